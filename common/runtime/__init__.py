@@ -1,0 +1,1 @@
+"""How a Drumtower process behaves: configuration, errors, logs, metrics, clock, stopping."""

@@ -1,0 +1,66 @@
+"""``drumtower``: one script; each tier that is installed brings its own sub-command.
+
+Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 a part that is not installed.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+import typer
+
+from common.runtime.errors import ConfigError, DrumtowerError, MissingExtraError
+
+GROUP = "drumtower.commands"
+_EXTRAS = {"demo": "all", "services": "all", "schema": "gateway"}
+
+
+def main() -> None:
+    """Run the sub-command that the first argument names."""
+    try:
+        _build(sys.argv[1:2])(standalone_mode=True)
+    except DrumtowerError as error:
+        print(f"drumtower: {error.code}: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  what to do: {error.hint}", file=sys.stderr)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: DrumtowerError) -> int:
+    if isinstance(error, ConfigError):
+        return 2
+    return 3 if isinstance(error, MissingExtraError) else 1
+
+
+def _build(chosen: list[str]) -> typer.Typer:
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        help="Drumtower (鼓楼): from the pixel on a lamp pole to a closed work order.\n\n"
+        "Start with [bold]drumtower demo[/bold]; every command tells its options with --help.",
+        pretty_exceptions_show_locals=False,
+    )
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    for name, point in sorted(found.items()):
+        if not chosen or chosen[0] == name or chosen[0] not in found:
+            _add(app, name, point, required=bool(chosen) and chosen[0] == name)
+    return app
+
+
+def _add(app: typer.Typer, name: str, point: EntryPoint, *, required: bool) -> None:
+    try:
+        app.add_typer(point.load(), name=name)
+    except ModuleNotFoundError as error:
+        if required:
+            extra = _EXTRAS.get(name, name)
+            raise MissingExtraError(
+                "cli.missing_extra",
+                f"'drumtower {name}' needs the module {error.name!r}, which is not installed",
+                f"pip install 'drumtower[{extra}]'",
+            ) from error
+
+
+if __name__ == "__main__":
+    main()

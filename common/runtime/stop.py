@@ -1,0 +1,41 @@
+"""Stopping in good order: one flag that signals set and loops wait on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+
+class Stop:
+    """Set once, by a signal or by a part that cannot go on; every loop looks at it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.reason = ""
+
+    def set(self, reason: str = "asked to") -> None:
+        """Ask everything to stop; the first reason is kept."""
+        if not self._event.is_set():
+            self.reason = reason
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until stopped or until that many seconds have passed; True when stopped."""
+        return self._event.wait(seconds)
+
+    def on_signals(self) -> Stop:
+        """Stop on SIGINT and SIGTERM; a second signal ends the process at once."""
+
+        def handle(number: int, _frame: FrameType | None) -> None:
+            if self.is_set():
+                raise SystemExit(128 + number)
+            self.set(signal.Signals(number).name)
+
+        signal.signal(signal.SIGINT, handle)
+        signal.signal(signal.SIGTERM, handle)
+        return self

@@ -1,0 +1,1 @@
+"""The schema both the gateway and the ticket centre use, and the runner of its migrations."""

@@ -1,0 +1,1 @@
+"""The wire: messages, codec, topics, ids and category codes. Nothing here does I/O."""

@@ -1,0 +1,51 @@
+"""Category codes: what kinds of matter there are, in the words of the field.
+
+A *condition* starts, goes on and ends, and can be looked at again (water, an open cover, smoke). A passing
+*act* is over when it is seen (a rider without a helmet); a single act is never a ticket.
+The GB/T 30428 column stays empty where the standard's own code is not known.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Kind = Literal["condition", "act"]
+
+
+class Category(Struct, frozen=True):
+    """One kind of matter; ``severity`` is where it starts (1 notice … 4 critical)."""
+
+    code: str
+    en: str
+    zh: str
+    kind: Kind
+    severity: int
+    gbt_30428: str = ""
+
+
+CATEGORIES: tuple[Category, ...] = (
+    Category("camera.zone_crowded", "Crowding", "人群聚集", "condition", 2),
+    Category("camera.zone_occupied", "Zone occupied", "区域占用", "condition", 2),
+    Category("camera.wrong_way", "Riding the wrong way", "逆行", "act", 2),
+    Category("camera.no_helmet", "E-bike rider without a helmet", "非机动车不戴头盔", "act", 2),
+    Category("camera.standing_water", "Standing water", "积水内涝", "condition", 3),
+    Category("camera.fire", "Open fire", "明火", "condition", 4),
+    Category("camera.smoke", "Smoke in view", "烟雾", "condition", 3),
+    Category("camera.fire_lane_blocked", "Fire lane occupied", "占用消防通道", "condition", 3),
+    Category("camera.ebike_in_lift", "E-bike in a lift", "电动车进电梯", "act", 3),
+    Category("camera.rubbish_overflow", "Overflowing rubbish point", "垃圾满溢", "condition", 1),
+    Category("smoke.alarm", "Smoke detector alarm", "烟感报警", "condition", 4),
+    Category("manhole.open", "Manhole cover opened or tilted", "井盖开启倾斜", "condition", 4),
+    Category("manhole.water_high", "Water high below a cover", "井下水位高", "condition", 3),
+    Category("flood.water_level", "Water level over the road", "路面积水水位", "condition", 3),
+    Category("rain.intense", "Intense rain", "强降雨", "condition", 2),
+    Category("button.emergency", "Emergency button", "一键报警", "act", 4),
+    Category("air.quality_poor", "Poor air quality", "空气质量差", "condition", 1),
+    Category("building.tilt", "Building tilt or settlement", "房屋倾斜沉降", "condition", 3),
+    Category("device.silent", "Device silent", "设备失联", "condition", 2),
+    Category("device.camera_blind", "Camera cannot see", "摄像头视野异常", "condition", 2),
+    Category("device.packets_abandoned", "Box gave up packets", "数据丢弃", "act", 2),
+)
+BY_CODE: dict[str, Category] = {category.code: category for category in CATEGORIES}

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Pins every dependency with its hashes. Run after changing pyproject.toml; needs `uv` on the PATH.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+lock() { # name, extras...
+  local name=$1; shift
+  uv pip compile pyproject.toml "$@" --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
+    --output-file "requirements/$name.txt"
+}
+lock dev --extra dev
+# A tier's list is a part of the same resolution, so every machine of a district runs the same versions.
+for tier in edge gateway cloud all; do
+  lock "$tier" --extra "$tier" --constraint requirements/dev.txt
+done
