@@ -41,7 +41,7 @@ CATEGORIES: tuple[Category, ...] = (
     Category("manhole.water_high", "Water high below a cover", "井下水位高", "condition", 3),
     Category("flood.water_level", "Water level over the road", "路面积水水位", "condition", 3),
     Category("rain.intense", "Intense rain", "强降雨", "condition", 2),
-    Category("button.emergency", "Emergency button", "一键报警", "act", 4),
+    Category("button.emergency", "Emergency button", "一键报警", "condition", 4),
     Category("air.quality_poor", "Poor air quality", "空气质量差", "condition", 1),
     Category("building.tilt", "Building tilt or settlement", "房屋倾斜沉降", "condition", 3),
     Category("device.silent", "Device silent", "设备失联", "condition", 2),
