@@ -1,0 +1,1 @@
+"""Cameras: whatever gives frames, behind one port (``FrameSource``)."""

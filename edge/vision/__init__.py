@@ -1,0 +1,1 @@
+"""From pixels to what happened: detector, tracker, scenes; the last place where pixels exist."""

@@ -1,0 +1,248 @@
+"""Finding objects in a picture with an ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from common.runtime.errors import InvalidError
+from edge.camera.frame import Image
+from edge.vision.detections import Detections
+from edge.vision.heads import HEADS, Head
+from edge.vision.suppression import suppress
+from models.manifest import InputSpec, Manifest
+from models.store import Model
+
+STREET_LABELS = ("person", "bicycle", "motorcycle", "car", "bus", "truck")
+"""What a street camera looks for."""
+
+_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+
+
+class Detector(Protocol):
+    """Finds objects in pictures."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names it may give."""
+        ...
+
+    def detect(self, image: Image) -> Detections:
+        """Everything found that scores at least the detector's threshold, surest first.
+
+        Args:
+            image: uint8 ``(height, width, 3)``, BGR, any size.
+        """
+        ...
+
+
+class OnnxDetector:
+    """A detector that its manifest describes, run by onnxruntime on the CPU.
+
+    Args:
+        model: manifest and verified weights.
+        labels: the classes wanted; all others cost nothing. The model must know each.
+        threads: the session's threads, the caller's own included.
+        score_threshold: detections below it are left out; the manifest's ``weak`` by default, for the tracker
+            and the blurring of heads can use weak ones.
+
+    Raises:
+        InvalidError: ``model.broken`` when the file is no ONNX model, ``model.shape`` when inputs or outputs
+            are not what the manifest says, ``model.labels`` when a wanted label is unknown to it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        labels: Sequence[str] = STREET_LABELS,
+        threads: int = 2,
+        score_threshold: float | None = None,
+    ) -> None:
+        manifest = model.manifest
+        self.manifest = manifest
+        self._labels = tuple(labels)
+        self._threshold = manifest.thresholds.weak if score_threshold is None else score_threshold
+        self._head: Head = HEADS[manifest.head](manifest, _places(manifest, self._labels))
+        self._groups = _groups(manifest, self._labels)
+        self._picture = _Picture(manifest.input)
+        self.session = _open_session(model, threads)
+        self._check_inputs()
+        self._outputs = [output.name for output in self.session.get_outputs()]
+        self._check_outputs()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names it may give."""
+        return self._labels
+
+    def detect(self, image: Image) -> Detections:
+        """Everything found that scores at least the threshold, surest first."""
+        tensor, scale_x, scale_y = self._picture.prepare(image)
+        boxes, score, column = self._head.read(self.run(tensor), self._threshold)
+        kept = suppress(boxes, score, self._groups[column], self.manifest.thresholds.overlap)
+        height, width = image.shape[:2]
+        xyxy = boxes[kept] / np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
+        np.clip(xyxy[:, 0::2], 0, width, out=xyxy[:, 0::2])
+        np.clip(xyxy[:, 1::2], 0, height, out=xyxy[:, 1::2])
+        found = Detections(
+            xyxy.astype(np.float32, copy=False),
+            score[kept].astype(np.float32, copy=False),
+            column[kept].astype(np.int32),
+            self._labels,
+        )
+        solid = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
+        return found if solid.all() else found.where(solid)
+
+    def prepare(self, image: Image) -> NDArray[Any]:
+        """The tensor that the model gets for a picture; for benchmarks that time the model alone."""
+        return self._picture.prepare(image)[0]
+
+    def run(self, tensor: NDArray[Any]) -> Sequence[NDArray[Any]]:
+        """The bare model."""
+        outputs: Sequence[NDArray[Any]] = self.session.run(self._outputs, {self.manifest.input.name: tensor})
+        return outputs
+
+    def _check_inputs(self) -> None:
+        manifest, found = self.manifest, self.session.get_inputs()
+        spec = manifest.input
+        wanted_shape = _tensor_shape(spec)
+        sayings = [f"{entry.name} {_TYPES.get(entry.type, entry.type)} {entry.shape}" for entry in found]
+        expected = f"{spec.name} {spec.dtype} {list(wanted_shape)}"
+        fits = (
+            len(found) == 1
+            and found[0].name == spec.name
+            and _TYPES.get(found[0].type) == spec.dtype
+            and _fits(found[0].shape, wanted_shape)
+        )
+        if not fits:
+            raise InvalidError(
+                "model.shape",
+                f"{manifest.name}: expected one input {expected}, found {'; '.join(sayings) or 'none'}",
+                "correct `input` in the manifest or export the model again",
+            )
+
+    def _check_outputs(self) -> None:
+        """Run once on a grey picture: with dynamic shapes only the outputs themselves tell."""
+        spec = self.manifest.input
+        tensor = np.full(_tensor_shape(spec), 114, spec.dtype)
+        try:
+            outputs = self.run(tensor)
+        except ort.capi.onnxruntime_pybind11_state.Fail as error:
+            raise InvalidError(
+                "model.shape",
+                f"{self.manifest.name}: expected to run on {spec.dtype} {tensor.shape}, got: {error}",
+                "correct `input` in the manifest or export the model again",
+            ) from error
+        expected = self._head.expected()
+        found = tuple(output.shape for output in outputs)
+        if len(found) != len(expected) or not all(map(_fits, found, expected)):
+            raise InvalidError(
+                "model.shape",
+                f"{self.manifest.name}: expected outputs {_spell(expected)} of a {self.manifest.head} head "
+                f"with {len(self.manifest.labels)} labels, found {_spell(found)}",
+                "correct `head`, `input` or `labels` in the manifest",
+            )
+
+
+class _Picture:
+    """Turns a frame into the tensor the manifest asks for."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        self._canvas = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
+        self._plain = spec.scale == 1.0 and not any(spec.mean)
+        mean = np.asarray(spec.mean, np.float32)
+        self._mean = mean.reshape(3, 1, 1) if spec.layout == "nchw" else mean
+
+    def prepare(self, image: Image) -> tuple[NDArray[Any], float, float]:
+        """The tensor, and by how much x and y were scaled to make it (its origin is the frame's own)."""
+        spec = self._spec
+        height, width = image.shape[:2]
+        scale_x, scale_y = spec.width / width, spec.height / height
+        if spec.fit == "letterbox":
+            scale_x = scale_y = min(scale_x, scale_y)
+        size = (round(width * scale_x), round(height * scale_y))
+        picture: NDArray[Any] = cv2.resize(image, size) if size != (width, height) else image
+        if spec.fit == "letterbox":
+            # Sizes of frames may change midway, so the border is made anew.
+            self._canvas[size[1] :] = spec.pad
+            self._canvas[:, size[0] :] = spec.pad
+            self._canvas[: size[1], : size[0]] = picture
+            picture = self._canvas
+        if spec.channels == "rgb":
+            picture = cv2.cvtColor(np.asarray(picture), cv2.COLOR_BGR2RGB)
+        tensor = np.empty(_tensor_shape(spec), spec.dtype)
+        np.copyto(tensor[0], picture.transpose(2, 0, 1) if spec.layout == "nchw" else picture)
+        if not self._plain:
+            tensor -= self._mean
+            tensor *= np.float32(spec.scale)
+        return tensor, scale_x, scale_y
+
+
+def _open_session(model: Model, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
+    except (
+        ort.capi.onnxruntime_pybind11_state.Fail,
+        ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+        ort.capi.onnxruntime_pybind11_state.InvalidGraph,
+        ort.capi.onnxruntime_pybind11_state.NotImplemented,
+    ) as error:
+        raise InvalidError(
+            "model.broken",
+            f"expected an ONNX model in {model.path}, got: {error}",
+            "export it again, with operators this onnxruntime knows",
+        ) from error
+
+
+def _places(manifest: Manifest, labels: tuple[str, ...]) -> NDArray[np.intp]:
+    unknown = sorted(set(labels) - set(manifest.names))
+    if unknown or not labels:
+        raise InvalidError(
+            "model.labels",
+            f"expected labels of {manifest.name} ({', '.join(manifest.names)}), "
+            f"got {', '.join(unknown) or 'none'}",
+            "correct the labels, or choose a model that knows them",
+        )
+    return np.array([manifest.labels.index(label) for label in labels], np.intp)
+
+
+def _groups(manifest: Manifest, labels: tuple[str, ...]) -> NDArray[np.int32]:
+    """By wanted class: the group within which boxes suppress each other."""
+    groups = []
+    for own, label in enumerate(labels):
+        exclusive = next((group for group in manifest.exclusive if label in group), None)
+        rivals = [n for n, other in enumerate(labels) if exclusive and other in exclusive]
+        groups.append(min(rivals, default=own))
+    return np.array(groups, np.int32)
+
+
+def _tensor_shape(spec: InputSpec) -> tuple[int, int, int, int]:
+    if spec.layout == "nhwc":
+        return 1, spec.height, spec.width, 3
+    return 1, 3, spec.height, spec.width
+
+
+def _fits(found: Sequence[int | str | None], expected: Sequence[int | None]) -> bool:
+    """Whether a shape is as expected; a name or None stands for any length, on either side."""
+    return len(found) == len(expected) and all(
+        not isinstance(length, int) or want is None or length == want
+        for length, want in zip(found, expected, strict=True)
+    )
+
+
+def _spell(shapes: Sequence[Sequence[int | None]]) -> str:
+    return "; ".join(
+        "[" + ", ".join("any" if length is None else str(length) for length in shape) + "]"
+        for shape in shapes
+    )

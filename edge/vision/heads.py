@@ -1,0 +1,101 @@
+"""How the outputs of each family of detectors are read: pure functions from arrays to candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import Manifest
+
+
+class Candidates(NamedTuple):
+    """Boxes before suppression.
+
+    ``xyxy`` float32 ``(N, 4)`` in pixels of the model's input, ``score`` float32 ``(N,)``, ``column`` intp
+    ``(N,)``: which of the wanted classes.
+    """
+
+    xyxy: NDArray[np.float32]
+    score: NDArray[np.float32]
+    column: NDArray[np.intp]
+
+
+class Head(Protocol):
+    """Reads the outputs of one family of detectors."""
+
+    def expected(self) -> tuple[tuple[int | None, ...], ...]:
+        """The shapes of the outputs, in order; None where any length will do."""
+        ...
+
+    def read(self, outputs: Sequence[NDArray[Any]], threshold: float) -> Candidates:
+        """Candidates that score at least ``threshold`` as the best of their wanted classes."""
+        ...
+
+
+class SsdHead:
+    """Single-shot detector (Liu et al., 2016) with scores ``[1, N, C]`` and boxes ``[1, N, 1, 4]``.
+
+    Boxes are top, left, bottom, right in 0..1 of the input picture and already decoded; classes do not
+    compete (sigmoid), so an anchor gives the best of its wanted classes.
+    """
+
+    def __init__(self, manifest: Manifest, wanted: NDArray[np.intp]) -> None:
+        self._classes = len(manifest.labels)
+        self._wanted = wanted
+        self._size = np.array([manifest.input.width, manifest.input.height] * 2, np.float32)
+
+    def expected(self) -> tuple[tuple[int | None, ...], ...]:
+        """Scores and boxes."""
+        return (1, None, self._classes), (1, None, 1, 4)
+
+    def read(self, outputs: Sequence[NDArray[Any]], threshold: float) -> Candidates:
+        """Threshold first: only the few anchors that pass are looked at further."""
+        score = outputs[0][0][:, self._wanted]
+        best = score.max(axis=1)
+        passed = np.flatnonzero(best >= threshold)
+        boxes = outputs[1][0, passed, 0][:, [1, 0, 3, 2]] * self._size
+        return Candidates(boxes, best[passed], score[passed].argmax(axis=1))
+
+
+class YoloxHead:
+    """YOLOX (Ge et al., 2021, arXiv:2107.08430) with the undecoded grid ``[1, N, 5 + C]``.
+
+    Each cell of the strides 8, 16, 32 gives dx, dy, log w, log h in strides, objectness and classes.
+    """
+
+    def __init__(self, manifest: Manifest, wanted: NDArray[np.intp]) -> None:
+        self._classes = len(manifest.labels)
+        self._wanted = wanted + 5
+        corners, strides = [], []
+        for stride in (8, 16, 32):
+            rows, columns = manifest.input.height // stride, manifest.input.width // stride
+            y, x = np.mgrid[0:rows, 0:columns]
+            corners.append(np.stack((x.ravel(), y.ravel()), axis=1))
+            strides.append(np.full((rows * columns, 1), stride))
+        self._corners = np.concatenate(corners).astype(np.float32)
+        self._strides = np.concatenate(strides).astype(np.float32)
+
+    def expected(self) -> tuple[tuple[int | None, ...], ...]:
+        """One grid."""
+        return ((1, len(self._corners), 5 + self._classes),)
+
+    def read(self, outputs: Sequence[NDArray[Any]], threshold: float) -> Candidates:
+        """Objectness bounds the score from above, so it is asked first."""
+        grid = outputs[0][0]
+        likely = np.flatnonzero(grid[:, 4] >= threshold)
+        cells = grid[likely]
+        score = cells[:, 4:5] * cells[:, self._wanted]
+        best = score.max(axis=1)
+        passed = best >= threshold
+        cells, chosen = cells[passed], likely[passed]
+        centre = (cells[:, :2] + self._corners[chosen]) * self._strides[chosen]
+        half = np.exp(cells[:, 2:4]) * self._strides[chosen] / 2
+        boxes = np.concatenate((centre - half, centre + half), axis=1)
+        return Candidates(boxes, best[passed], score[passed].argmax(axis=1))
+
+
+HEADS: dict[str, type[SsdHead] | type[YoloxHead]] = {"ssd": SsdHead, "yolox": YoloxHead}
+"""By the manifest's ``head``."""

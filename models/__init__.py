@@ -1,0 +1,1 @@
+"""Where the ONNX models come from, what each one expects, and how good each one is."""

@@ -1,0 +1,110 @@
+"""What a model is: the sentences that stand beside its weights, checked before anything opens them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.runtime.errors import InvalidError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputSpec(_Strict):
+    """The picture a model wants.
+
+    Pixel values reach the model as ``(value - mean) * scale``, in the given channel order.
+    """
+
+    name: str
+    width: Annotated[int, Field(ge=16, le=4096)]
+    height: Annotated[int, Field(ge=16, le=4096)]
+    layout: Literal["nhwc", "nchw"]
+    channels: Literal["rgb", "bgr"]
+    dtype: Literal["uint8", "float32"]
+    fit: Literal["stretch", "letterbox"]
+    pad: Annotated[int, Field(ge=0, le=255)] = 114
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Thresholds(_Strict):
+    """What the model's makers or our measurements found to work."""
+
+    score: Annotated[float, Field(gt=0, lt=1, description="believed as a detection")]
+    weak: Annotated[float, Field(gt=0, lt=1, description="enough to keep a track alive, and to be blurred")]
+    overlap: Annotated[float, Field(gt=0, lt=1, description="IoU above which two boxes are one object")]
+
+    @model_validator(mode="after")
+    def _weak_is_below_score(self) -> Thresholds:
+        if self.weak > self.score:
+            raise ValueError(f"expected weak <= score, got weak {self.weak} and score {self.score}")
+        return self
+
+
+class Manifest(_Strict):
+    """One model: its file and fingerprint, what goes in, what comes out, and on what terms it may be used."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    title: str
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(gt=0, description="bytes")]
+    ships: bool
+    head: Literal["ssd", "yolox"]
+    input: InputSpec
+    labels: Annotated[tuple[str | None, ...], Field(min_length=1)]
+    """By index of the output; ``null`` where the model has a place that no class uses."""
+    exclusive: tuple[tuple[str, ...], ...] = ()
+    """Groups of labels that one object cannot wear two of at once (a lorry is not also a bus)."""
+    thresholds: Thresholds
+    licence: str
+    origin: str
+
+    @model_validator(mode="after")
+    def _labels_make_sense(self) -> Manifest:
+        named = [label for label in self.labels if label is not None]
+        doubled = sorted({label for label in named if named.count(label) > 1})
+        if doubled:
+            raise ValueError(f"expected each label once, got twice: {', '.join(doubled)}")
+        unknown = sorted({label for group in self.exclusive for label in group} - set(named))
+        if unknown:
+            raise ValueError(f"expected labels of this model in exclusive, got {', '.join(unknown)}")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels without the unused places."""
+        return tuple(label for label in self.labels if label is not None)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check one manifest.
+
+    Raises:
+        InvalidError: ``model.manifest`` when the file cannot be read or says something it may not;
+            all faults at once.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidError(
+            "model.manifest", f"expected a model manifest at {path}, got: {error}", "check the path"
+        ) from error
+    except yaml.YAMLError as error:
+        raise InvalidError(
+            "model.manifest", f"expected YAML in {path}, got: {error}", "correct the file"
+        ) from error
+    try:
+        return Manifest.model_validate(found)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'the whole'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise InvalidError("model.manifest", f"{path}: {faults}", "correct the manifest") from error
