@@ -1,0 +1,47 @@
+# Every target sets up what it needs; nothing is installed by hand first.
+PYTHON ?= python3
+VENV   := .venv/bin
+ARGS   ?=
+# Two workers: each starts a broker and a database of its own.
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench format lock extras docs clean
+
+help:  ## say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup:  ## everything a run needs: Python packages, TimescaleDB, Mosquitto, footage
+	@$(PYTHON) -m local.bootstrap
+
+demo: setup  ## street video and sensors in, dispatched tickets out: http://127.0.0.1:8080
+	@$(VENV)/drumtower demo $(ARGS)
+
+test:  ## set everything up and run the tests (ARGS: passed to pytest)
+	@$(PYTHON) -m local.bootstrap --with browser
+	@$(VENV)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+check: setup  ## types, style, who may import whom
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+
+extras: setup  ## install each tier alone, in a venv of its own, and start its command
+	@$(VENV)/python -m local.extras
+
+bench: setup  ## all benchmarks, as a table of ratios against their limits
+	@$(VENV)/python -m benchmarks
+
+docs: setup  ## write the generated documents again
+	@$(VENV)/python -m local.docs
+
+format: setup  ## put the code in order
+	@$(VENV)/ruff check --fix .
+	@$(VENV)/ruff format .
+
+lock:  ## pin the dependencies again (needs uv)
+	@requirements/compile.sh
+
+clean:  ## remove what set-up made here (the cache of downloads stays)
+	@rm -rf .venv .drumtower
