@@ -1,0 +1,59 @@
+"""Run every benchmark in a process of its own and show what each came to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+#: Name → the least or the most that its issue asks for, in the words of the table.
+ASKED = {
+    "ingest": ("ratio", ">=", 0.4),
+    "vision": ("ratio", ">=", 0.8),
+    "edge_memory": ("value", "<=", 350.0),
+    "alarm_latency": ("value", "<=", 500.0),
+}
+
+
+def main() -> int:
+    """Run them all; the exit code is the number that missed what was asked."""
+    console = Console()
+    table = Table("benchmark", "value", "limit", "ratio", "asked", "met")
+    missed = 0
+    for name, (key, sign, bound) in ASKED.items():
+        with console.status(f"{name} …"):
+            ran = subprocess.run(
+                [sys.executable, "-m", f"benchmarks.{name}", "--json"],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=False,
+                cwd=Path(__file__).parents[1],
+            )
+        lines = ran.stdout.strip().splitlines()
+        if ran.returncode or not lines:
+            table.add_row(name, "failed", "", "", f"{key} {sign} {bound:g}", "no")
+            missed += 1
+            continue
+        result = json.loads(lines[-1])
+        met = result[key] >= bound if sign == ">=" else result[key] <= bound
+        missed += not met
+        table.add_row(
+            name,
+            f"{result['value']:,.4g} {result['unit']}",
+            f"{result['limit']:,.4g}",
+            f"{result['ratio']:.3f}",
+            f"{key} {sign} {bound:g}",
+            "yes" if met else "no",
+        )
+        console.print(f"{name}: {json.dumps(result['detail'], ensure_ascii=False)}", style="dim")
+    console.print(table)
+    console.print("next: python -m benchmarks.NAME --json shows one alone")
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
