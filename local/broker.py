@@ -7,7 +7,6 @@ import hashlib
 import re
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,9 +46,10 @@ allow_anonymous false
 password_file {directory}/passwords
 acl_file {directory}/acl
 
-# Without these two the broker drops QoS 1 messages that it has acknowledged once a queue is full.
+# With its default limits the broker drops QoS 1 messages that it has acknowledged once a queue is full. Not 0 for
+# the queue, though it means no limit: Mosquitto 2.0 then also cuts off whoever publishes to a forbidden topic.
 max_inflight_messages 0
-max_queued_messages 0
+max_queued_messages 100000000
 # A larger packet ends its sender's connection before its body is read, so it costs the others nothing.
 max_packet_size {packet_limit}
 
@@ -178,26 +178,18 @@ class Broker:
     def reload(self) -> None:
         """Make changed accounts count in the running broker, without touching the connections of the others."""
         self._write_accounts()
-        pid = self.pid
-        if pid is None:
+        if self.pid is None:
             raise ServiceError(
                 "service.not_running", "the broker does not run, so it cannot reload", "start it"
             )
-        seen = self.log.stat().st_size
+        begins = self.log.stat().st_size
         self._process.send(signal.SIGHUP)
-        deadline = time.monotonic() + _RELOAD_SECONDS
-        while True:
-            with self.log.open("rb") as log:
-                log.seek(seen)
-                if b"Reloading config" in log.read():
-                    return
-            if time.monotonic() > deadline or self.pid is None:
-                raise ServiceError(
-                    "service.reload_failed",
-                    "the broker did not reload",
-                    f"its log ends: {self._process.log_tail()}",
-                )
-            time.sleep(0.02)
+        if not self._appears_in_log(b"Reloading config", begins, _RELOAD_SECONDS):
+            raise ServiceError(
+                "service.reload_failed",
+                "the broker did not reload",
+                f"its log ends: {self._process.log_tail()}",
+            )
 
     def start(self) -> None:
         """Write configuration and accounts, start the broker and wait until it listens; raises ServiceError."""
@@ -263,22 +255,30 @@ class Broker:
         write_atomically(self._run / "server.pem", served.certificate.read_bytes(), 0o600)
         write_atomically(self._run / "server.key", served.key.read_bytes(), 0o600)
         self._write_accounts()
+        begins = self.log.stat().st_size if self.log.exists() else 0
         self._process.start([self._program, "-c", self._run / "mosquitto.conf"], self._account)
-        deadline = time.monotonic() + _START_SECONDS
-        while not _listens(port) or self._process.exit_code() is not None:
-            tail = self._process.log_tail()
-            if self._process.exit_code() is not None and "Address already in use" in tail:
-                raise ServiceError(
-                    "service.port_taken",
-                    f"port {port} of 127.0.0.1 is taken",
-                    "end the program that listens on it",
-                )
-            if self._process.exit_code() is not None or time.monotonic() > deadline:
-                self._process.kill()
-                raise ServiceError(
-                    "service.start_failed", "the broker did not start", f"its log ends: {tail}"
-                )
+        if self._appears_in_log(b" running", begins, _START_SECONDS):
+            return
+        exit_code, tail = self._process.exit_code(), self._process.log_tail()
+        self._process.kill()
+        if exit_code is not None and "Address already in use" in tail:
+            raise ServiceError(
+                "service.port_taken",
+                f"port {port} of 127.0.0.1 is taken",
+                "end the program that listens on it",
+            )
+        raise ServiceError("service.start_failed", "the broker did not start", f"its log ends: {tail}")
+
+    def _appears_in_log(self, words: bytes, begins: int, timeout_seconds: float) -> bool:
+        """Wait until the broker, still running, logs `words` beyond the offset `begins`."""
+        deadline = time.monotonic() + timeout_seconds
+        while self.pid is not None and time.monotonic() < deadline:
+            with self.log.open("rb") as log:
+                log.seek(begins)
+                if words in log.read():
+                    return True
             time.sleep(0.02)
+        return False
 
     def _load_accounts(self) -> None:
         passwords, rights = self._run / "passwords", self._run / "acl"
@@ -342,9 +342,3 @@ def _check_account(account: ClientAccount) -> None:
                 f"{topic!r} cannot be a topic filter",
                 "remove blanks and control characters",
             )
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        client.settimeout(1.0)
-        return client.connect_ex(("127.0.0.1", port)) == 0
