@@ -1,0 +1,76 @@
+"""What tests share: the real database and the real broker, one of each a test process, nothing left running."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common.schema.runner import migrate
+from local.broker import Broker
+from local.postgres import PostgresServer
+
+REPOSITORY = Path(__file__).parents[1]
+SHARED = REPOSITORY.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Footage beside the checkout is there in CI, where its absence fails; elsewhere its tests say why they did not run."""
+    if SHARED.is_dir() or os.environ.get("CI"):
+        return
+    for item in items:
+        if item.get_closest_marker("shared_data"):
+            item.add_marker(pytest.mark.skip(reason="not run: the footage of ../shared is not on this machine"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The directory of footage beside the checkout."""
+    assert SHARED.is_dir(), "expected ../shared beside the checkout in CI, found nothing"
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A TimescaleDB server of this test process; tests that kill one start their own."""
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A fresh database with this release's schema."""
+    name = f"test_{secrets.token_hex(6)}"
+    url = postgres_server.create_database(name)
+    migrate(url)
+    yield url
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A Mosquitto of this test process; tests that kill one start their own."""
+    with Broker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A client's name and password at the broker."""
+
+    username: str
+    password: str
+
+
+@pytest.fixture
+def gateway_credential(broker: Broker) -> Iterator[Credential]:
+    """A gateway's account, of this test alone."""
+    credential = Credential(f"gateway-{secrets.token_hex(4)}", secrets.token_urlsafe(16))
+    broker.add_gateway(credential.username, credential.password)
+    broker.reload()
+    yield credential
+    broker.remove_client(credential.username)
