@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +156,10 @@ def _binding_error(port: int) -> int | None:
     return None
 
 
+# Command, log, what is added to the environment, and where the started child is handed back.
+_Order = tuple[list[str], Path, Mapping[str, str] | None, Future[subprocess.Popen[bytes]]]
+
+
 class _Spawner:
     """Starts children from one thread that lives as long as the process.
 
@@ -164,13 +168,13 @@ class _Spawner:
     """
 
     def __init__(self) -> None:
-        self._orders: queue.SimpleQueue[tuple[list[str], Path, Future[subprocess.Popen[bytes]]]] = (
-            queue.SimpleQueue()
-        )
+        self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._start_lock = threading.Lock()
         self._owner_pid = 0
 
-    def spawn(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    def spawn(
+        self, command: list[str], log: Path, environment: Mapping[str, str] | None
+    ) -> subprocess.Popen[bytes]:
         with self._start_lock:
             if self._owner_pid != os.getpid():  # first use, or a fork that lost the thread
                 self._owner_pid = os.getpid()
@@ -179,13 +183,13 @@ class _Spawner:
                     target=self._serve, args=(self._orders,), name="spawner", daemon=True
                 ).start()
         started: Future[subprocess.Popen[bytes]] = Future()
-        self._orders.put((command, log, started))
+        self._orders.put((command, log, environment, started))
         return started.result()
 
     @staticmethod
-    def _serve(orders: queue.SimpleQueue[tuple[list[str], Path, Future[subprocess.Popen[bytes]]]]) -> None:
+    def _serve(orders: queue.SimpleQueue[_Order]) -> None:
         while True:
-            command, log, started = orders.get()
+            command, log, environment, started = orders.get()
             try:
                 with log.open("ab") as output:
                     process = subprocess.Popen(
@@ -196,6 +200,8 @@ class _Spawner:
                         # Ctrl-C in the terminal is for us: we stop the servers in order.
                         start_new_session=True,
                         cwd="/",
+                        # Secrets go this way: an argument would show in the list of processes.
+                        env=None if environment is None else {**os.environ, **environment},
                     )
             except OSError as error:
                 started.set_exception(error)
@@ -220,8 +226,13 @@ class ServiceProcess:
         """The process id while it runs, else None."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
-    def start(self, command: Sequence[str | Path], account: Account) -> None:
-        """Start `command` as `account`; raises ServiceError if it runs already."""
+    def start(
+        self,
+        command: Sequence[str | Path],
+        account: Account,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start `command` as `account`, `environment` added to ours; raises ServiceError if it runs already."""
         if self.pid is not None:
             raise ServiceError(
                 "service.running", f"{self.name} runs already, pid {self.pid}", "stop it first"
@@ -236,7 +247,7 @@ class ServiceProcess:
             *("sh", "-c", _CHILD_SCRIPT, "sh", str(os.getpid())),
             *map(str, command),
         ]
-        self._process = _SPAWNER.spawn(guarded, self.log)
+        self._process = _SPAWNER.spawn(guarded, self.log, environment)
 
     def exit_code(self) -> int | None:
         """How the last start ended, None while it runs or before any."""
