@@ -1,0 +1,84 @@
+"""Accounts and how long a wrong password makes one wait. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import uuid
+from dataclasses import dataclass, field
+from typing import Literal
+
+Role = Literal["viewer", "handler", "dispatcher", "supervisor", "admin"]
+ROLES: tuple[Role, ...] = ("viewer", "handler", "dispatcher", "supervisor", "admin")
+
+Action = Literal[
+    "view",
+    "note",
+    "acknowledge",
+    "arrive",
+    "resolve",
+    "assign",
+    "call",
+    "suspend",
+    "resume",
+    "escalate",
+    "reopen",
+    "void",
+    "override",
+    "manage",
+]
+
+MIN_PASSWORD = 10
+MAX_PASSWORD = 200  # hashing an endless one would be a way to keep the server busy
+NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,46}[a-z0-9])?")
+
+_FREE_FAILURES = 4
+_FIRST_WAIT_S = 30
+_LONGEST_WAIT_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody who signed in.
+
+    ``reach`` is the codes of its unit and every unit below it: where its role counts.
+    """
+
+    account_id: uuid.UUID
+    name: str
+    role: Role
+    unit_code: str
+    title: str = ""
+    reach: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @property
+    def shown_name(self) -> str:
+        """How others see it: its title, or its name where it has none."""
+        return self.title or self.name
+
+
+def wait_after(failures: int) -> int:
+    """Seconds until the next try after so many wrong passwords in a row: none for the first four, then 30 s
+    doubling up to 15 minutes."""
+    if failures <= _FREE_FAILURES:
+        return 0
+    return int(min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(failures - _FREE_FAILURES - 1, 16)))
+
+
+def normal_password(password: str) -> str:
+    """One password however the keyboard composed it (NFC, as PRECIS OpaqueString of RFC 8265)."""
+    return unicodedata.normalize("NFC", password)
+
+
+def what_is_wrong(name: str, password: str) -> str | None:
+    """Why a password cannot be taken, or None."""
+    normal = normal_password(password)
+    if len(normal) < MIN_PASSWORD:
+        return f"expected at least {MIN_PASSWORD} characters, got {len(normal)}"
+    if len(normal) > MAX_PASSWORD:
+        return f"expected at most {MAX_PASSWORD} characters, got {len(normal)}"
+    if len(set(normal)) < 4:
+        return "expected at least four different characters"
+    if name.casefold() in normal.casefold():
+        return "expected a password that does not hold the account's name"
+    return None

@@ -1,0 +1,39 @@
+"""What each role may do, and where: the one place that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cloud.auth.domain import ROLES, Account, Action, Role
+
+_HANDLERS: frozenset[Role] = frozenset({"handler", "dispatcher", "supervisor", "admin"})
+_DISPATCHERS: frozenset[Role] = frozenset({"dispatcher", "supervisor", "admin"})
+_SUPERVISORS: frozenset[Role] = frozenset({"supervisor", "admin"})
+
+#: Who may do what, on tickets of their own unit and of every unit below it.
+ALLOWED: Mapping[Action, frozenset[Role]] = {
+    "view": frozenset(ROLES),
+    "note": _HANDLERS,
+    "acknowledge": _HANDLERS,
+    "arrive": _HANDLERS,
+    "resolve": _HANDLERS,
+    "assign": _DISPATCHERS,  # hand on to another unit
+    "call": _DISPATCHERS,  # whistle departments in
+    "suspend": _DISPATCHERS,
+    "resume": _DISPATCHERS,
+    "escalate": _DISPATCHERS,
+    "reopen": _DISPATCHERS,
+    "void": _SUPERVISORS,  # declare a false alarm
+    "override": _SUPERVISORS,  # close without a clean look
+    "manage": frozenset({"admin"}),  # accounts and configuration
+}
+
+
+def may(account: Account, action: Action, unit_code: str) -> bool:
+    """Whether an account may do something to what a unit owns: its role allows it and the unit is its own or below."""
+    return account.role in ALLOWED[action] and unit_code in account.reach
+
+
+def may_any(account: Account, action: Action, unit_codes: Iterable[str | None]) -> bool:
+    """Whether one of several units lets it: a ticket's owner, those called, the grid it lies in."""
+    return any(may(account, action, code) for code in unit_codes if code is not None)
