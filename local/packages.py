@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +82,12 @@ def system_postgres() -> Path | None:
 
 def system_mosquitto() -> Path | None:
     """The installed Mosquitto, if it is of version 2."""
-    for directory in (*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/usr/local/sbin"):
-        program = Path(directory) / "mosquitto"
-        if directory and program.is_file():
-            said = subprocess.run([program, "-h"], capture_output=True, text=True, check=False).stdout
-            if re.match(r"mosquitto version 2\.", said):
-                return program
-    return None
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
+    found = shutil.which("mosquitto", path=path)
+    if found is None:
+        return None
+    said = subprocess.run([found, "-h"], capture_output=True, text=True, check=False).stdout
+    return Path(found) if re.match(r"mosquitto version 2\.", said) else None
 
 
 def service_prefix() -> Path:

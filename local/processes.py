@@ -82,6 +82,7 @@ def service_account(program: Path, directory: Path) -> Account:
     where the kernel grants that one, else (a container's default) to override permissions. Raises ServiceError.
     """
     if os.geteuid() != 0:
+        _require_account_name()
         return Account()
     if shutil.which("setpriv") is None:
         raise ServiceError(
@@ -108,6 +109,18 @@ def service_account(program: Path, directory: Path) -> Account:
         f"the account {_UNPRIVILEGED}, which the servers run as, cannot reach {directory}",
         "set DRUMTOWER_DATA to a directory outside /root, for example /var/tmp/drumtower",
     )
+
+
+def _require_account_name() -> None:
+    """Raise ServiceError where this user id has no entry in the account database (PostgreSQL looks it up)."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError as error:
+        raise ServiceError(
+            "service.no_account",
+            f"the user id {os.geteuid()} has no account on this machine, and PostgreSQL needs one",
+            "run as a user that /etc/passwd lists (in a container: as root, or add the user)",
+        ) from error
 
 
 def free_port() -> int:

@@ -1,0 +1,112 @@
+"""Set everything up on a bare machine: `python3 -m local.bootstrap`, which is what `make setup` runs.
+
+Runs on the system's Python before the virtual environment exists, so it and what it imports use the standard
+library alone. Doing it twice does nothing the second time.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - said here, in words, before newer syntax below fails to import
+    sys.exit(
+        f"error: Python 3.11 or later is needed, and this is {sys.version.split()[0]}\n"
+        "  what to do: run `make PYTHON=python3.11 setup` with the name of a newer Python"
+    )
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from local.browser import browser_is_ready, ensure_browser
+from local.errors import SetupError
+from local.footage import ensure_footage, needs_footage
+from local.packages import ensure_services, services_are_ready
+from local.progress import Progress
+from local.python_packages import ensure_python, python_is_ready
+
+_HELP_END = """\
+what it does:
+  python    a virtual environment in .venv with the pinned packages of requirements/dev.txt
+  services  TimescaleDB and Mosquitto from Debian's archive, unpacked to a private prefix; nothing of the system
+            changes, and where both are installed already (or DRUMTOWER_DATABASE_URL and DRUMTOWER_BROKER_URL
+            name your own) nothing is fetched
+  footage   a street video from Debian's archive; the demo uses a bundled one where it cannot be had
+  browser   Chromium and a Chinese font, for tests and screenshots only
+
+environment:
+  DRUMTOWER_DATA   where prefix, databases and logs are (default: .drumtower in the repository)
+  XDG_CACHE_HOME   downloads are kept in drumtower/ below it, for all clones (default: ~/.cache)
+  apt and pip use the sources, proxies and mirrors that they are configured for on this machine
+
+examples:
+  python3 -m local.bootstrap
+  python3 -m local.bootstrap --with browser
+  python3 -m local.bootstrap --only services
+"""
+
+
+@dataclass(frozen=True)
+class _Part:
+    is_ready: Callable[[], bool]
+    ensure: Callable[[Progress], object]
+
+
+def _services_are_elsewhere() -> bool:
+    return bool(os.environ.get("DRUMTOWER_DATABASE_URL") and os.environ.get("DRUMTOWER_BROKER_URL"))
+
+
+_PARTS = {
+    "python": _Part(python_is_ready, ensure_python),
+    "services": _Part(lambda: _services_are_elsewhere() or services_are_ready(), ensure_services),
+    "footage": _Part(lambda: not needs_footage(), ensure_footage),
+    "browser": _Part(browser_is_ready, ensure_browser),
+}
+_USUAL = ("python", "services", "footage")
+
+
+def set_up(names: list[str], progress: Progress) -> None:
+    """Bring the parts `names` up to date; raises SetupError at the first that cannot be."""
+    started = time.monotonic()
+    due = [name for name in names if not _PARTS[name].is_ready()]
+    if not due:
+        progress.say("everything is set up")
+        return
+    progress.say(f"setting up {', '.join(due)} (the first time takes a minute or two)")
+    for name in due:
+        _PARTS[name].ensure(progress)
+    progress.say(f"set up in {time.monotonic() - started:.0f} s")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m local.bootstrap",
+        description="Set Drumtower up on this machine: no root needed, no Docker, nothing of the system changed.",
+        epilog=_HELP_END,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--only", choices=list(_PARTS), action="append", help="this part alone (may be repeated)"
+    )
+    parser.add_argument(
+        "--with", choices=["browser"], action="append", dest="also", default=[], help="and this part as well"
+    )
+    chosen = parser.parse_args(arguments)
+    progress = Progress()
+    try:
+        set_up(list(dict.fromkeys(chosen.only or [*_USUAL, *chosen.also])), progress)
+    except SetupError as error:
+        progress.say(f"error: {error.message}")
+        progress.say(f"  what to do: {error.hint}")
+        return 1
+    except KeyboardInterrupt:
+        progress.say("interrupted; run the same command again to go on")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
