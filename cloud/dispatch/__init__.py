@@ -1,0 +1,1 @@
+"""Dispatch: whose a ticket is, by its place and its category."""

@@ -1,0 +1,60 @@
+"""Units, rules and assignments in the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from cloud.db import Queries, Transaction
+from cloud.dispatch.domain import Rule
+
+_Q = Queries("cloud.dispatch")
+
+
+def place(transaction: Transaction, lon: float, lat: float) -> dict[str, str]:
+    """Kind of unit → code, from the grid that owns a point up to the centre."""
+    return {row["kind"]: row["unit_code"] for row in transaction.rows(_Q["place"], lon=lon, lat=lat)}
+
+
+def rules(transaction: Transaction) -> list[Rule]:
+    """The routing rules in order."""
+    return [
+        Rule(row["position"], row["category"], row["min_severity"], row["target"], tuple(row["call"]))
+        for row in transaction.rows(_Q["rules"])
+    ]
+
+
+def unit_codes(transaction: Transaction) -> frozenset[str]:
+    """All units."""
+    return frozenset(row["unit_code"] for row in transaction.rows(_Q["units"]))
+
+
+def unit_kind(transaction: Transaction, unit_code: str) -> str | None:
+    """The kind of a unit, or None when there is no such unit."""
+    row = transaction.row(_Q["unit"], unit_code=unit_code)
+    return None if row is None else str(row["kind"])
+
+
+def assign(
+    transaction: Transaction,
+    ticket_id: UUID,
+    unit_code: str,
+    kind: Literal["owner", "called"],
+    now: datetime,
+    by: str,
+    because: str,
+) -> bool:
+    """Record a unit's part; a new owner ends the last one's. False: it had been called already."""
+    if kind == "owner":
+        transaction.run(_Q["end_ownership"], ticket_id=ticket_id, now=now)
+    touched = transaction.run(
+        _Q["assign"],
+        ticket_id=ticket_id,
+        unit_code=unit_code,
+        kind=kind,
+        now=now,
+        assigned_by=by,
+        because=because,
+    )
+    return touched == 1

@@ -1,0 +1,1 @@
+"""Incidents: what happened, fused from observations."""

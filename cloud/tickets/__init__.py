@@ -1,0 +1,1 @@
+"""Tickets: one open ticket a matter, a state machine, an append-only history."""

@@ -1,0 +1,217 @@
+"""A ticket's life as data: which action leads from which state to which. Pure.
+
+``resolved`` is a claim. The only ways into ``closed`` lead through ``verifying``: a clean look by the
+devices (``close``, which only the system does), or a supervisor's word with a reason (``confirm``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from enum import StrEnum
+from typing import Final, Literal
+
+from cloud.errors import ConflictError
+from common.runtime.errors import InvalidError
+
+# China has kept UTC+8 without summer time since 1991; a fixed offset works where no zone files are installed.
+DISTRICT_ZONE: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
+
+
+class State(StrEnum):
+    """Where a ticket stands."""
+
+    OPEN = "open"
+    DISPATCHED = "dispatched"
+    ACKNOWLEDGED = "acknowledged"
+    ON_SITE = "on_site"
+    RESOLVED = "resolved"
+    VERIFYING = "verifying"
+    REOPENED = "reopened"
+    SUSPENDED = "suspended"
+    CLOSED = "closed"
+    VOID = "void"
+
+
+class Action(StrEnum):
+    """What can be done to a ticket."""
+
+    DISPATCH = "dispatch"
+    ACKNOWLEDGE = "acknowledge"
+    ARRIVE = "arrive"
+    RESOLVE = "resolve"
+    VERIFY = "verify"
+    CLOSE = "close"
+    CONFIRM = "confirm"
+    REOPEN = "reopen"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    TRANSFER = "transfer"
+    VOID = "void"
+    ESCALATE = "escalate"
+    CALL = "call"
+    NOTE = "note"
+
+
+class EventKind(StrEnum):
+    """What a line of the history says."""
+
+    OPENED = "opened"
+    DISPATCHED = "dispatched"
+    UNASSIGNED = "unassigned"
+    ACKNOWLEDGED = "acknowledged"
+    ARRIVED = "arrived"
+    RESOLVED = "resolved"
+    VERIFYING = "verifying"
+    CLOSED = "closed"
+    CONFIRMED = "confirmed"
+    REOPENED = "reopened"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+    TRANSFERRED = "transferred"
+    VOIDED = "voided"
+    ESCALATED = "escalated"
+    CALLED = "called"
+    NOTED = "noted"
+    INCIDENT_ATTACHED = "incident_attached"
+    INCIDENT_ENDED = "incident_ended"
+    INCIDENT_RETURNED = "incident_returned"
+    SEVERITY_RAISED = "severity_raised"
+    CLOCK_MISSED = "clock_missed"
+    BLIND = "blind"
+
+
+FINAL: Final = frozenset({State.CLOSED, State.VOID})
+_IN_HAND: Final = frozenset({State.DISPATCHED, State.ACKNOWLEDGED, State.ON_SITE, State.REOPENED})
+_ALIVE: Final = frozenset(State) - FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One row of the table.
+
+    Attributes:
+        sources: the states it may start from.
+        target: the state it leads to; ``same`` stays, ``interrupted`` goes back to what a suspension stopped.
+        event: the line it writes into the history.
+        by_system: nobody but the system does it.
+        needs_note: a person must say why.
+        needs_unit: it names a unit.
+    """
+
+    sources: frozenset[State]
+    target: State | Literal["same", "interrupted"]
+    event: EventKind
+    by_system: bool = False
+    needs_note: bool = False
+    needs_unit: bool = False
+
+
+TRANSITIONS: Final[Mapping[Action, Transition]] = {
+    Action.DISPATCH: Transition(
+        frozenset({State.OPEN}), State.DISPATCHED, EventKind.DISPATCHED, needs_unit=True
+    ),
+    Action.ACKNOWLEDGE: Transition(
+        frozenset({State.DISPATCHED, State.REOPENED}), State.ACKNOWLEDGED, EventKind.ACKNOWLEDGED
+    ),
+    Action.ARRIVE: Transition(
+        frozenset({State.DISPATCHED, State.ACKNOWLEDGED, State.REOPENED}), State.ON_SITE, EventKind.ARRIVED
+    ),
+    Action.RESOLVE: Transition(
+        frozenset({State.ACKNOWLEDGED, State.ON_SITE}), State.RESOLVED, EventKind.RESOLVED
+    ),
+    Action.VERIFY: Transition(
+        frozenset({State.RESOLVED}), State.VERIFYING, EventKind.VERIFYING, by_system=True
+    ),
+    Action.CLOSE: Transition(frozenset({State.VERIFYING}), State.CLOSED, EventKind.CLOSED, by_system=True),
+    Action.CONFIRM: Transition(
+        frozenset({State.VERIFYING}), State.CLOSED, EventKind.CONFIRMED, needs_note=True
+    ),
+    Action.REOPEN: Transition(
+        frozenset({State.VERIFYING}), State.REOPENED, EventKind.REOPENED, needs_note=True
+    ),
+    Action.SUSPEND: Transition(
+        _IN_HAND | {State.OPEN}, State.SUSPENDED, EventKind.SUSPENDED, needs_note=True
+    ),
+    Action.RESUME: Transition(frozenset({State.SUSPENDED}), "interrupted", EventKind.RESUMED),
+    Action.TRANSFER: Transition(
+        _IN_HAND, State.DISPATCHED, EventKind.TRANSFERRED, needs_note=True, needs_unit=True
+    ),
+    Action.VOID: Transition(
+        _IN_HAND | {State.OPEN, State.SUSPENDED}, State.VOID, EventKind.VOIDED, needs_note=True
+    ),
+    Action.ESCALATE: Transition(_ALIVE, "same", EventKind.ESCALATED, needs_note=True),
+    Action.CALL: Transition(_IN_HAND | {State.OPEN}, "same", EventKind.CALLED, needs_unit=True),
+    Action.NOTE: Transition(_ALIVE, "same", EventKind.NOTED, needs_note=True),
+}
+
+
+def next_state(state: State, action: Action, interrupted: State | None = None) -> State:
+    """Where an action leads.
+
+    Args:
+        state: where the ticket stands.
+        action: what is done.
+        interrupted: of a suspended ticket, the state to come back to.
+
+    Raises:
+        ConflictError: when the table has no such step; the message lists the steps there are.
+    """
+    transition = TRANSITIONS[action]
+    if state not in transition.sources:
+        can = ", ".join(allowed_actions(state)) or "nothing any more"
+        raise ConflictError(
+            "ticket.wrong_transition",
+            f"expected an action that a ticket in state {state.value!r} allows ({can}), got {action.value!r}",
+            "read the ticket again; somebody may have moved it",
+        )
+    if transition.target == "same":
+        return state
+    if transition.target == "interrupted":
+        if interrupted is None:
+            raise InvalidError("ticket.nothing_interrupted", "a suspended ticket knows no state to resume to")
+        return interrupted
+    return transition.target
+
+
+def allowed_actions(state: State) -> tuple[Action, ...]:
+    """What people can do to a ticket in this state."""
+    return tuple(
+        action
+        for action, transition in TRANSITIONS.items()
+        if state in transition.sources and not transition.by_system
+    )
+
+
+def check_request(action: Action, note: str, unit_code: str | None, *, by_person: bool) -> None:
+    """Whether a request carries what its action needs.
+
+    Raises:
+        ConflictError: when only the system may do it.
+        InvalidError: when the reason or the unit is missing.
+    """
+    transition = TRANSITIONS[action]
+    if by_person and transition.by_system:
+        raise ConflictError(
+            "ticket.system_only",
+            f"{action.value!r} is done by the system alone, when the devices have looked again",
+            f"a supervisor can {Action.CONFIRM.value!r} with a reason",
+        )
+    if by_person and transition.needs_note and not note.strip():
+        raise InvalidError("ticket.note_missing", f"expected a note that says why, for {action.value!r}, got none")
+    if transition.needs_unit and not unit_code:
+        raise InvalidError("ticket.unit_missing", f"expected a unit_code for {action.value!r}, got none")
+
+
+def channel_of(category: str) -> Literal["camera", "sensor", "device"]:
+    """By which entry a matter of this category comes in."""
+    family = category.partition(".")[0]
+    if family == "camera":
+        return "camera"
+    return "device" if family == "device" else "sensor"
+
+
+def ticket_number(opened_at: datetime, count: int) -> str:
+    """``DT-YYYYMMDD-NNNN`` by the district's day; ``count`` is which ticket of that day it is, from 1."""
+    return f"DT-{opened_at.astimezone(DISTRICT_ZONE):%Y%m%d}-{count:04d}"
