@@ -17,14 +17,15 @@ Action = Literal[
     "acknowledge",
     "arrive",
     "resolve",
-    "assign",
+    "dispatch",
+    "transfer",
     "call",
     "suspend",
     "resume",
     "escalate",
     "reopen",
     "void",
-    "override",
+    "confirm",
     "manage",
 ]
 
@@ -58,8 +59,10 @@ class Account:
 
 
 def wait_after(failures: int) -> int:
-    """Seconds until the next try after so many wrong passwords in a row: none for the first four, then 30 s
-    doubling up to 15 minutes."""
+    """Seconds until the next try after so many wrong passwords in a row.
+
+    None for the first four, then 30 s, doubling up to 15 minutes.
+    """
     if failures <= _FREE_FAILURES:
         return 0
     return int(min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(failures - _FREE_FAILURES - 1, 16)))

@@ -17,14 +17,15 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
     "acknowledge": _HANDLERS,
     "arrive": _HANDLERS,
     "resolve": _HANDLERS,
-    "assign": _DISPATCHERS,  # hand on to another unit
+    "dispatch": _DISPATCHERS,  # give an unassigned one an owner
+    "transfer": _DISPATCHERS,  # hand on to another unit
     "call": _DISPATCHERS,  # whistle departments in
     "suspend": _DISPATCHERS,
     "resume": _DISPATCHERS,
     "escalate": _DISPATCHERS,
     "reopen": _DISPATCHERS,
     "void": _SUPERVISORS,  # declare a false alarm
-    "override": _SUPERVISORS,  # close without a clean look
+    "confirm": _SUPERVISORS,  # close without a clean look
     "manage": frozenset({"admin"}),  # accounts and configuration
 }
 

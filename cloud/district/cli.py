@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cloud.db import Database
 from cloud.district.service import load_district
 from common.schema.cli import database_url
 
@@ -25,7 +26,8 @@ def load(
 ) -> None:
     """Check a district's file and write it into the database. Again changes nothing."""
     console = Console()
-    loaded = load_district(database_url(), file)
+    with Database(database_url(), size=1) as database:
+        loaded = load_district(database, file)
     units = ", ".join(f"{count} {kind}" for kind, count in loaded.units.items())
     console.print(f"units: {units}; {loaded.rules} routing rules, {loaded.policies} policies")
     if loaded.gone:

@@ -1,0 +1,172 @@
+"""Who sends a request: sessions in a cookie, and proof that the request comes from our own page.
+
+Wiring (``cloud/app.py``): ``app.state.auth = AuthService(database, clock)``. Endpoints depend on
+``CurrentAccount``. A signed-in browser's requests that change something carry its session's token, as the
+header ``X-CSRF-Token`` or (forms) the field ``csrf_token``; a request from another site has neither.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Response
+from fastapi.security import APIKeyCookie
+
+from cloud.auth.domain import Account
+from cloud.auth.errors import ForgedRequestError, NotSignedInError
+from cloud.auth.service import SESSION_LIFE, AuthService, NewSession, Session
+
+SESSION_COOKIE: Final = "drumtower_session"
+SIGN_IN_COOKIE: Final = "drumtower_sign_in"
+CSRF_HEADER: Final = "X-CSRF-Token"
+CSRF_FIELD: Final = "csrf_token"
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+_cookie = APIKeyCookie(
+    name=SESSION_COOKIE, auto_error=False, description="set by signing in on the page; ends after 12 h"
+)
+
+
+def auth_service(request: Request) -> AuthService:
+    """The door, as wired into the application."""
+    service: AuthService = request.app.state.auth
+    return service
+
+
+def client_address(request: Request) -> str:
+    """Where a request comes from; behind a proxy uvicorn's ``--forwarded-allow-ips`` decides whom to believe."""
+    return request.client.host if request.client else ""
+
+
+def current_session(request: Request, token: Annotated[str | None, Depends(_cookie)] = None) -> Session:
+    """The session of a request, whatever its method.
+
+    Raises:
+        NotSignedInError: when there is none, or it is over.
+    """
+    session = auth_service(request).session(token) if token else None
+    if session is None:
+        raise NotSignedInError(
+            "auth.not_signed_in",
+            "expected a signed-in session, found none" if not token else "the session is over",
+            "sign in at /sign-in",
+        )
+    return session
+
+
+CurrentSession = Annotated[Session, Depends(current_session)]
+
+
+async def checked_session(request: Request, session: CurrentSession) -> Session:
+    """The session, and for a request that changes something the proof that our own page sent it.
+
+    Raises:
+        NotSignedInError: when nobody is signed in.
+        ForgedRequestError: when the proof is missing or wrong.
+    """
+    if request.method not in _SAFE:
+        refuse_other_sites(request)
+        given = request.headers.get(CSRF_HEADER) or await _form_token(request)
+        if not hmac.compare_digest(given.encode(), session.csrf_token.encode()):
+            raise ForgedRequestError(
+                "auth.forged_request",
+                f"expected this session's token in the header {CSRF_HEADER} or the form field {CSRF_FIELD},"
+                f" got {'another one' if given else 'none'}",
+                "load the page again and repeat; it may have been open since before you signed in",
+            )
+    return session
+
+
+CheckedSession = Annotated[Session, Depends(checked_session)]
+
+
+def current_account(session: CheckedSession) -> Account:
+    """Who sends a request.
+
+    Raises:
+        NotSignedInError: when nobody is signed in (401, or to the sign-in page).
+        ForgedRequestError: when a request that changes something may come from another site (403).
+    """
+    return session.account
+
+
+CurrentAccount = Annotated[Account, Depends(current_account)]
+
+
+def refuse_other_sites(request: Request) -> None:
+    """Refuse what a browser says comes from another site.
+
+    Raises:
+        ForgedRequestError: by ``Sec-Fetch-Site`` or ``Origin``.
+    """
+    origin = request.headers.get("origin")
+    fetched_from = request.headers.get("sec-fetch-site", "same-origin")
+    other = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
+    if other or fetched_from not in {"same-origin", "none"}:
+        raise ForgedRequestError(
+            "auth.other_site",
+            f"expected a request of this site's own pages, got one from {origin or fetched_from}",
+            "behind a proxy, pass the Host header on",
+        )
+
+
+async def _form_token(request: Request) -> str:
+    if not request.headers.get("content-type", "").startswith(_FORMS):
+        return ""
+    field = (await request.form()).get(CSRF_FIELD)
+    return field if isinstance(field, str) else ""
+
+
+def begin_session(request: Request, response: Response, begun: NewSession) -> None:
+    """Give the browser its session."""
+    response.set_cookie(
+        SESSION_COOKIE,
+        begun.token,
+        max_age=int(SESSION_LIFE.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+    response.delete_cookie(SIGN_IN_COOKIE)
+
+
+def end_session(response: Response) -> None:
+    """Take the browser's session away."""
+    response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
+
+
+def offer_sign_in(request: Request, response: Response, token: str) -> None:
+    """Remember what the sign-in form was given: nobody has a session yet that could hold its token."""
+    response.set_cookie(
+        SIGN_IN_COOKIE,
+        token,
+        max_age=3600,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+
+
+def sign_in_token(request: Request) -> str:
+    """The token for a sign-in form: the one this browser has, or a new one."""
+    return request.cookies.get(SIGN_IN_COOKIE) or secrets.token_urlsafe(24)
+
+
+def check_sign_in(request: Request, given: str) -> None:
+    """Whether a sign-in form is one that we gave to this browser.
+
+    Raises:
+        ForgedRequestError: when it is not.
+    """
+    refuse_other_sites(request)
+    expected = request.cookies.get(SIGN_IN_COOKIE, "")
+    if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
+        raise ForgedRequestError(
+            "auth.forged_request",
+            "expected this browser's own sign-in form",
+            "load the page again and repeat",
+        )
