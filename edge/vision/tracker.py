@@ -1,0 +1,369 @@
+"""Following objects from picture to picture, online: pure state, detections and time; no I/O.
+
+The ideas and where they come from:
+
+- a constant-velocity Kalman filter per box (A. Bewley et al., "Simple Online and Realtime Tracking", 2016),
+  here per coordinate and in milliseconds, so that uneven and dropped frames cost nothing but certainty,
+  and with measurements trusted by their score (Y. Du et al., "GIAOTracker", 2021);
+- strong detections are matched first, weak ones keep tracks alive afterwards and never begin one
+  (Y. Zhang et al., "ByteTrack", 2022);
+- boxes are widened before their overlap is measured, more for tracks that were lost (F. Yang et al., "Hard
+  to Track Objects with Irregular Motions and Similar Appearances? Make It Easier by Buffering the Matching
+  Space", 2023), and heights must agree (M. Yang et al., "Hybrid-SORT", 2024);
+- a lost track is looked for where it was last seen as well as where it would be by now (J. Cao et al.,
+  "Observation-Centric SORT", 2023).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import lap
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.vision.detections import Boxes, Detections, overlaps
+
+Floats = NDArray[np.float64]
+
+
+class GroundPoint(NamedTuple):
+    """Where an object stood: the middle of its box's lower edge, smoothed, in pixels of the frame."""
+
+    at_ms: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One object followed over time, as it stands after an update.
+
+    Attributes:
+        id: never given twice by one tracker.
+        xyxy: left, top, right, bottom in pixels: where it was seen, or where it should be by now.
+        score: of its latest detection.
+        label: the name its detections gave it most, weighed by their scores.
+        first_seen_ms, last_seen_ms: instants of its first and latest detection.
+        hits: detections so far.
+        confirmed: seen often and surely enough to act upon.
+        ground: where it stood, oldest first; bounded in length and age.
+    """
+
+    id: int
+    xyxy: tuple[float, float, float, float]
+    score: float
+    label: str
+    first_seen_ms: int
+    last_seen_ms: int
+    hits: int
+    confirmed: bool
+    ground: tuple[GroundPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerSettings:
+    """What the tracker goes by; the defaults were tuned on the first half of a street sequence.
+
+    Attributes:
+        birth_score: a detection needs this much to begin a track.
+        strong_score: from here on a detection is matched in the first round.
+        weak_score: below this a detection is not looked at.
+        confirm_hits, confirm_score: a track counts from this many detections with this mean score.
+        tentative_ms: an unconfirmed track is dropped when unseen for longer.
+        lost_ms: a confirmed track is dropped when unseen for longer.
+        sure_ms: a track that no strong detection has hit for longer is not believed any more: weak detections
+            carry an object through an occlusion, not a post through the day.
+        weak_ms: weak detections keep a track alive only when it was seen at most this long ago.
+        widen_first, widen_again: by how much of its size a box is widened on each side, in the first
+            round and in the round for what is left.
+        least_similarity, least_similarity_weak: from 0 to 1, below which no match is made.
+        birth_overlap: no track begins over a track that was just seen and overlaps by more.
+        manoeuvre: standard deviation of unforeseen acceleration, in box heights a second squared.
+        jitter: standard deviation of a sure detection, in box heights.
+    """
+
+    birth_score: float = 0.65
+    strong_score: float = 0.5
+    weak_score: float = 0.1
+    confirm_hits: int = 3
+    confirm_score: float = 0.6
+    tentative_ms: int = 250
+    lost_ms: int = 3000
+    weak_ms: int = 1000
+    sure_ms: int = 800
+    widen_first: float = 0.4
+    widen_again: float = 0.5
+    least_similarity: float = 0.1
+    least_similarity_weak: float = 0.4
+    birth_overlap: float = 0.5
+    manoeuvre: float = 1.0
+    jitter: float = 0.08
+    ground_points: int = 64
+    ground_ms: int = 10_000
+
+
+@dataclass(slots=True)
+class _Life:
+    """What a track is besides its motion."""
+
+    id: int
+    first_seen_ms: int
+    last_seen_ms: int
+    last_sure_ms: int
+    score: float
+    total_score: float = 0.0
+    hits: int = 0
+    confirmed: bool = False
+    votes: Counter[int] = field(default_factory=Counter)
+    ground: tuple[GroundPoint, ...] = ()
+
+
+class Tracker:
+    """Follows objects; feed it the detections of one camera in the order of time."""
+
+    def __init__(self, settings: TrackerSettings | None = None) -> None:
+        self.settings = settings or TrackerSettings()
+        self._motion = _Motion(self.settings.manoeuvre, self.settings.jitter)
+        self._lives: list[_Life] = []
+        self._seen: Boxes = np.zeros((0, 4), np.float32)
+        self._next_id = 1
+        self._at_ms: int | None = None
+
+    def update(self, detections: Detections, at_ms: int) -> tuple[Track, ...]:
+        """Take in what was found in a picture.
+
+        Args:
+            detections: in any order.
+            at_ms: when the picture was taken; an instant before the previous one is taken as that one.
+
+        Returns:
+            Every track alive, the unconfirmed and the momentarily unseen too (``last_seen_ms`` tells), by id.
+        """
+        at_ms = at_ms if self._at_ms is None else max(at_ms, self._at_ms)
+        elapsed = 0.0 if self._at_ms is None else (at_ms - self._at_ms) / 1000.0
+        self._at_ms = at_ms
+        self._motion.predict(elapsed)
+        found = _in_canonical_order(detections, self.settings.weak_score)
+        free = self._match(found, at_ms)
+        self._begin(found, free, at_ms)
+        self._bury(at_ms)
+        return self._tracks(found.labels, at_ms)
+
+    def _match(self, found: Detections, at_ms: int) -> NDArray[np.intp]:
+        """Give detections to tracks; returns the strong detections that are left."""
+        settings = self.settings
+        age = np.array([at_ms - life.last_seen_ms for life in self._lives], np.int64)
+        confirmed = np.array([life.confirmed for life in self._lives], np.bool_)
+        predicted = self._motion.boxes()
+        strong = np.flatnonzero(found.score >= settings.strong_score)
+        weak = np.flatnonzero(found.score < settings.strong_score)
+        tracks = np.arange(len(self._lives))
+        first = _similarity(predicted, found.xyxy[strong], settings.widen_first)
+        tracks, strong = self._pair(found, tracks, strong, first, settings.least_similarity, at_ms)
+        unsure = np.array([at_ms - life.last_sure_ms for life in self._lives], np.int64)
+        fresh = tracks[
+            (age[tracks] <= settings.weak_ms) & (unsure[tracks] <= settings.sure_ms) & confirmed[tracks]
+        ]
+        second = _similarity(predicted[fresh], found.xyxy[weak], settings.widen_first)
+        left, _ = self._pair(found, fresh, weak, second, settings.least_similarity_weak, at_ms)
+        tracks = np.setdiff1d(tracks, np.setdiff1d(fresh, left))
+        boxes = found.xyxy[strong]
+        third = np.maximum(
+            _similarity(predicted[tracks], boxes, settings.widen_again),
+            _similarity(self._seen[tracks], boxes, settings.widen_again),
+        )
+        _, strong = self._pair(found, tracks, strong, third, settings.least_similarity, at_ms)
+        return strong
+
+    def _pair(
+        self,
+        found: Detections,
+        tracks: NDArray[np.intp],
+        candidates: NDArray[np.intp],
+        similarity: Floats,
+        least: float,
+        at_ms: int,
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Match for the greatest total similarity; returns the tracks and candidates left over."""
+        if not tracks.size or not candidates.size:
+            return tracks, candidates
+        cost = np.where(similarity >= least, 1.0 - similarity, 10.0)
+        columns = lap.lapjv(cost, extend_cost=True, cost_limit=2.0)[1]
+        rows = np.flatnonzero(columns >= 0)
+        rows = rows[similarity[rows, columns[rows]] >= least]
+        if not rows.size:
+            return tracks, candidates
+        matched, taken = tracks[rows], candidates[columns[rows]]
+        self._motion.correct(matched, found.xyxy[taken], found.score[taken])
+        self._seen[matched] = found.xyxy[taken]
+        for track, candidate in zip(matched.tolist(), taken.tolist(), strict=True):
+            self._hit(self._lives[track], found, candidate, at_ms)
+        return np.setdiff1d(tracks, matched), np.setdiff1d(candidates, taken)
+
+    def _hit(self, life: _Life, found: Detections, candidate: int, at_ms: int) -> None:
+        settings = self.settings
+        life.score = float(found.score[candidate])
+        life.total_score += life.score
+        life.hits += 1
+        life.last_seen_ms = at_ms
+        if life.score >= settings.strong_score:
+            life.last_sure_ms = at_ms
+        life.votes[int(found.label[candidate])] += life.score  # type: ignore[assignment]
+        life.confirmed = life.confirmed or (
+            life.hits >= settings.confirm_hits and life.total_score >= settings.confirm_score * life.hits
+        )
+
+    def _begin(self, found: Detections, free: NDArray[np.intp], at_ms: int) -> None:
+        """Begin tracks with sure detections that belong to none and cover none."""
+        born = free[found.score[free] >= self.settings.birth_score]
+        here = [n for n, life in enumerate(self._lives) if life.last_seen_ms == at_ms]
+        if born.size and here:
+            over = overlaps(found.xyxy[born], self._seen[here]).max(axis=1)
+            born = born[over <= self.settings.birth_overlap]
+        if not born.size:
+            return
+        self._motion.begin(found.xyxy[born])
+        self._seen = np.concatenate((self._seen, found.xyxy[born]))
+        for candidate in born.tolist():
+            life = _Life(self._next_id, at_ms, at_ms, at_ms, 0.0)
+            self._next_id += 1
+            self._hit(life, found, candidate, at_ms)
+            self._lives.append(life)
+
+    def _bury(self, at_ms: int) -> None:
+        """Let go of what was not seen for too long."""
+        settings = self.settings
+        keep = [
+            n
+            for n, life in enumerate(self._lives)
+            if at_ms - life.last_seen_ms <= (settings.lost_ms if life.confirmed else settings.tentative_ms)
+        ]
+        if len(keep) < len(self._lives):
+            self._lives = [self._lives[n] for n in keep]
+            self._seen = self._seen[keep]
+            self._motion.keep(keep)
+
+    def _tracks(self, labels: tuple[str, ...], at_ms: int) -> tuple[Track, ...]:
+        settings = self.settings
+        tracks = []
+        for life, (left, top, right, bottom) in zip(self._lives, self._motion.boxes().tolist(), strict=True):
+            if life.last_seen_ms == at_ms:
+                oldest = at_ms - settings.ground_ms
+                earlier = life.ground[-settings.ground_points + 1 :]
+                life.ground = (
+                    *(point for point in earlier if point.at_ms >= oldest),
+                    GroundPoint(at_ms, (left + right) / 2, bottom),
+                )
+            # Equal votes go to the label that comes first, so that the answer does not hang on history.
+            label = min(life.votes, key=lambda place: (-life.votes[place], place))
+            tracks.append(
+                Track(
+                    life.id,
+                    (left, top, right, bottom),
+                    life.score,
+                    labels[label],
+                    life.first_seen_ms,
+                    life.last_seen_ms,
+                    life.hits,
+                    life.confirmed,
+                    life.ground,
+                )
+            )
+        return tuple(tracks)
+
+
+class _Motion:
+    """Kalman filters of many boxes at once.
+
+    A box is centre x, centre y, width, height, each with a velocity; the four are independent, so a
+    covariance is three numbers (variance of place, of both, of velocity) and no matrix is ever inverted.
+    """
+
+    def __init__(self, manoeuvre: float, jitter: float) -> None:
+        self._manoeuvre = manoeuvre
+        self._jitter = jitter
+        self._place = np.zeros((0, 4))
+        self._speed = np.zeros((0, 4))
+        self._var_place = np.zeros((0, 4))
+        self._var_both = np.zeros((0, 4))
+        self._var_speed = np.zeros((0, 4))
+
+    def begin(self, boxes: Boxes) -> None:
+        """Add filters at rest."""
+        place = _centres(boxes)
+        height = place[:, 3:4]
+        nothing = np.zeros_like(place)
+        self._place = np.concatenate((self._place, place))
+        self._speed = np.concatenate((self._speed, nothing))
+        self._var_place = np.concatenate((self._var_place, nothing + (self._jitter * height) ** 2))
+        self._var_both = np.concatenate((self._var_both, nothing))
+        # A walker crosses about one body height a second, a rider three; sizes change far less.
+        self._var_speed = np.concatenate((self._var_speed, (np.array([1.0, 0.5, 0.1, 0.1]) * height) ** 2))
+
+    def predict(self, seconds: float) -> None:
+        """Move on by that much time."""
+        if seconds <= 0 or not len(self._place):
+            return
+        noise = (self._manoeuvre * np.array([1.0, 0.5, 0.2, 0.2]) * self._place[:, 3:4]) ** 2
+        self._place[:, :2] += self._speed[:, :2] * seconds
+        self._var_place += seconds * (2 * self._var_both + seconds * self._var_speed) + noise * seconds**3 / 3
+        self._var_both += seconds * self._var_speed + noise * seconds**2 / 2
+        self._var_speed += noise * seconds
+
+    def correct(self, which: NDArray[np.intp], boxes: Boxes, score: NDArray[np.float32]) -> None:
+        """Take measurements in; a doubtful one moves its filter less."""
+        measured = _centres(boxes)
+        deviation = self._jitter * measured[:, 3:4] * (1.0 + 2.0 * (1.0 - score[:, None].astype(np.float64)))
+        variance = self._var_place[which]
+        both = self._var_both[which]
+        total = variance + deviation**2
+        gain, gain_speed = variance / total, both / total
+        off = measured - self._place[which]
+        self._place[which] += gain * off
+        self._speed[which] += gain_speed * off
+        self._var_place[which] = (1 - gain) * variance
+        self._var_both[which] = (1 - gain) * both
+        self._var_speed[which] -= gain_speed * both
+
+    def keep(self, which: list[int]) -> None:
+        """Drop all others."""
+        self._place, self._speed = self._place[which], self._speed[which]
+        self._var_place, self._var_both = self._var_place[which], self._var_both[which]
+        self._var_speed = self._var_speed[which]
+
+    def boxes(self) -> Boxes:
+        """Where the boxes should be now."""
+        half = np.maximum(self._place[:, 2:], 1.0) / 2
+        centre = self._place[:, :2]
+        return np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
+
+
+def _centres(boxes: Boxes) -> Floats:
+    size = boxes[:, 2:] - boxes[:, :2]
+    return np.concatenate((boxes[:, :2] + size / 2, size), axis=1).astype(np.float64)
+
+
+def _in_canonical_order(detections: Detections, weakest: float) -> Detections:
+    """The same detections in an order that does not depend on the one they came in."""
+    boxes = detections.xyxy
+    order = np.lexsort(
+        (detections.label, boxes[:, 3], boxes[:, 2], boxes[:, 1], boxes[:, 0], -detections.score)
+    )
+    return detections.where(order[detections.score[order] >= weakest])
+
+
+def _similarity(tracks: Boxes, candidates: Boxes, widen: float) -> Floats:
+    """Overlap of widened boxes, times the overlap of their heights; ``(N, M)`` in 0..1."""
+    if not len(tracks) or not len(candidates):
+        return np.zeros((len(tracks), len(candidates)))
+    heights = (tracks[:, 3] - tracks[:, 1])[:, None], (candidates[:, 3] - candidates[:, 1])[None, :]
+    agree = np.minimum(*heights) / np.maximum(np.maximum(*heights), 1e-6)
+    return (overlaps(_widened(tracks, widen), _widened(candidates, widen)) * agree).astype(np.float64)
+
+
+def _widened(boxes: Boxes, by: float) -> Boxes:
+    margin = (boxes[:, 2:] - boxes[:, :2]) * np.float32(by)
+    return np.concatenate((boxes[:, :2] - margin, boxes[:, 2:] + margin), axis=1)
