@@ -102,6 +102,10 @@ def main(arguments: list[str] | None = None) -> int:
         progress.say(f"error: {error.message}")
         progress.say(f"  what to do: {error.hint}")
         return 1
+    except OSError as error:  # a full disk or a missing permission, wherever it shows first
+        progress.say(f"error: {error.strerror}: {error.filename or 'while writing'}")
+        progress.say("  what to do: check the space and permissions of DRUMTOWER_DATA and XDG_CACHE_HOME")
+        return 1
     except KeyboardInterrupt:
         progress.say("interrupted; run the same command again to go on")
         return 130

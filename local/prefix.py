@@ -161,7 +161,9 @@ def unpack(file: Path, into: Path) -> None:
     """Unpack one package file; raises SetupError."""
     done = subprocess.run(["dpkg-deb", "-x", file, into], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        reason = done.stderr.strip().splitlines()[-1:] or ["dpkg-deb gave no reason"]
+        said = done.stderr.strip().splitlines() or ["dpkg-deb gave no reason"]
+        # tar names the cause and dpkg-deb, after it, only that tar failed.
+        reason = [line for line in said if "No space left" in line] or said
         raise SetupError(
             f"cannot unpack {file.name}: {reason[0]}",
             f"check that the disk of {into.parent} has room, then run the same command again",

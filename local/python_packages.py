@@ -170,7 +170,8 @@ _CAUSES = (
     (
         r"Temporary failure in name resolution|Name or service not known|NewConnectionError|Network is unreachable"
         r"|ConnectTimeout|ReadTimeout|Connection refused|Max retries exceeded",
-        r".*(NewConnectionError|Max retries exceeded|Timeout|name resolution|not known|unreachable|refused).*",
+        r"Temporary failure in name resolution|Name or service not known|Network is unreachable|Connection refused"
+        r"|ConnectTimeout|ReadTimeout|Max retries exceeded",
         "the Python package index cannot be reached",
         "check the network (and pip's proxy settings), then run the same command again",
     ),
