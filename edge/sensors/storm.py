@@ -98,7 +98,7 @@ def hyetograph(second: float, peak_at_s: float, strength: float) -> float:
     # Minutes from the peak, stretched so that both limbs carry the intensity formula's mean.
     away = (peak_at_s - second) / share if second < peak_at_s else (second - peak_at_s) / (1 - share)
     away /= 60.0
-    return 60.0 * strength * ((1 - _N) * away + _B_MIN) / (away + _B_MIN) ** (_N + 1)
+    return 60.0 * strength * ((1 - _N) * away + _B_MIN) / math.pow(away + _B_MIN, _N + 1)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,297 @@
+"""The box's one SQLite file: what must survive a power cut stands here, written by one process.
+
+Source of the durability claim: SQLite, "PRAGMA synchronous": in WAL mode, FULL syncs the log at every commit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from common.runtime.errors import DrumtowerError, TransientError
+from common.runtime.log import get_logger
+
+FILE_NAME: Final = "box.db"
+_LAYOUT: Final = 1
+_log = get_logger("database")
+
+_SCHEMA: Final = """
+-- One row a life of this outbox; the last one is current. Numbers are never used twice within an epoch.
+CREATE TABLE life (
+    n         INTEGER PRIMARY KEY,
+    epoch     INTEGER NOT NULL UNIQUE,
+    next_seq  INTEGER NOT NULL DEFAULT 1,
+    began_at  INTEGER NOT NULL,
+    reason    TEXT NOT NULL,
+    forked    INTEGER NOT NULL DEFAULT 0,  -- another outbox issues numbers of this epoch too
+    withdrawn INTEGER NOT NULL DEFAULT 0   -- numbers whose packets were issued anew under the next epoch
+);
+-- Numbered packets that are still held; id grows as they are numbered, whatever their epoch.
+CREATE TABLE packet (
+    id            INTEGER PRIMARY KEY,
+    epoch         INTEGER NOT NULL,
+    seq           INTEGER NOT NULL,
+    kind          TEXT NOT NULL CHECK (kind IN ('readings', 'events', 'abandoned')),
+    urgent        INTEGER NOT NULL GENERATED ALWAYS AS (kind <> 'readings') STORED,
+    at            INTEGER NOT NULL,
+    size          INTEGER NOT NULL,
+    payload       BLOB NOT NULL,
+    receipted_at  INTEGER,
+    UNIQUE (epoch, seq)
+);
+CREATE INDEX packet_waiting ON packet (urgent, id) WHERE receipted_at IS NULL;
+CREATE INDEX packet_unreceipted ON packet (epoch, seq) WHERE receipted_at IS NULL;
+CREATE INDEX packet_receipted ON packet (id) WHERE receipted_at IS NOT NULL;
+-- What the held packets weigh, kept by triggers so that it is rolled back with them.
+CREATE TABLE tally (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), bytes INTEGER NOT NULL);
+INSERT INTO tally VALUES (1, 0);
+CREATE TRIGGER packet_weighs AFTER INSERT ON packet
+    BEGIN UPDATE tally SET bytes = bytes + new.size; END;
+CREATE TRIGGER packet_weighed AFTER DELETE ON packet
+    BEGIN UPDATE tally SET bytes = bytes - old.size; END;
+-- Numbers that were given up without a receipt, each range announced in an abandoned packet.
+CREATE TABLE given_up (
+    epoch      INTEGER NOT NULL,
+    first      INTEGER NOT NULL,
+    last       INTEGER NOT NULL,
+    announced  INTEGER NOT NULL,  -- to the present incarnation of the store
+    PRIMARY KEY (epoch, first)
+);
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+-- Conditions that have started and not ended, so that a restart goes on with them under the same id.
+CREATE TABLE open_observation (
+    source          TEXT NOT NULL,
+    category        TEXT NOT NULL,
+    state           BLOB NOT NULL,
+    PRIMARY KEY (source, category)
+);
+CREATE TABLE evidence (
+    sha256        TEXT PRIMARY KEY,
+    media_type    TEXT NOT NULL,
+    size          INTEGER NOT NULL,
+    severity      INTEGER NOT NULL,
+    queued_at     INTEGER NOT NULL,
+    attempts      INTEGER NOT NULL DEFAULT 0,
+    receipted_at  INTEGER,
+    parked        TEXT
+);
+"""
+
+
+class DiskFullError(TransientError):
+    """There is no room to accept more; what was accepted before is safe."""
+
+
+class DatabaseInUseError(DrumtowerError):
+    """Another process writes this data directory."""
+
+
+class Database:
+    """A box's SQLite file, opened for writing by this process alone.
+
+    A file that is not a sound database is moved aside, never deleted, and a new one begun;
+    ``moved_aside`` then names it.
+
+    Args:
+        directory: the box's data directory; made when missing.
+        max_bytes: the file's own upper bound, a belt beside the outbox's cap; None for no bound.
+
+    Raises:
+        DatabaseInUseError: ``database.in_use``.
+        DrumtowerError: ``database.unusable`` when the directory cannot be written.
+    """
+
+    def __init__(self, directory: Path, *, max_bytes: int | None = None) -> None:
+        self.directory = directory
+        self.path = directory / FILE_NAME
+        self.moved_aside: Path | None = None
+        self._lock = threading.RLock()
+        self._depth = 0
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._claim = os.open(directory / "box.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DrumtowerError(
+                "database.unusable",
+                f"expected a directory that can be written at {directory}, got: {error.strerror}",
+                "choose another with --data or DRUMTOWER_DATA",
+            ) from error
+        try:
+            fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._claim)
+            raise DatabaseInUseError(
+                "database.in_use",
+                f"expected to be the only agent on {directory}, but another process holds it",
+                "end that agent first, or give this one a data directory of its own",
+            ) from error
+        self._connection = self._open(max_bytes)
+
+    def close(self) -> None:
+        """Close the file; every commit is already on disk."""
+        with self._lock:
+            self._connection.close()
+            os.close(self._claim)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread (no other can ask meanwhile) is inside a transaction."""
+        with self._lock:
+            return self._depth > 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; an inner transaction joins the outer one. Other threads wait.
+
+        Raises:
+            DiskFullError: ``outbox.disk_full``; nothing of the transaction was kept.
+            DrumtowerError: ``database.corrupt`` when the file broke while in use: start again, and it is
+                moved aside.
+        """
+        with self._lock:
+            outermost = self._depth == 0
+            self._depth += 1
+            try:
+                if outermost:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                if outermost:
+                    self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back(outermost)
+                raise _translated(error, self.path) from error
+            except BaseException:
+                self._roll_back(outermost)
+                raise
+            finally:
+                self._depth -= 1
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection for looking only; other threads wait."""
+        with self._lock:
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise _translated(error, self.path) from error
+
+    def _roll_back(self, outermost: bool) -> None:
+        # SQLite rolls back by itself on some errors, a full disk among them.
+        if outermost and self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _open(self, max_bytes: int | None) -> sqlite3.Connection:
+        try:
+            return _connect(self.path, max_bytes)
+        except sqlite3.DatabaseError as error:
+            if not _is_corruption(error):
+                os.close(self._claim)
+                raise _translated(error, self.path) from error
+            self.moved_aside = self._move_aside()
+            _log.error(
+                "database.corrupt",
+                found=str(error),
+                moved_to=str(self.moved_aside),
+                hint="packets in it that were not receipted are lost unless sqlite3 .recover saves them",
+            )
+            return _connect(self.path, max_bytes)
+
+    def _move_aside(self) -> Path:
+        number = 1
+        while (target := self.path.with_name(f"{FILE_NAME}.corrupt-{number}")).exists():
+            number += 1
+        self.path.rename(target)
+        for suffix in ("-wal", "-shm"):
+            beside = self.path.with_name(FILE_NAME + suffix)
+            if beside.exists():
+                beside.rename(target.with_name(target.name + suffix))
+        return target
+
+
+def open_read_only(directory: Path) -> sqlite3.Connection:
+    """Look into a box's database beside the agent that writes it.
+
+    Raises:
+        DrumtowerError: ``database.missing`` or ``database.corrupt``.
+    """
+    path = directory / FILE_NAME
+    if not path.is_file():
+        raise DrumtowerError(
+            "database.missing",
+            f"expected a box's {FILE_NAME} in {directory}, found nothing",
+            "give the box's data directory, or run the box first",
+        )
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)
+        connection.execute("SELECT count(*) FROM life")
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+    return connection
+
+
+def _connect(path: Path, max_bytes: int | None) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    try:
+        _prepare(connection, path, max_bytes)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, max_bytes: int | None) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    if max_bytes is not None:
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {max_bytes // page}")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _unsound(str(verdict))
+    (layout,) = connection.execute("PRAGMA user_version").fetchone()
+    if layout == 0:
+        connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {_LAYOUT};COMMIT;")
+    elif layout != _LAYOUT:
+        raise DrumtowerError(
+            "database.layout",
+            f"expected layout {_LAYOUT} of {path}, found {layout}",
+            "this data directory was written by another release of Drumtower: run that one",
+        )
+
+
+def _unsound(verdict: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(verdict)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _primary(error: sqlite3.Error) -> int:
+    """The primary result code: extended ones carry more in their upper bits."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _is_corruption(error: sqlite3.Error) -> bool:
+    return _primary(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _translated(error: sqlite3.Error, path: Path) -> DrumtowerError:
+    if _is_corruption(error):
+        return DrumtowerError(
+            "database.corrupt",
+            f"expected a sound database in {path}, got: {error}",
+            "start the agent again: it moves the file aside and begins a new one",
+        )
+    # Writing fails with an I/O error, not SQLITE_FULL, where a quota or file size limit is in the way.
+    if _primary(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+        return DiskFullError(
+            "outbox.disk_full",
+            f"expected room to write {path}, got: {error}",
+            "free space on the box's disk, or lower outbox.max_mb; what was accepted before is safe",
+        )
+    return DrumtowerError("database.failed", f"expected {path} to answer, got: {error}", "")

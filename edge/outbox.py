@@ -1,0 +1,393 @@
+"""What the box has accepted, numbered and kept until the store has it.
+
+Why no number is ever used twice, and nothing lost in silence
+-------------------------------------------------------------
+The gateway drops a packet whose ``(device, epoch, seq)`` it has already committed. So a number that two
+different packets carry loses one of them, without a trace. Two packets could share one only if two outboxes
+went on from one state: a memory card cloned into a second box, or a box set back to an older image.
+
+1. *A new epoch at every opening.* An outbox that opens its file begins a new life: a random epoch of 62 bits,
+   numbers from 1. Copies of a file thus part at their next opening at the latest, and never number in the same
+   epoch. Packets that the file already held keep their epoch and number; whoever sends them, the content is
+   the same, so that dropping the second copy is right, and a receipt for them is true of both copies. (The
+   mere rule "a new epoch when a receipt covers what was never issued" is not enough: set back to packet 100
+   while the store has 105, an outbox at 110 would see its own 101–105 receipted and never send them.)
+2. *A receipt that covers a number of the current epoch which this life has not issued* proves that another
+   life issues the same epoch all the same (a machine snapshot taken while running). From where on the two
+   differ cannot be known, and earlier receipts may have spoken of the other's packets. So the epoch is marked
+   forked, its receipts are ignored from then on, and every packet of it that is still held, receipted or not,
+   is issued anew under a new epoch. That may double readings; it loses none. Observations carry their own id
+   and are not doubled.
+3. *A receipt of an earlier epoch that covers more than this outbox issued* is what 1. leaves behind in a set
+   back box: the other life went on in that epoch. What we hold of it is common past; the receipt stands.
+4. What is given up (disk full, or asked for and no longer held) is announced as an ``abandoned`` range, which
+   is itself a packet of the same transaction. In a forked epoch nothing is announced: the numbers may be the
+   other's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from typing import Final
+
+from common.runtime.clock import Clock
+from common.runtime.errors import InvalidError
+from common.runtime.log import get_logger
+from common.wire import ids
+from common.wire.codec import Data, WireError, decode_packet, encode_packet
+from common.wire.messages import Abandoned, Events, Readings, Receipt
+from common.wire.topics import Address
+from edge.database import Database, DiskFullError
+from edge.packets import Kind, Outbox, OutboxStats, PacketId, Receipted, Waiting
+from edge.ranges import Range, runs, size, subtract
+
+__all__ = ["Outbox", "OutboxStats", "PacketId", "Receipted", "SqliteOutbox", "Waiting", "read_stats"]
+
+_KINDS: Final[dict[type[Data], Kind]] = {Readings: "readings", Events: "events", Abandoned: "abandoned"}
+_ROW_BYTES: Final = 128
+_GIVE_UP_AT_ONCE: Final = 64
+_MAX_RANGES: Final = 1000
+_SHRINK_BYTES: Final = 256 * 1024
+_LEAST_MISSED_FIRST: Final = (
+    "receipted_at IS NOT NULL",
+    "receipted_at IS NULL AND urgent = 0",
+    # Not the abandoned packets: they say what else is missing.
+    "receipted_at IS NULL AND urgent = 1 AND kind = 'events'",
+)
+_log = get_logger("outbox")
+
+
+class SqliteOutbox:
+    """The outbox of a box, in its database.
+
+    Args:
+        database: opened by this process alone.
+        address: whose packets these are.
+        clock: when packets are numbered and receipted.
+        max_bytes: cap of all held packets; beyond it the oldest receipted are given up first, then the
+            oldest readings, and alarms last.
+        keep_receipted_s: how long receipted packets are kept in case the store is restored from a backup.
+        fresh_s: how old a packet may be and still count as live.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        address: Address,
+        clock: Clock,
+        *,
+        max_bytes: int = 256 * 1024 * 1024,
+        keep_receipted_s: float = 48 * 3600.0,
+        fresh_s: float = 60.0,
+    ) -> None:
+        self._database = database
+        self._address = address
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._keep_ms = round(keep_receipted_s * 1000)
+        self._fresh_ms = round(fresh_s * 1000)
+        self._fresh_from_id = 0
+        with database.transaction() as connection:
+            connection.execute("DELETE FROM life WHERE next_seq = 1")
+            self._epoch = self._begin_life(connection, "opened")
+
+    @property
+    def epoch(self) -> int:
+        """The current life's number."""
+        return self._epoch
+
+    def group(self) -> AbstractContextManager[object]:
+        """Let many appends share one commit."""
+        return self._database.transaction()
+
+    def append(self, data: Data) -> PacketId:
+        """Number a packet and keep it."""
+        try:
+            with self._database.transaction() as connection:
+                return self._number(connection, data)
+        except DiskFullError:
+            if self._database.in_transaction:
+                raise
+            # The cap is larger than the disk has room for: what may be given up makes room inside the file.
+            self._shrink()
+        with self._database.transaction() as connection:
+            return self._number(connection, data)
+
+    def pending(self, limit: int, skip: Collection[PacketId] = ()) -> list[Waiting]:
+        """What to send next, most urgent first."""
+        found: list[Waiting] = []
+        with self._database.reading() as connection:
+            boundary = self._fresh_boundary(connection)
+            for urgent in (1, 0):
+                for fresh, where, order in ((True, "id >= ?", "ASC"), (False, "id < ?", "DESC")):
+                    wanted = limit - len(found)
+                    if wanted <= 0:
+                        return found
+                    rows = connection.execute(
+                        "SELECT epoch, seq, kind FROM packet WHERE receipted_at IS NULL AND urgent = ? "  # noqa: S608
+                        f"AND {where} ORDER BY id {order} LIMIT ?",
+                        (urgent, boundary, wanted + len(skip)),
+                    )
+                    waiting = (Waiting(PacketId(epoch, seq), kind, fresh) for epoch, seq, kind in rows)
+                    found += [packet for packet in waiting if packet.id not in skip][:wanted]
+        return found
+
+    def payload(self, packet: PacketId) -> tuple[Kind, bytes] | None:
+        """The encoded packet, or None when it is no longer held."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT kind, payload FROM packet WHERE epoch = ? AND seq = ?", (packet.epoch, packet.seq)
+            ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def receipt(self, receipt: Receipt) -> Receipted:
+        """Take in what the store says it has committed."""
+        current = self._epoch
+        try:
+            return self._take_in(receipt)
+        except BaseException:
+            self._epoch = current  # what a new life began was rolled back
+            raise
+
+    def _take_in(self, receipt: Receipt) -> Receipted:
+        epoch = int(receipt.epoch, 16)
+        with self._database.transaction() as connection:
+            life = connection.execute(
+                "SELECT next_seq, forked FROM life WHERE epoch = ?", (epoch,)
+            ).fetchone()
+            if life is None or life[1]:
+                return Receipted()  # of a file that is gone, or of numbers that are not ours alone
+            issued = life[0] - 1
+            if epoch == self._epoch and max(receipt.upto, receipt.highest) > issued:
+                self._fork(connection, receipt, issued)
+                return Receipted(forked=True)
+            restored = self._note_incarnation(connection, receipt.incarnation)
+            return self._apply(connection, receipt, epoch, issued, restored)
+
+    def trim(self) -> int:
+        """Let go of packets receipted longer ago than they are to be kept."""
+        with self._database.transaction() as connection:
+            cursor = connection.execute(
+                "DELETE FROM packet WHERE id IN (SELECT id FROM packet WHERE receipted_at IS NOT NULL "
+                "AND receipted_at < ? ORDER BY id LIMIT 1000)",
+                (self._clock.now_ms() - self._keep_ms,),
+            )
+            return cursor.rowcount
+
+    def stats(self) -> OutboxStats:
+        """The counts of now."""
+        with self._database.reading() as connection:
+            return read_stats(connection)
+
+    def _begin_life(self, connection: sqlite3.Connection, reason: str) -> int:
+        epoch = ids.new_epoch()
+        connection.execute(
+            "INSERT INTO life (epoch, began_at, reason) VALUES (?, ?, ?)",
+            (epoch, self._clock.now_ms(), reason),
+        )
+        return epoch
+
+    def _number(self, connection: sqlite3.Connection, data: Data) -> PacketId:
+        packet, size = self._write(connection, data, self._clock.now_ms())
+        (held,) = connection.execute("SELECT bytes FROM tally").fetchone()
+        if held > self._max_bytes:
+            # A twentieth at once, so that a full disk costs one abandoned packet now and then, not one each.
+            excess = held - self._max_bytes
+            freed = self._give_up(connection, max(excess + size, self._max_bytes // 20), keep=packet)
+            if freed < excess:
+                raise DiskFullError(
+                    "outbox.full",
+                    f"expected at most {self._max_bytes} bytes of packets, and nothing more can be given up",
+                    "raise outbox.max_mb",
+                )
+        return packet
+
+    def _write(self, connection: sqlite3.Connection, data: Data, at_ms: int) -> tuple[PacketId, int]:
+        (seq,) = connection.execute("SELECT next_seq FROM life WHERE epoch = ?", (self._epoch,)).fetchone()
+        try:
+            payload = encode_packet(self._address, self._epoch, seq, at_ms, data)
+        except WireError as error:
+            raise InvalidError(
+                "outbox.not_a_packet", f"expected what the wire can carry: {error}", "this is a fault of ours"
+            ) from error
+        size = len(payload) + _ROW_BYTES
+        connection.execute("UPDATE life SET next_seq = ? WHERE epoch = ?", (seq + 1, self._epoch))
+        connection.execute(
+            "INSERT INTO packet (epoch, seq, kind, at, size, payload) VALUES (?, ?, ?, ?, ?, ?)",
+            (self._epoch, seq, _KINDS[type(data)], at_ms, size, payload),
+        )
+        return PacketId(self._epoch, seq), size
+
+    def _fresh_boundary(self, connection: sqlite3.Connection) -> int:
+        """The id from which on packets are fresh; it only grows, so that each look is cheap."""
+        (found,) = connection.execute(
+            "SELECT coalesce(min(id), (SELECT coalesce(max(id), 0) + 1 FROM packet)) FROM "
+            "(SELECT id FROM packet WHERE id >= ? AND at >= ? ORDER BY id LIMIT 1)",
+            (self._fresh_from_id, self._clock.now_ms() - self._fresh_ms),
+        ).fetchone()
+        self._fresh_from_id = int(found)
+        return self._fresh_from_id
+
+    def _note_incarnation(self, connection: sqlite3.Connection, incarnation: str) -> bool:
+        """Remember which store this is; if it is another than before, all that is held waits again."""
+        known = connection.execute("SELECT value FROM fact WHERE name = 'incarnation'").fetchone()
+        if known is not None and known[0] == incarnation:
+            return False
+        connection.execute("INSERT OR REPLACE INTO fact VALUES ('incarnation', ?)", (incarnation,))
+        if known is None:
+            return False
+        cursor = connection.execute("UPDATE packet SET receipted_at = NULL WHERE receipted_at IS NOT NULL")
+        connection.execute("UPDATE given_up SET announced = 0")
+        _log.warning("outbox.store_restored", incarnation=incarnation, waiting_again=cursor.rowcount)
+        return True
+
+    def _apply(
+        self, connection: sqlite3.Connection, receipt: Receipt, epoch: int, issued: int, restored: bool
+    ) -> Receipted:
+        cursor = connection.execute(
+            "UPDATE packet SET receipted_at = ? WHERE epoch = ? AND seq <= ? AND receipted_at IS NULL",
+            (self._clock.now_ms(), epoch, receipt.upto),
+        )
+        resend: list[PacketId] = []
+        missing: list[Range] = []
+        for first, last in receipt.gaps:
+            # Beyond what we issued are numbers of another life. Within: whatever the box believed, the store
+            # misses these.
+            span = (epoch, first, min(last, issued))
+            rows = connection.execute(
+                "UPDATE packet SET receipted_at = NULL WHERE epoch = ? AND seq BETWEEN ? AND ? RETURNING seq",
+                span,
+            )
+            held = sorted(seq for (seq,) in rows)
+            resend += [PacketId(epoch, seq) for seq in held]
+            missing += subtract(span[1:], runs(held))
+        if missing:
+            known = connection.execute(
+                "SELECT first, last FROM given_up WHERE epoch = ? AND announced", (epoch,)
+            ).fetchall()
+            self._announce(
+                connection,
+                epoch,
+                [left for span in missing for left in subtract(span, known)],
+                "no longer held when the store asked for them",
+            )
+        return Receipted(cursor.rowcount, tuple(resend), restored=restored)
+
+    def _give_up(self, connection: sqlite3.Connection, wanted: int, keep: PacketId | None = None) -> int:
+        """Let packets go, the least missed first, until so many bytes are free; what was freed.
+
+        ``keep`` is not let go, and nothing numbered after it.
+        """
+        before = (1 << 62,)
+        if keep is not None:
+            before = connection.execute(
+                "SELECT id FROM packet WHERE epoch = ? AND seq = ?", (keep.epoch, keep.seq)
+            ).fetchone()
+        freed = 0
+        lost: dict[int, list[int]] = {}
+        for choice in _LEAST_MISSED_FIRST:
+            while freed < wanted:
+                rows = connection.execute(
+                    f"SELECT id, epoch, seq, size, receipted_at FROM packet WHERE {choice} AND id < ? "  # noqa: S608
+                    f"ORDER BY id LIMIT {_GIVE_UP_AT_ONCE}",
+                    before,
+                ).fetchall()
+                if not rows:
+                    break
+                for row, epoch, seq, weight, receipted_at in rows:
+                    connection.execute("DELETE FROM packet WHERE id = ?", (row,))
+                    freed += weight
+                    if receipted_at is None:
+                        lost.setdefault(epoch, []).append(seq)
+                    if freed >= wanted:
+                        break
+        for epoch, seqs in lost.items():
+            self._announce(connection, epoch, runs(sorted(seqs)), "the box had no room to keep them")
+        return freed
+
+    def _announce(self, connection: sqlite3.Connection, epoch: int, ranges: list[Range], reason: str) -> None:
+        """Write down what was given up, and number the packets that say so."""
+        for begin in range(0, len(ranges), _MAX_RANGES):
+            some = ranges[begin : begin + _MAX_RANGES]
+            self._write(connection, Abandoned(f"{epoch:x}", some, reason), self._clock.now_ms())
+            for first, last in some:
+                longer = connection.execute(
+                    "UPDATE given_up SET last = ? WHERE epoch = ? AND last = ? AND announced",
+                    (last, epoch, first - 1),
+                )
+                if not longer.rowcount:
+                    connection.execute(
+                        "INSERT OR REPLACE INTO given_up VALUES (?, ?, ?, 1)", (epoch, first, last)
+                    )
+            _log.error("outbox.abandoned", epoch=f"{epoch:x}", packets=size(some), reason=reason)
+
+    def _shrink(self) -> None:
+        """Make room inside a file that the disk does not let grow."""
+        with self._database.transaction() as connection:
+            self._give_up(connection, _SHRINK_BYTES)
+
+    def _fork(self, connection: sqlite3.Connection, receipt: Receipt, issued: int) -> None:
+        """Leave an epoch that another life issues as well, taking every held packet along."""
+        old = self._epoch
+        connection.execute("UPDATE life SET forked = 1 WHERE epoch = ?", (old,))
+        self._epoch = self._begin_life(connection, "forked")
+        last_id = moved = 0
+        while rows := connection.execute(
+            "SELECT id, payload FROM packet WHERE epoch = ? AND id > ? ORDER BY id LIMIT 256", (old, last_id)
+        ).fetchall():
+            for last_id, payload in rows:
+                packet = decode_packet(payload, self._address)
+                self._write(connection, packet.data, packet.sent_at)
+                connection.execute("DELETE FROM packet WHERE id = ?", (last_id,))
+                moved += 1
+        connection.execute("UPDATE life SET withdrawn = ? WHERE epoch = ?", (moved, old))
+        _log.error(
+            "outbox.epoch_forked",
+            epoch=f"{old:x}",
+            issued=issued,
+            receipted=max(receipt.upto, receipt.highest),
+            issued_anew=moved,
+            hint="a copy of this box runs under its name: give each box a data directory and credential of its own",
+        )
+
+
+def read_stats(connection: sqlite3.Connection) -> OutboxStats:
+    """The counts in a box's database; also for a reader beside the agent."""
+    lives = connection.execute(
+        "SELECT epoch, next_seq - 1 - withdrawn, began_at, reason, forked FROM life ORDER BY n"
+    ).fetchall()
+    (unreceipted,) = connection.execute("SELECT count(*) FROM packet WHERE receipted_at IS NULL").fetchone()
+    oldest = [
+        at
+        for urgent in (0, 1)
+        for (at,) in connection.execute(
+            "SELECT at FROM packet WHERE receipted_at IS NULL AND urgent = ? ORDER BY id LIMIT 1", (urgent,)
+        )
+    ]
+    gone: dict[int, list[Range]] = {}
+    for epoch, first, last in connection.execute("SELECT epoch, first, last FROM given_up"):
+        gone.setdefault(epoch, []).append((first, last))
+    abandoned = sum(map(size, gone.values()))
+    (held_bytes,) = connection.execute("SELECT bytes FROM tally").fetchone()
+    numbered = sum(count for _, count, *_ in lives)
+    return OutboxStats(
+        epoch=lives[-1][0] if lives else 0,
+        numbered=numbered,
+        receipted=numbered - unreceipted - abandoned,
+        unreceipted=unreceipted,
+        abandoned=abandoned,
+        oldest_unreceipted_ms=min(oldest, default=None),
+        held_bytes=held_bytes,
+        epochs=[
+            {
+                "epoch": f"{epoch:x}",
+                "numbered": count,
+                "began_at": began_at,
+                "reason": reason,
+                "forked": forked,
+            }
+            for epoch, count, began_at, reason, forked in lives
+        ],
+    )
