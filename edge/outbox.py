@@ -41,20 +41,20 @@ from common.wire.messages import Abandoned, Events, Readings, Receipt
 from common.wire.topics import Address
 from edge.database import Database, DiskFullError
 from edge.packets import Kind, Outbox, OutboxStats, PacketId, Receipted, Waiting
-from edge.ranges import Range, runs, size, subtract
+from edge.ranges import Range, runs, size, subtract, union
 
 __all__ = ["Outbox", "OutboxStats", "PacketId", "Receipted", "SqliteOutbox", "Waiting", "read_stats"]
 
 _KINDS: Final[dict[type[Data], Kind]] = {Readings: "readings", Events: "events", Abandoned: "abandoned"}
 _ROW_BYTES: Final = 128
-_GIVE_UP_AT_ONCE: Final = 64
+_BEYOND: Final = 1 << 62
 _MAX_RANGES: Final = 1000
 _SHRINK_BYTES: Final = 256 * 1024
 _LEAST_MISSED_FIRST: Final = (
     "receipted_at IS NOT NULL",
     "receipted_at IS NULL AND urgent = 0",
-    # Not the abandoned packets: they say what else is missing.
     "receipted_at IS NULL AND urgent = 1 AND kind = 'events'",
+    "receipted_at IS NULL AND urgent = 1 AND kind = 'abandoned'",
 )
 _log = get_logger("outbox")
 
@@ -191,12 +191,12 @@ class SqliteOutbox:
 
     def _number(self, connection: sqlite3.Connection, data: Data) -> PacketId:
         packet, size = self._write(connection, data, self._clock.now_ms())
-        (held,) = connection.execute("SELECT bytes FROM tally").fetchone()
-        if held > self._max_bytes:
+        held = _held_bytes(connection)
+        while held > self._max_bytes:
             # A twentieth at once, so that a full disk costs one abandoned packet now and then, not one each.
-            excess = held - self._max_bytes
-            freed = self._give_up(connection, max(excess + size, self._max_bytes // 20), keep=packet)
-            if freed < excess:
+            self._give_up(connection, max(held - self._max_bytes + size, self._max_bytes // 20), keep=packet)
+            before, held = held, _held_bytes(connection)
+            if held >= before:
                 raise DiskFullError(
                     "outbox.full",
                     f"expected at most {self._max_bytes} bytes of packets, and nothing more can be given up",
@@ -275,52 +275,54 @@ class SqliteOutbox:
             )
         return Receipted(cursor.rowcount, tuple(resend), restored=restored)
 
-    def _give_up(self, connection: sqlite3.Connection, wanted: int, keep: PacketId | None = None) -> int:
-        """Let packets go, the least missed first, until so many bytes are free; what was freed.
+    def _give_up(self, connection: sqlite3.Connection, wanted: int, keep: PacketId | None = None) -> None:
+        """Let packets go, the least missed first, until so many bytes are free.
 
         ``keep`` is not let go, and nothing numbered after it.
         """
-        before = (1 << 62,)
+        before = _BEYOND
         if keep is not None:
-            before = connection.execute(
+            (before,) = connection.execute(
                 "SELECT id FROM packet WHERE epoch = ? AND seq = ?", (keep.epoch, keep.seq)
             ).fetchone()
-        freed = 0
-        lost: dict[int, list[int]] = {}
+        lost: dict[int, list[Range]] = {}
         for choice in _LEAST_MISSED_FIRST:
-            while freed < wanted:
-                rows = connection.execute(
-                    f"SELECT id, epoch, seq, size, receipted_at FROM packet WHERE {choice} AND id < ? "  # noqa: S608
-                    f"ORDER BY id LIMIT {_GIVE_UP_AT_ONCE}",
-                    before,
-                ).fetchall()
-                if not rows:
+            rows = connection.execute(
+                "SELECT id, epoch, seq, size, kind, receipted_at FROM packet "  # noqa: S608
+                f"WHERE {choice} AND id < ? ORDER BY id",
+                (before,),
+            )
+            chosen = []
+            for row in rows:
+                if wanted <= 0:
                     break
-                for row, epoch, seq, weight, receipted_at in rows:
-                    connection.execute("DELETE FROM packet WHERE id = ?", (row,))
-                    freed += weight
-                    if receipted_at is None:
-                        lost.setdefault(epoch, []).append(seq)
-                    if freed >= wanted:
-                        break
-        for epoch, seqs in lost.items():
-            self._announce(connection, epoch, runs(sorted(seqs)), "the box had no room to keep them")
-        return freed
+                chosen.append(row)
+                wanted -= row[3]
+            for row, epoch, seq, _, kind, receipted_at in chosen:
+                if receipted_at is None:
+                    lost.setdefault(epoch, []).append((seq, seq))
+                    if kind == "abandoned":
+                        self._carry_on(connection, row, lost)
+                connection.execute("DELETE FROM packet WHERE id = ?", (row,))
+        for epoch, ranges in lost.items():
+            self._announce(connection, epoch, union(ranges), "the box had no room to keep them")
+
+    def _carry_on(self, connection: sqlite3.Connection, row: int, lost: dict[int, list[Range]]) -> None:
+        """Let what an abandoned packet says be said by the next one."""
+        (payload,) = connection.execute("SELECT payload FROM packet WHERE id = ?", (row,)).fetchone()
+        data = decode_packet(payload, self._address).data
+        assert isinstance(data, Abandoned)
+        lost.setdefault(int(data.epoch, 16), []).extend(data.ranges)
 
     def _announce(self, connection: sqlite3.Connection, epoch: int, ranges: list[Range], reason: str) -> None:
         """Write down what was given up, and number the packets that say so."""
         for begin in range(0, len(ranges), _MAX_RANGES):
             some = ranges[begin : begin + _MAX_RANGES]
             self._write(connection, Abandoned(f"{epoch:x}", some, reason), self._clock.now_ms())
-            for first, last in some:
-                longer = connection.execute(
-                    "UPDATE given_up SET last = ? WHERE epoch = ? AND last = ? AND announced",
-                    (last, epoch, first - 1),
-                )
-                if not longer.rowcount:
-                    connection.execute(
-                        "INSERT OR REPLACE INTO given_up VALUES (?, ?, ?, 1)", (epoch, first, last)
-                    )
+            connection.executemany(
+                "INSERT OR REPLACE INTO given_up VALUES (?, ?, ?, 1)",
+                [(epoch, first, last) for first, last in some],
+            )
             _log.error("outbox.abandoned", epoch=f"{epoch:x}", packets=size(some), reason=reason)
 
     def _shrink(self) -> None:
@@ -353,6 +355,11 @@ class SqliteOutbox:
         )
 
 
+def _held_bytes(connection: sqlite3.Connection) -> int:
+    (held,) = connection.execute("SELECT bytes FROM tally").fetchone()
+    return int(held)
+
+
 def read_stats(connection: sqlite3.Connection) -> OutboxStats:
     """The counts in a box's database; also for a reader beside the agent."""
     lives = connection.execute(
@@ -370,7 +377,6 @@ def read_stats(connection: sqlite3.Connection) -> OutboxStats:
     for epoch, first, last in connection.execute("SELECT epoch, first, last FROM given_up"):
         gone.setdefault(epoch, []).append((first, last))
     abandoned = sum(map(size, gone.values()))
-    (held_bytes,) = connection.execute("SELECT bytes FROM tally").fetchone()
     numbered = sum(count for _, count, *_ in lives)
     return OutboxStats(
         epoch=lives[-1][0] if lives else 0,
@@ -379,7 +385,7 @@ def read_stats(connection: sqlite3.Connection) -> OutboxStats:
         unreceipted=unreceipted,
         abandoned=abandoned,
         oldest_unreceipted_ms=min(oldest, default=None),
-        held_bytes=held_bytes,
+        held_bytes=_held_bytes(connection),
         epochs=[
             {
                 "epoch": f"{epoch:x}",
