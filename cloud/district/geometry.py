@@ -19,6 +19,8 @@ _P = TypeVar("_P")
 
 #: Coordinates are compared as whole 1e-7 degrees (about a centimetre), where arithmetic is exact.
 _SCALE = 10_000_000
+#: Thinner strips, in degrees, come from rounding.
+_THINNEST = 1e-12
 
 
 def box(ring: Sequence[Point]) -> Box:
@@ -67,7 +69,7 @@ def what_is_wrong(ring: Sequence[Point]) -> str | None:
         if corner in seen:
             return f"corners {seen[corner]} and {number} are the same place"
         seen[corner] = number
-    if len(corners) < 3 or signed_area(corners) == 0:
+    if len(corners) < 3 or all(_turn(corners[0], corners[1], corner) == 0 for corner in corners):
         return "it has no extent"
     edges = list(_edges(corners))
     for first, (a, b) in enumerate(edges):
@@ -99,6 +101,8 @@ def shared_area(one: Sequence[Point], other: Sequence[Point]) -> float:
         cuts |= {x for second in sides[1] if (x := _crossing(first, second)) is not None and west < x < east}
     total = 0.0
     for left, right in pairwise(sorted(cuts)):
+        if right - left < _THINNEST:
+            continue
         middle = (left + right) / 2
         spans = [_spans(some, middle) for some in sides]
         total += (right - left) * sum(
