@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from common.runtime.errors import InvalidError
+from common.runtime.errors import ConfigError, InvalidError
 from models.store import list_manifests, load_manifest, open_model
 
 app = typer.Typer(help="The models a box can open.", no_args_is_help=True)
@@ -53,7 +53,7 @@ def verify(
         try:
             manifest = load_manifest(name, directory)
             model = open_model(name, directory)
-        except InvalidError as error:
+        except (ConfigError, InvalidError) as error:
             failed = True
             typer.echo(f"{name}: {error}", err=True)
         else:

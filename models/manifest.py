@@ -5,17 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from common.runtime.errors import InvalidError
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from common.runtime.config import Settings, load_config
 
 
-class InputSpec(_Strict):
+class InputSpec(Settings):
     """The picture a model wants.
 
     Pixel values reach the model as ``(value - mean) * scale``, in the given channel order.
@@ -33,7 +28,7 @@ class InputSpec(_Strict):
     scale: Annotated[float, Field(gt=0)] = 1.0
 
 
-class Thresholds(_Strict):
+class Thresholds(Settings):
     """What the model's makers or our measurements found to work."""
 
     score: Annotated[float, Field(gt=0, lt=1, description="believed as a detection")]
@@ -47,7 +42,7 @@ class Thresholds(_Strict):
         return self
 
 
-class Manifest(_Strict):
+class Manifest(Settings):
     """One model: its file and fingerprint, what goes in, what comes out, and on what terms it may be used."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -87,24 +82,6 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check one manifest.
 
     Raises:
-        InvalidError: ``model.manifest`` when the file cannot be read or says something it may not;
-            all faults at once.
+        InvalidConfigError: ``config.invalid``, with every fault and its line.
     """
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidError(
-            "model.manifest", f"expected a model manifest at {path}, got: {error}", "check the path"
-        ) from error
-    except yaml.YAMLError as error:
-        raise InvalidError(
-            "model.manifest", f"expected YAML in {path}, got: {error}", "correct the file"
-        ) from error
-    try:
-        return Manifest.model_validate(found)
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'the whole'}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise InvalidError("model.manifest", f"{path}: {faults}", "correct the manifest") from error
+    return load_config(path, Manifest)

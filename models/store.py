@@ -27,7 +27,8 @@ def load_manifest(name: str, directory: Path | None = None) -> Manifest:
     """The manifest of that name: ``directory``'s own first, then the ones that ship.
 
     Raises:
-        InvalidError: ``model.unknown`` when there is none, ``model.manifest`` when it is faulty.
+        InvalidError: ``model.unknown`` when there is none of that name.
+        ConfigError: ``config.invalid`` when it is faulty.
     """
     places = [MANIFESTS] if directory is None else [directory, MANIFESTS]
     for place in places:
@@ -65,8 +66,9 @@ def open_model(name: str, directory: Path | None = None) -> Model:
         directory: where weights (and manifests) that do not ship lie; looked into first.
 
     Raises:
-        InvalidError: ``model.unknown``, ``model.manifest``, ``model.missing`` when the file is not there,
-            ``model.tampered`` when its sha256 is another.
+        InvalidError: ``model.unknown``, ``model.missing`` when the file is not there, ``model.tampered`` when
+            its sha256 is another.
+        ConfigError: ``config.invalid`` when the manifest is faulty.
     """
     manifest = load_manifest(name, directory)
     places = [WEIGHTS] if directory is None else [directory, WEIGHTS]

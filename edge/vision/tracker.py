@@ -83,6 +83,7 @@ class TrackerSettings:
         birth_overlap: no track begins over a track that was just seen and overlaps by more.
         manoeuvre: standard deviation of unforeseen acceleration, in box heights a second squared.
         jitter: standard deviation of a sure detection, in box heights.
+        ground_step_ms, ground_ms: how densely and for how long it is remembered where a track stood.
     """
 
     birth_score: float = 0.65
@@ -101,7 +102,7 @@ class TrackerSettings:
     birth_overlap: float = 0.5
     manoeuvre: float = 1.0
     jitter: float = 0.08
-    ground_points: int = 64
+    ground_step_ms: int = 150
     ground_ms: int = 10_000
 
 
@@ -162,20 +163,22 @@ class Tracker:
         weak = np.flatnonzero(found.score < settings.strong_score)
         tracks = np.arange(len(self._lives))
         first = _similarity(predicted, found.xyxy[strong], settings.widen_first)
-        tracks, strong = self._pair(found, tracks, strong, first, settings.least_similarity, at_ms)
+        tracks, strong = self._pair(
+            found, tracks, strong, first, least=settings.least_similarity, at_ms=at_ms
+        )
         unsure = np.array([at_ms - life.last_sure_ms for life in self._lives], np.int64)
         fresh = tracks[
             (age[tracks] <= settings.weak_ms) & (unsure[tracks] <= settings.sure_ms) & confirmed[tracks]
         ]
         second = _similarity(predicted[fresh], found.xyxy[weak], settings.widen_first)
-        left, _ = self._pair(found, fresh, weak, second, settings.least_similarity_weak, at_ms)
+        left, _ = self._pair(found, fresh, weak, second, least=settings.least_similarity_weak, at_ms=at_ms)
         tracks = np.setdiff1d(tracks, np.setdiff1d(fresh, left))
         boxes = found.xyxy[strong]
         third = np.maximum(
             _similarity(predicted[tracks], boxes, settings.widen_again),
             _similarity(self._seen[tracks], boxes, settings.widen_again),
         )
-        _, strong = self._pair(found, tracks, strong, third, settings.least_similarity, at_ms)
+        _, strong = self._pair(found, tracks, strong, third, least=settings.least_similarity, at_ms=at_ms)
         return strong
 
     def _pair(
@@ -184,6 +187,7 @@ class Tracker:
         tracks: NDArray[np.intp],
         candidates: NDArray[np.intp],
         similarity: Floats,
+        *,
         least: float,
         at_ms: int,
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -247,16 +251,10 @@ class Tracker:
             self._motion.keep(keep)
 
     def _tracks(self, labels: tuple[str, ...], at_ms: int) -> tuple[Track, ...]:
-        settings = self.settings
         tracks = []
         for life, (left, top, right, bottom) in zip(self._lives, self._motion.boxes().tolist(), strict=True):
             if life.last_seen_ms == at_ms:
-                oldest = at_ms - settings.ground_ms
-                earlier = life.ground[-settings.ground_points + 1 :]
-                life.ground = (
-                    *(point for point in earlier if point.at_ms >= oldest),
-                    GroundPoint(at_ms, (left + right) / 2, bottom),
-                )
+                self._stand(life, GroundPoint(at_ms, (left + right) / 2, bottom))
             # Equal votes go to the label that comes first, so that the answer does not hang on history.
             label = min(life.votes, key=lambda place: (-life.votes[place], place))
             tracks.append(
@@ -273,6 +271,15 @@ class Tracker:
                 )
             )
         return tuple(tracks)
+
+    def _stand(self, life: _Life, point: GroundPoint) -> None:
+        """Add to where it stood: the newest point always, older ones at most every ``ground_step_ms``."""
+        settings = self.settings
+        earlier = life.ground
+        if len(earlier) > 1 and earlier[-1].at_ms - earlier[-2].at_ms < settings.ground_step_ms:
+            earlier = earlier[:-1]
+        oldest = point.at_ms - settings.ground_ms
+        life.ground = (*(one for one in earlier if one.at_ms >= oldest), point)
 
 
 class _Motion:
@@ -360,8 +367,9 @@ def _similarity(tracks: Boxes, candidates: Boxes, widen: float) -> Floats:
     if not len(tracks) or not len(candidates):
         return np.zeros((len(tracks), len(candidates)))
     heights = (tracks[:, 3] - tracks[:, 1])[:, None], (candidates[:, 3] - candidates[:, 1])[None, :]
-    agree = np.minimum(*heights) / np.maximum(np.maximum(*heights), 1e-6)
-    return (overlaps(_widened(tracks, widen), _widened(candidates, widen)) * agree).astype(np.float64)
+    agreement = np.minimum(*heights) / np.maximum(np.maximum(*heights), 1e-6)
+    similarity = overlaps(_widened(tracks, widen), _widened(candidates, widen)) * agreement
+    return np.asarray(similarity, np.float64)
 
 
 def _widened(boxes: Boxes, by: float) -> Boxes:

@@ -1,0 +1,134 @@
+"""The picture that proves an event: heads blurred, what matters marked, small enough to send."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from common.runtime.config import Settings
+from edge.camera.frame import Frame, Image
+from edge.vision.blur import blur_heads
+from edge.vision.detections import Boxes, Detections
+from edge.vision.detector import Detector
+from edge.vision.regions import detect_in, tiles
+from edge.vision.scenes.scene import Scene, SceneEvent
+from edge.vision.tracker import Track
+
+PERSONS = ("person",)
+"""Labels whose boxes hold a head; a rider is a person to the detector too."""
+
+_WORST_QUALITY = 40
+_COLOUR = (40, 170, 255)
+
+
+class EvidenceSettings(Settings):
+    """How evidence pictures are made.
+
+    ``search_persons`` looks for persons once more in four overlapping parts of the picture before
+    blurring, which finds the small ones too and costs four more looks for each evidence picture.
+    """
+
+    quality: Annotated[int, Field(ge=_WORST_QUALITY, le=95)] = 80
+    widest: Annotated[int, Field(ge=160, le=3840, description="pixels")] = 960
+    most_bytes: Annotated[int, Field(ge=20_000, le=5_000_000)] = 200_000
+    phases: tuple[Literal["start", "update", "end", "act"], ...] = ("start", "act")
+    mark: bool = True
+    search_persons: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An encoded evidence picture.
+
+    Attributes:
+        jpeg: the file.
+        width, height: in pixels.
+        captured_at: stream time, milliseconds since the Unix epoch.
+        blurred: persons whose heads were blurred.
+    """
+
+    jpeg: bytes
+    width: int
+    height: int
+    captured_at: int
+    blurred: int
+
+
+class EvidenceMaker:
+    """Makes evidence pictures; the only way for pixels to leave the vision path."""
+
+    def __init__(self, settings: EvidenceSettings, detector: Detector) -> None:
+        self.settings = settings
+        self._detector = detector
+
+    def make(
+        self,
+        frame: Frame,
+        detections: Detections,
+        tracks: Sequence[Track],
+        *,
+        events: Sequence[SceneEvent] = (),
+        scenes: Sequence[Scene] = (),
+    ) -> Picture:
+        """Blur every head, mark what the events are about, shrink and encode.
+
+        Args:
+            frame: as captured.
+            detections: everything found in it, weak ones too.
+            tracks: everybody followed, also those not seen in this frame.
+            events: what the picture proves.
+            scenes: those whose outline is drawn.
+        """
+        persons = self._persons(frame.image, detections, tracks)
+        image = blur_heads(frame.image, persons)
+        if self.settings.mark:
+            _mark(image, events, [scene.outline for scene in scenes])
+        image = _shrunk(image, self.settings.widest)
+        jpeg, image = _encode(image, self.settings.quality, self.settings.most_bytes)
+        return Picture(jpeg, image.shape[1], image.shape[0], frame.captured_at, len(persons))
+
+    def _persons(self, image: Image, detections: Detections, tracks: Sequence[Track]) -> Boxes:
+        found = [detections.of(*PERSONS).xyxy]
+        if self.settings.search_persons:
+            height, width = image.shape[:2]
+            found.append(detect_in(self._detector, image, tiles(width, height)).of(*PERSONS).xyxy)
+        followed = [track.xyxy for track in tracks if track.label in PERSONS]
+        found.append(np.array(followed, np.float32).reshape(-1, 4))
+        return np.concatenate(found)
+
+
+def _mark(image: Image, events: Sequence[SceneEvent], outlines: Sequence[NDArray[np.float64]]) -> None:
+    height, width = image.shape[:2]
+    stroke = max(1, round(width / 480))
+    for outline in outlines:
+        corners = np.round(outline * (width - 1, height - 1)).astype(np.int32)
+        cv2.polylines(image, [corners.reshape(-1, 1, 2)], True, _COLOUR, stroke, cv2.LINE_AA)
+    for event in events:
+        for sighting in event.tracks:
+            left, top, right, bottom = (round(edge) for edge in sighting.xyxy)
+            cv2.rectangle(image, (left, top), (right, bottom), _COLOUR, stroke, cv2.LINE_AA)
+
+
+def _shrunk(image: Image, widest: int) -> Image:
+    height, width = image.shape[:2]
+    if width <= widest:
+        return image
+    size = (widest, max(1, round(height * widest / width)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _encode(image: Image, quality: int, most_bytes: int) -> tuple[bytes, Image]:
+    """The best JPEG that is small enough: quality gives way first, then size."""
+    while True:
+        for attempt in (*range(quality, _WORST_QUALITY, -10), _WORST_QUALITY):
+            done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, attempt])
+            assert done, "OpenCV encodes every 8-bit picture"
+            if len(encoded) <= most_bytes or image.shape[1] <= 160:
+                return encoded.tobytes(), image
+        image = _shrunk(image, image.shape[1] * 3 // 4)

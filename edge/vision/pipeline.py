@@ -1,0 +1,196 @@
+"""One camera's path from frame to events: gate, detector, tracker, scenes, evidence; no threads inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from common.runtime.config import Settings
+from edge.camera.frame import Frame
+from edge.vision.detections import Detections
+from edge.vision.detector import Detector
+from edge.vision.evidence import EvidenceMaker, EvidenceSettings, Picture
+from edge.vision.motion import MotionGate
+from edge.vision.scenes.build import build_scene
+from edge.vision.scenes.config import SceneConfig
+from edge.vision.scenes.scene import Scene, SceneEvent
+from edge.vision.tracker import Track, Tracker
+
+
+class GateSettings(Settings):
+    """When a frame is worth a look with the detector.
+
+    While nothing moves there is still a look every ``idle_s``, so that whoever stands still is not lost;
+    after motion every frame is looked at for ``hold_s``.
+    """
+
+    enabled: bool = True
+    idle_s: Annotated[float, Field(gt=0, le=1)] = 0.5
+    hold_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+
+
+class VisionSettings(Settings):
+    """How one camera is looked at.
+
+    A box wider than ``widest`` of the picture is not believed: a small detector now and then takes a whole
+    square for one object.
+    """
+
+    gate: GateSettings = GateSettings()
+    widest: Annotated[float, Field(gt=0, le=1)] = 0.7
+    scenes: tuple[SceneConfig, ...] = ()
+    evidence: EvidenceSettings = EvidenceSettings()
+
+    @model_validator(mode="after")
+    def _scene_ids_differ(self) -> VisionSettings:
+        ids = [scene.id for scene in self.scenes]
+        doubled = sorted({name for name in ids if ids.count(name) > 1})
+        if doubled:
+            raise ValueError(f"expected each scene id once on a camera, got twice: {', '.join(doubled)}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class VisionCounters:
+    """Totals since the start.
+
+    Attributes:
+        frames: taken in.
+        analysed: looked at with the detector; the others were let pass by the motion gate.
+        detections: that scored at least the tracker's strong score.
+        events: of all scenes.
+        pictures: of evidence.
+        resized: times that the size of the pictures changed midway.
+    """
+
+    frames: int = 0
+    analysed: int = 0
+    detections: int = 0
+    events: int = 0
+    pictures: int = 0
+    resized: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult:
+    """What one frame gave.
+
+    Attributes:
+        n, at: the frame's number and stream time.
+        analysed: whether the detector looked at it; if not, the rest is empty.
+        tracks: everything followed now.
+        events: what the scenes say.
+        picture: evidence for those of the events whose phase asks for it, one for all.
+    """
+
+    n: int
+    at: int
+    analysed: bool
+    tracks: tuple[Track, ...] = ()
+    events: tuple[SceneEvent, ...] = ()
+    picture: Picture | None = None
+
+
+class VisionPipeline:
+    """Feed it one camera's frames in order.
+
+    Args:
+        settings: of this camera.
+        detector: may be shared by cameras whose frames are taken in turn by one thread.
+        make_tracker: called at the start and when the size of the pictures changes.
+    """
+
+    def __init__(
+        self, settings: VisionSettings, detector: Detector, make_tracker: Callable[[], Tracker] = Tracker
+    ) -> None:
+        self.settings = settings
+        self.detector = detector
+        self.scenes: tuple[Scene, ...] = tuple(build_scene(config) for config in settings.scenes)
+        self.counters = VisionCounters()
+        self._make_tracker = make_tracker
+        self._tracker = make_tracker()
+        self._gate = MotionGate() if settings.gate.enabled else None
+        self._evidence = EvidenceMaker(settings.evidence, detector)
+        self._size: tuple[int, int] | None = None
+        self._moved_at: int | None = None
+        self._looked_at: int | None = None
+
+    def restore(self, scene: str, started_at: int) -> bool:
+        """Go on with a condition that was open when the box stopped.
+
+        Returns:
+            False when this camera has no scene of that id any more: whoever asks must end the condition.
+        """
+        for one in self.scenes:
+            if one.id == scene:
+                one.restore(started_at)
+                return True
+        return False
+
+    def process(self, frame: Frame) -> FrameResult:
+        """Take one frame through the whole path."""
+        self._fit(frame)
+        self._count(frames=1)
+        if not self._worth_a_look(frame):
+            return FrameResult(frame.n, frame.captured_at, analysed=False)
+        self._looked_at = frame.captured_at
+        found = self._believable(self.detector.detect(frame.image), frame)
+        tracks = self._tracker.update(found, frame.captured_at)
+        events = tuple(event for scene in self.scenes for event in scene.step(tracks, frame.captured_at))
+        strong = int(np.count_nonzero(found.score >= self._tracker.settings.strong_score))
+        self._count(analysed=1, detections=strong, events=len(events))
+        picture = self._picture(frame, found, tracks, events) if events else None
+        return FrameResult(frame.n, frame.captured_at, True, tracks, events, picture)
+
+    def _fit(self, frame: Frame) -> None:
+        """Notice a change of the picture's size: old boxes mean nothing in the new one."""
+        height, width = frame.image.shape[:2]
+        if self._size == (width, height):
+            return
+        if self._size is not None:
+            self._tracker = self._make_tracker()
+            self._count(resized=1)
+        self._size = (width, height)
+        for scene in self.scenes:
+            scene.resize(width, height)
+
+    def _worth_a_look(self, frame: Frame) -> bool:
+        if self._gate is None:
+            return True
+        at, gate = frame.captured_at, self.settings.gate
+        if self._gate.look(frame.image, at).moving:
+            self._moved_at = at
+        held = self._moved_at is not None and at - self._moved_at <= gate.hold_s * 1000
+        due = self._looked_at is None or at - self._looked_at >= gate.idle_s * 1000
+        return held or due
+
+    def _believable(self, found: Detections, frame: Frame) -> Detections:
+        across = found.xyxy[:, 2] - found.xyxy[:, 0]
+        fits = across <= self.settings.widest * frame.image.shape[1]
+        return found if fits.all() else found.where(fits)
+
+    def _picture(
+        self, frame: Frame, found: Detections, tracks: Sequence[Track], events: Sequence[SceneEvent]
+    ) -> Picture | None:
+        shown = [event for event in events if event.phase in self.settings.evidence.phases]
+        if not shown:
+            return None
+        concerned = {event.scene for event in shown}
+        self._count(pictures=1)
+        return self._evidence.make(
+            frame,
+            found,
+            tracks,
+            events=shown,
+            scenes=[scene for scene in self.scenes if scene.id in concerned],
+        )
+
+    def _count(self, **more: int) -> None:
+        counters = self.counters
+        self.counters = replace(
+            counters, **{name: getattr(counters, name) + value for name, value in more.items()}
+        )

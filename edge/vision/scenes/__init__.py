@@ -1,0 +1,1 @@
+"""What tracks mean: pure state machines, configured per camera; no I/O."""

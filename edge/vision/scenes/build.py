@@ -1,0 +1,17 @@
+"""From configuration to scenes."""
+
+from __future__ import annotations
+
+from edge.vision.scenes.config import WrongWayConfig, ZoneConfig
+from edge.vision.scenes.scene import Scene
+from edge.vision.scenes.wrong_way import WrongWayScene
+from edge.vision.scenes.zone import ZoneScene
+
+
+def build_scene(config: ZoneConfig | WrongWayConfig) -> Scene:
+    """The state machine that a configuration asks for."""
+    match config:
+        case ZoneConfig():
+            return ZoneScene(config)
+        case WrongWayConfig():
+            return WrongWayScene(config)

@@ -1,0 +1,81 @@
+"""The configuration of scenes. Coordinates are shares of the picture: 0, 0 is its upper left corner."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from common.runtime.config import Settings
+from edge.vision.detector import STREET_LABELS
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Point = tuple[Share, Share]
+SceneId = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$")]
+
+
+def _encloses(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    around = zip(points, points[1:] + points[:1], strict=True)
+    area = abs(math.fsum(x * next_y - next_x * y for (x, y), (next_x, next_y) in around)) / 2
+    if area < 1e-4:
+        raise ValueError("expected corners that enclose an area, in order around it")
+    return points
+
+
+def _known(labels: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = sorted(set(labels) - set(STREET_LABELS))
+    if unknown:
+        raise ValueError(f"expected labels out of {', '.join(STREET_LABELS)}, got {', '.join(unknown)}")
+    return labels
+
+
+def _points_somewhere(direction: tuple[float, float]) -> tuple[float, float]:
+    if math.hypot(*direction) < 1e-6:
+        raise ValueError("expected a direction, got no length")
+    return direction
+
+
+Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=64), AfterValidator(_encloses)]
+Labels = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known)]
+
+
+class ZoneConfig(Settings):
+    """A zone that is occupied or crowded: a condition that starts, goes on and ends.
+
+    It starts once at least ``limit`` objects have stood inside for ``enter_s`` and ends once there have
+    been fewer for ``exit_s``; while it lasts it is said again every ``update_s``.
+    """
+
+    scene: Literal["zone"]
+    id: SceneId
+    category: Literal["camera.zone_crowded", "camera.zone_occupied"] = "camera.zone_occupied"
+    zone: Polygon
+    labels: Labels = ("person",)
+    limit: Annotated[int, Field(ge=1, le=1000)] = 1
+    enter_s: Annotated[float, Field(gt=0, le=3600)] = 3.0
+    exit_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    update_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
+
+
+class WrongWayConfig(Settings):
+    """A lane and the way along it: who goes against it is a passing act, said once for each.
+
+    ``direction`` is the way allowed, as a vector in the picture (x to the right, y down, in shares of
+    width and height). Going the wrong way means to have moved at least ``least_heights`` times one's own
+    height in the picture within the lane, for at least ``least_s``, within ``widest_angle`` degrees of
+    the opposite direction.
+    """
+
+    scene: Literal["wrong_way"]
+    id: SceneId
+    category: Literal["camera.wrong_way"] = "camera.wrong_way"
+    lane: Polygon
+    direction: Annotated[tuple[float, float], AfterValidator(_points_somewhere)]
+    labels: Labels = ("person", "bicycle", "motorcycle", "car", "bus", "truck")
+    least_heights: Annotated[float, Field(gt=0, le=50)] = 1.0
+    least_s: Annotated[float, Field(gt=0, le=9)] = 1.5
+    widest_angle: Annotated[float, Field(gt=0, lt=90)] = 45.0
+
+
+SceneConfig = Annotated[ZoneConfig | WrongWayConfig, Field(discriminator="scene")]
