@@ -50,6 +50,7 @@ _ROW_BYTES: Final = 128
 _BEYOND: Final = 1 << 62
 _MAX_RANGES: Final = 1000
 _SHRINK_BYTES: Final = 256 * 1024
+_FRESH_THEN_OLD: Final = ((True, "id >= ?", "ASC"), (False, "id < ?", "DESC"))
 _LEAST_MISSED_FIRST: Final = (
     "receipted_at IS NOT NULL",
     "receipted_at IS NULL AND urgent = 0",
@@ -115,13 +116,15 @@ class SqliteOutbox:
         with self._database.transaction() as connection:
             return self._number(connection, data)
 
-    def pending(self, limit: int, skip: Collection[PacketId] = ()) -> list[Waiting]:
+    def pending(
+        self, limit: int, skip: Collection[PacketId] = (), *, fresh_only: bool = False
+    ) -> list[Waiting]:
         """What to send next, most urgent first."""
         found: list[Waiting] = []
         with self._database.reading() as connection:
             boundary = self._fresh_boundary(connection)
             for urgent in (1, 0):
-                for fresh, where, order in ((True, "id >= ?", "ASC"), (False, "id < ?", "DESC")):
+                for fresh, where, order in _FRESH_THEN_OLD[: 1 if fresh_only else 2]:
                     wanted = limit - len(found)
                     if wanted <= 0:
                         return found

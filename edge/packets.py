@@ -87,7 +87,9 @@ class Outbox(Protocol):
         """Let many appends share one commit: all of them are accepted, or none."""
         ...
 
-    def pending(self, limit: int, skip: Collection[PacketId] = ()) -> list[Waiting]:
+    def pending(
+        self, limit: int, skip: Collection[PacketId] = (), *, fresh_only: bool = False
+    ) -> list[Waiting]:
         """What to send next, without ``skip``: fresh alarms in order, then older alarms newest first,
         then fresh readings in order, then older readings newest first.
         """

@@ -112,6 +112,7 @@ def test_fresh_alarms_go_first_then_older_alarms_then_fresh_readings_then_old_on
     assert [packet.id.seq for packet in order] == [7, 8, 4, 2, 5, 6, 3, 1]
     assert [packet.fresh for packet in order] == [True, True, False, False, True, True, False, False]
     assert [packet.id.seq for packet in outbox.pending(3, {order[0].id})] == [8, 4, 2]
+    assert [packet.id.seq for packet in outbox.pending(100, fresh_only=True)] == [7, 8, 5, 6]
 
 
 def test_a_receipt_takes_what_is_below_it(make: Make) -> None:

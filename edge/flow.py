@@ -1,0 +1,199 @@
+"""What to send next: the window of packets under way, and the pace of what an outage left behind.
+
+No sockets and no clock of its own: time is handed in, in monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from common.wire.messages import Receipt
+from edge.packets import Outbox, PacketId, Receipted
+
+
+@dataclass(slots=True)
+class _Flight:
+    sent_at: float
+    acknowledged_at: float | None = None
+
+
+class Window:
+    """Packets that were sent and have no receipt yet.
+
+    A packet leaves it by a receipt alone. The broker's acknowledgement only starts the wait for one; when
+    that takes too long the packet is free to be sent again, each time after a longer wait, because a gateway
+    that is away finds everything sent twice in its queue.
+
+    Args:
+        limit: packets under way at most, the only back-pressure a box feels.
+        resend_after_s: first wait for a receipt.
+        longest_wait_s: the wait does not double beyond this.
+        refused_wait_s: when to try again what the broker refused.
+    """
+
+    def __init__(
+        self,
+        limit: int = 1000,
+        resend_after_s: float = 30.0,
+        longest_wait_s: float = 960.0,
+        refused_wait_s: float = 60.0,
+    ) -> None:
+        self._limit = limit
+        self._resend_after_s = resend_after_s
+        self._longest_wait_s = longest_wait_s
+        self._refused_wait_s = refused_wait_s
+        self._wait_s = resend_after_s
+        self._flights: dict[PacketId, _Flight] = {}
+        self._refused: dict[PacketId, float] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Packets under way."""
+        return len(self._flights)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Packets under way that the broker has not acknowledged."""
+        return sum(1 for flight in self._flights.values() if flight.acknowledged_at is None)
+
+    @property
+    def room(self) -> int:
+        """How many more may be sent."""
+        return max(self._limit - len(self._flights), 0)
+
+    @property
+    def occupied(self) -> Collection[PacketId]:
+        """What is not to be sent now: under way, or refused a short while ago."""
+        return self._flights.keys() | self._refused.keys() if self._refused else self._flights.keys()
+
+    def sent(self, packet: PacketId, now: float) -> None:
+        """It went onto the wire."""
+        self._flights[packet] = _Flight(now)
+
+    def acknowledged(self, packet: PacketId, now: float) -> None:
+        """The broker has it; that is not a receipt."""
+        if packet in self._flights:
+            self._flights[packet].acknowledged_at = now
+
+    def refused(self, packet: PacketId, now: float) -> None:
+        """The broker will not take it now."""
+        if self._flights.pop(packet, None) is not None:
+            self._refused[packet] = now + self._refused_wait_s
+
+    def receipted(self, epoch: int, upto: int) -> None:
+        """The store has these."""
+        self._wait_s = self._resend_after_s
+        for packet in [packet for packet in self._flights if packet.epoch == epoch and packet.seq <= upto]:
+            del self._flights[packet]
+
+    def free(self, packets: Iterable[PacketId]) -> None:
+        """These may be sent again at once."""
+        for packet in packets:
+            self._flights.pop(packet, None)
+            self._refused.pop(packet, None)
+
+    def clear(self) -> None:
+        """The connection is gone, or the numbers are: nothing is under way."""
+        self._flights.clear()
+        self._refused.clear()
+
+    def expire(self, now: float) -> int:
+        """Free what has waited too long; how many packets."""
+        self._refused = {packet: until for packet, until in self._refused.items() if until > now}
+        late = [
+            packet
+            for packet, flight in self._flights.items()
+            # Without an acknowledgement the connection itself is in doubt: twice the patience.
+            if now - (flight.acknowledged_at or flight.sent_at)
+            >= self._wait_s * (1 if flight.acknowledged_at is not None else 2)
+        ]
+        for packet in late:
+            del self._flights[packet]
+        if late:
+            self._wait_s = min(self._wait_s * 2, self._longest_wait_s)
+        return len(late)
+
+
+class Pace:
+    """A token bucket: so many a second, and a short burst.
+
+    Args:
+        per_s: tokens a second.
+        burst: tokens at most, and at first.
+    """
+
+    def __init__(self, per_s: float, burst: float) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._tokens = burst
+        self._last: float | None = None
+
+    def available(self, now: float) -> int:
+        """Whole tokens there are now."""
+        if self._last is not None:
+            self._tokens = min(self._burst, self._tokens + (now - self._last) * self._per_s)
+        self._last = now
+        return int(self._tokens)
+
+    def take(self) -> None:
+        """Use one."""
+        self._tokens -= 1
+
+
+class Flow:
+    """Joins outbox, window and pace: asked what to send, told what became of it.
+
+    Args:
+        outbox: what waits.
+        window: what is under way.
+        replay: the pace of what an outage left behind; live packets do not wait for it.
+    """
+
+    def __init__(self, outbox: Outbox, window: Window, replay: Pace) -> None:
+        self._outbox = outbox
+        self._replay = replay
+        self._asked_for: dict[PacketId, None] = {}
+        self.window = window
+
+    def choose(self, now: float, limit: int = 100) -> list[PacketId]:
+        """What to send now, the most urgent first; :meth:`Window.sent` is to be called for each.
+
+        First what the store asked for, then fresh packets, then old ones as far as the pace allows.
+        """
+        room = min(self.window.room, limit)
+        chosen = [packet for packet in self._asked_for if packet not in self.window.occupied][:room]
+        for packet in chosen:
+            del self._asked_for[packet]
+        if len(chosen) < room:
+            tokens = self._replay.available(now)
+            skip = {*self.window.occupied, *chosen}
+            for waiting in self._outbox.pending(room - len(chosen), skip, fresh_only=tokens < 1):
+                if not waiting.fresh:
+                    if tokens < 1:
+                        continue
+                    tokens -= 1
+                    self._replay.take()
+                chosen.append(waiting.id)
+        return chosen
+
+    def receipt(self, receipt: Receipt) -> Receipted:
+        """Take in a receipt: outbox first, then what is under way.
+
+        Raises:
+            DiskFullError: it could not be written down; nothing changed.
+        """
+        changed = self._outbox.receipt(receipt)
+        if changed.forked or changed.restored:
+            # Numbers were issued anew, or the store forgot what it had: all that is under way counts for nothing.
+            self.window.clear()
+            self._asked_for.clear()
+        self.window.receipted(int(receipt.epoch, 16), receipt.upto)
+        self.window.free(changed.resend)
+        self._asked_for.update(dict.fromkeys(changed.resend))
+        return changed
+
+    def disconnected(self) -> None:
+        """Nothing is under way any more; all that has no receipt is sent again."""
+        self.window.clear()
+        self._asked_for.clear()
