@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Self, TypeVar
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -14,7 +16,13 @@ from psycopg_pool import ConnectionPool
 from cloud.db.transaction import Transaction
 from common.runtime.errors import TransientError
 
+T = TypeVar("T")
 _POOL_WAIT_S = 10.0
+_RACES = 4
+
+
+class RaceLostError(TransientError):
+    """A deadlock or a serialisation failure: another transaction won, do this one again at once."""
 
 
 @contextmanager
@@ -22,8 +30,12 @@ def _away_is_transient() -> Iterator[None]:
     """A database that is away, and a transaction that lost a race, are both worth another try."""
     try:
         yield
+    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+        raise RaceLostError(
+            "db.race_lost", f"another transaction won: {error}".strip(), "try again"
+        ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        # Deadlocks, serialisation failures, lock timeouts and an exhausted pool are operational errors too.
+        # A lock timeout and an exhausted pool are operational errors too.
         raise TransientError(
             "db.unavailable",
             f"the database did not carry it out: {error}".strip(),
@@ -87,6 +99,22 @@ class Database:
             transaction = Transaction(connection)
             yield transaction
             transaction.flush()
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        """Do something in a transaction, again from the beginning when it loses a race.
+
+        Raises:
+            TransientError: when the database is away, or the race is lost every time.
+        """
+        for attempt in range(1, _RACES + 1):
+            try:
+                with self.transaction() as transaction:
+                    return work(transaction)
+            except RaceLostError:
+                if attempt == _RACES:
+                    raise
+                time.sleep(random.uniform(0.005, 0.02) * attempt)
+        raise AssertionError("the loop above returns or raises")
 
     @contextmanager
     def listen(self, channel: str) -> Iterator[Listener]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -36,25 +37,20 @@ def unit_kind(transaction: Transaction, unit_code: str) -> str | None:
     return None if row is None else str(row["kind"])
 
 
-def assign(
-    transaction: Transaction,
-    ticket_id: UUID,
-    unit_code: str,
-    kind: Literal["owner", "called"],
-    now: datetime,
-    by: str,
-    because: str,
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A unit's part in a ticket, about to be recorded."""
+
+    ticket_id: UUID
+    unit_code: str
+    kind: Literal["owner", "called"]
+    now: datetime
+    assigned_by: str
+    because: str
+
+
+def assign(transaction: Transaction, share: Share) -> bool:
     """Record a unit's part; a new owner ends the last one's. False: it had been called already."""
-    if kind == "owner":
-        transaction.run(_Q["end_ownership"], ticket_id=ticket_id, now=now)
-    touched = transaction.run(
-        _Q["assign"],
-        ticket_id=ticket_id,
-        unit_code=unit_code,
-        kind=kind,
-        now=now,
-        assigned_by=by,
-        because=because,
-    )
-    return touched == 1
+    if share.kind == "owner":
+        transaction.run(_Q["end_ownership"], ticket_id=share.ticket_id, now=share.now)
+    return transaction.run(_Q["assign"], **asdict(share)) == 1

@@ -195,6 +195,61 @@ def _cell(degrees: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Matter:
+    """A category at a place; the place is where its first observer stood."""
+
+    matter_id: int
+    lon: float
+    lat: float
+
+
+def nearest(matters: Iterable[Matter], lon: float, lat: float, radius_m: float) -> Matter | None:
+    """The matter a point belongs to: the nearest within the radius, the older of two equally near."""
+    measured = ((distance_m(lon, lat, matter.lon, matter.lat), matter) for matter in matters)
+    near = [entry for entry in measured if entry[0] <= radius_m]
+    return min(near, key=lambda entry: (entry[0], entry[1].matter_id))[1] if near else None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What its observations tell together."""
+
+    incident_id: UUID
+    matter_id: int
+    category: str
+    kind: Kind
+    severity: int
+    started_at: datetime
+    last_at: datetime
+    ended_at: datetime | None
+    observations: int
+    count: int
+    ticket_worthy: bool
+    lon: float
+    lat: float
+    device_id: int
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An incident before (None: new) and after an observation."""
+
+    before: Incident | None
+    incident: Incident
+
+    @property
+    def ended(self) -> bool:
+        """It went on before, and is over now."""
+        return self.before is not None and self.before.ended_at is None and self.incident.ended_at is not None
+
+    @property
+    def returned(self) -> bool:
+        """It was over before, and goes on now."""
+        return self.before is not None and self.before.ended_at is not None and self.incident.ended_at is None
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """An incident of the same matter that an observation might belong to."""
 

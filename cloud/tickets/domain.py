@@ -6,13 +6,16 @@ devices (``close``, which only the system does), or a supervisor's word with a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Any, Final, Literal
+from uuid import UUID
 
 from cloud.errors import ConflictError
+from cloud.sla import domain as sla
+from cloud.sla.domain import Clocks, Policy
 from common.runtime.errors import InvalidError
 
 # China has kept UTC+8 without summer time since 1991; a fixed offset works where no zone files are installed.
@@ -82,6 +85,41 @@ class EventKind(StrEnum):
     BLIND = "blind"
 
 
+@dataclass(slots=True)
+class Ticket:
+    """A ticket's own row, as one transaction holds and changes it."""
+
+    ticket_id: UUID
+    number: str
+    matter_id: int
+    category: str
+    channel: Literal["camera", "sensor", "device"]
+    severity: int
+    state: State
+    version: int
+    level: int
+    unit_code: str | None
+    unassigned: bool
+    grid_code: str | None
+    lon: float
+    lat: float
+    policy: dict[str, Any]
+    opened_at: datetime
+    dispatched_at: datetime | None = None
+    claimed_at: datetime | None = None
+    closed_at: datetime | None = None
+    resumes_to: State | None = None
+    review_at: datetime | None = None
+    blind_at: datetime | None = None
+    overridden: bool = False
+    reopenings: int = 0
+
+    def __post_init__(self) -> None:
+        """Rows carry texts."""
+        self.state = State(self.state)
+        self.resumes_to = State(self.resumes_to) if self.resumes_to else None
+
+
 FINAL: Final = frozenset({State.CLOSED, State.VOID})
 _IN_HAND: Final = frozenset({State.DISPATCHED, State.ACKNOWLEDGED, State.ON_SITE, State.REOPENED})
 _ALIVE: Final = frozenset(State) - FINAL
@@ -147,6 +185,12 @@ TRANSITIONS: Final[Mapping[Action, Transition]] = {
 }
 
 
+#: What the street in whose grid a ticket lies may do although another unit owns it: the last word on
+#: "solved" is the street's, not the handler's. A called department may add its findings.
+BY_PLACE: Final = frozenset({Action.NOTE, Action.CALL, Action.ESCALATE, Action.REOPEN, Action.CONFIRM})
+BY_CALLED: Final = frozenset({Action.NOTE})
+
+
 def next_state(state: State, action: Action, interrupted: State | None = None) -> State:
     """Where an action leads.
 
@@ -199,9 +243,53 @@ def check_request(action: Action, note: str, unit_code: str | None, *, by_person
             f"a supervisor can {Action.CONFIRM.value!r} with a reason",
         )
     if by_person and transition.needs_note and not note.strip():
-        raise InvalidError("ticket.note_missing", f"expected a note that says why, for {action.value!r}, got none")
+        raise InvalidError(
+            "ticket.note_missing", f"expected a note that says why, for {action.value!r}, got none"
+        )
     if transition.needs_unit and not unit_code:
         raise InvalidError("ticket.unit_missing", f"expected a unit_code for {action.value!r}, got none")
+
+
+_ClockStep = Callable[[Clocks, Policy, datetime], Clocks]
+
+
+def _hand_to_owner(clocks: Clocks, policy: Policy, now: datetime) -> Clocks:
+    return sla.start(sla.meet(clocks, ["assign"], now), ["ack", "arrive"], policy, now)
+
+
+def _claim(clocks: Clocks, _policy: Policy, now: datetime) -> Clocks:
+    # Who says it is solved need not come any more; whether that is true, verification finds out.
+    return sla.cancel(sla.meet(clocks, ["ack", "resolve"], now))
+
+
+def _end(clocks: Clocks, _policy: Policy, _now: datetime) -> Clocks:
+    return sla.cancel(clocks)
+
+
+_CLOCK_STEPS: Final[Mapping[Action, _ClockStep]] = {
+    Action.DISPATCH: _hand_to_owner,
+    Action.TRANSFER: _hand_to_owner,
+    Action.ACKNOWLEDGE: lambda clocks, _policy, now: sla.meet(clocks, ["ack"], now),
+    Action.ARRIVE: lambda clocks, _policy, now: sla.meet(clocks, ["ack", "arrive"], now),
+    Action.RESOLVE: _claim,
+    Action.REOPEN: lambda clocks, policy, now: sla.start(clocks, ["ack", "arrive", "resolve"], policy, now),
+    Action.SUSPEND: lambda clocks, _policy, now: sla.stop(clocks, now),
+    Action.RESUME: lambda clocks, _policy, now: sla.resume(clocks, now),
+    Action.CLOSE: _end,
+    Action.CONFIRM: _end,
+    Action.VOID: _end,
+}
+
+
+def clocks_after(action: Action, clocks: Clocks, policy: Policy, now: datetime) -> Clocks:
+    """What an action does to the promises of time."""
+    step = _CLOCK_STEPS.get(action)
+    return clocks if step is None else step(clocks, policy, now)
+
+
+def clocks_at_opening(policy: Policy, now: datetime, *, owned: bool) -> Clocks:
+    """The promises of a new ticket: to be acknowledged by its owner, or first of all to find one."""
+    return sla.start((), ["ack", "arrive", "resolve"] if owned else ["assign", "resolve"], policy, now)
 
 
 def channel_of(category: str) -> Literal["camera", "sensor", "device"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,30 +14,6 @@ Channel = Literal["camera", "sensor", "device"]
 Severity = Annotated[int, Field(ge=1, le=4, description="1 notice, 2 ordinary, 3 serious, 4 critical")]
 UnitCode = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
 CategoryCode = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){1,3}$", max_length=64)]
-
-
-class Account(Protocol):
-    """Who does something; the signed-in account of ``cloud.auth`` is one."""
-
-    @property
-    def account_id(self) -> UUID:
-        """Stays the same for the person's life here."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What the history shows."""
-        ...
-
-    @property
-    def role(self) -> str:
-        """viewer, handler, dispatcher, supervisor or admin."""
-        ...
-
-    @property
-    def unit_code(self) -> str:
-        """The unit the person belongs to."""
-        ...
 
 
 class _Read(BaseModel):

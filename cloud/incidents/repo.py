@@ -1,0 +1,172 @@
+"""Matters, incidents and observations in the database. The only module of the feature that speaks SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from cloud.db import Queries, Transaction
+from cloud.incidents.domain import (
+    Box,
+    Candidate,
+    Device,
+    FusionRule,
+    Incident,
+    Kind,
+    Matter,
+    Observation,
+    hour_of,
+)
+from cloud.incidents.schemas import IncidentFilters
+from common.runtime.errors import InvalidError
+from common.wire.categories import CATEGORIES
+
+_Q = Queries("cloud.incidents")
+_STATE_FIELDS = tuple(field.name for field in fields(Observation))
+
+
+def device(transaction: Transaction, device_id: int) -> Device:
+    """A device of the registry.
+
+    Raises:
+        InvalidError: when it is not there.
+    """
+    row = transaction.row(_Q["device"], device_id=device_id)
+    if row is None:
+        raise InvalidError("observation.unknown_device", f"expected a registered device, got id {device_id}")
+    return Device(**row)
+
+
+def observation(
+    transaction: Transaction, kind: Kind, device_id: int, observation_id: UUID
+) -> tuple[Observation, UUID] | None:
+    """What is known of an observation, and its incident."""
+    row = transaction.row(_Q["observation"], device_id=device_id, observation_id=observation_id)
+    return None if row is None else (observation_from(row | {"kind": kind}), row["incident_id"])
+
+
+def observation_from(row: Mapping[str, Any]) -> Observation:
+    """An observation from a row of the inbox or of our own table, with its kind added."""
+    values = {name: row[name] for name in _STATE_FIELDS}
+    return Observation(**values | {"evidence": tuple(row["evidence"])})
+
+
+def save_observation(transaction: Transaction, state: Observation, incident_id: UUID) -> None:
+    """Write an observation's state."""
+    values = asdict(state) | {
+        "incident_id": incident_id,
+        "evidence": Jsonb(list(state.evidence)),
+        "detail": Jsonb(state.detail),
+    }
+    transaction.run(_Q["save_observation"], **values)
+
+
+def matter_of_scope(transaction: Transaction, category: str, scope: str) -> Matter | None:
+    """The matter that one device or sensor sees."""
+    row = transaction.row(_Q["matter_of_scope"], category=category, scope=scope)
+    return None if row is None else Matter(**row)
+
+
+def matters_near(transaction: Transaction, category: str, box: Box) -> list[Matter]:
+    """Matters of a category within a box."""
+    return [Matter(**row) for row in transaction.rows(_Q["matters_near"], category=category, **asdict(box))]
+
+
+def new_matter(transaction: Transaction, category: str, scope: str, device: Device, now: datetime) -> Matter:
+    """A matter nobody had seen before, where the device stands."""
+    lon, lat = device.lon, device.lat
+    row = transaction.one(_Q["new_matter"], category=category, scope=scope, lon=lon, lat=lat, now=now)
+    return Matter(row["matter_id"], lon, lat)
+
+
+def candidates(
+    transaction: Transaction, matter_id: int, state: Observation, rule: FusionRule
+) -> list[Candidate]:
+    """Incidents of a matter that an observation could join."""
+    rejoin = timedelta(seconds=rule.rejoin_s)
+    rows = transaction.rows(
+        _Q["candidates"],
+        matter_id=matter_id,
+        since=state.started_at - rejoin,
+        until=None if state.over_at is None else state.over_at + rejoin,
+    )
+    return [Candidate(**row) for row in rows]
+
+
+def incident_of_hour(transaction: Transaction, matter_id: int, hour: datetime) -> UUID | None:
+    """The incident that counts a device's acts of an hour."""
+    row = transaction.row(_Q["incident_of_hour"], matter_id=matter_id, hour=hour)
+    return None if row is None else row["incident_id"]
+
+
+def new_incident(
+    transaction: Transaction,
+    incident_id: UUID,
+    matter: Matter,
+    state: Observation,
+    now: datetime,
+) -> None:
+    """Begin an incident; it is folded from its observations after they are written."""
+    transaction.run(
+        _Q["new_incident"],
+        incident_id=incident_id,
+        matter_id=matter.matter_id,
+        category=state.category,
+        kind=state.kind,
+        hour=hour_of(state.started_at) if state.kind == "act" else None,
+        severity=state.severity,
+        started_at=state.started_at,
+        at=state.at,
+        over_at=state.over_at,
+        lon=matter.lon,
+        lat=matter.lat,
+        device_id=state.device_id,
+        now=now,
+    )
+
+
+def lock_incident(transaction: Transaction, incident_id: UUID) -> Incident:
+    """An incident, locked to the end of the transaction."""
+    return Incident(**transaction.one(_Q["lock_incident"], incident_id=incident_id))
+
+
+def refold(transaction: Transaction, incident_id: UUID, kind: Kind, *, worthy: bool) -> Incident:
+    """Derive an incident anew from its observations."""
+    row = transaction.one(_Q["refold_incident"], incident_id=incident_id, is_act=kind == "act", worthy=worthy)
+    return Incident(**row)
+
+
+def list_incidents(
+    transaction: Transaction, filters: IncidentFilters, before: tuple[datetime, UUID] | None
+) -> list[DictRow]:
+    """Incidents, latest first; one more than the limit, to see whether there is a next page."""
+    before_at, before_id = before or (None, None)
+    return transaction.rows(
+        _Q["list_incidents"],
+        kind=filters.kind,
+        category=filters.category,
+        only_open=filters.open,
+        before_at=before_at,
+        before_id=before_id,
+        limit=filters.limit + 1,
+    )
+
+
+def sync_categories(transaction: Transaction) -> None:
+    """Write the categories of this release, with their names, where they differ."""
+    for category in CATEGORIES:
+        transaction.run(
+            _Q["sync_categories"],
+            code=category.code,
+            en=category.en,
+            zh=category.zh,
+            kind=category.kind,
+            severity=category.severity,
+            gbt_30428=category.gbt_30428,
+        )

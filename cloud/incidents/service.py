@@ -1,0 +1,147 @@
+"""Applying observations, and reading what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from cloud.db import Database, Transaction
+from cloud.errors import ConflictError
+from cloud.incidents import domain, repo
+from cloud.incidents.domain import Change, Device, FusionRule, Matter, Observation
+from cloud.incidents.schemas import Incident, IncidentFilters, IncidentPage
+from cloud.paging import decode_cursor, encode_cursor
+from common.runtime.clock import to_ms
+from common.wire.ids import uuid7
+
+_EVERYTHING = IncidentFilters()
+_ALL_OPEN = IncidentFilters(open=True, kind="condition", limit=500)
+
+
+class IncidentService:
+    """Incidents for the API and the console."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list_open(self) -> tuple[Incident, ...]:
+        """Conditions that still go on, the latest first; at most 500."""
+        return self.list_incidents(_ALL_OPEN).items
+
+    def list_incidents(
+        self, filters: IncidentFilters = _EVERYTHING, cursor: str | None = None
+    ) -> IncidentPage:
+        """A page of incidents, the latest first.
+
+        Raises:
+            InvalidError: when the cursor is not one of ours.
+        """
+        before = None if cursor is None else decode_cursor(cursor)
+        with self._database.transaction() as transaction:
+            rows = repo.list_incidents(transaction, filters, before)
+        items = tuple(Incident.model_validate(row) for row in rows[: filters.limit])
+        more = len(rows) > filters.limit
+        return IncidentPage(
+            items=items, next_cursor=encode_cursor(items[-1].last_at, items[-1].incident_id) if more else None
+        )
+
+
+def locks_for(rules: Sequence[FusionRule], device: Device, state: Observation) -> Iterator[str]:
+    """The locks to hold while an observation is applied."""
+    rule = domain.rule_for(rules, state.category)
+    scope = domain.scope_of(rule, device, state)
+    return domain.lock_names(state.category, scope, device.lon, device.lat, rule.radius_m)
+
+
+def apply(
+    transaction: Transaction,
+    rules: Sequence[FusionRule],
+    device: Device,
+    state: Observation,
+    now: datetime,
+) -> Change | None:
+    """Take in what an observation says, in whatever order its phases come; its locks are held.
+
+    Returns:
+        What changed; None when nothing did, because this was known.
+
+    Raises:
+        ConflictError: when an observation comes back under another category.
+    """
+    rule = domain.rule_for(rules, state.category)
+    known = repo.observation(transaction, state.kind, state.device_id, state.observation_id)
+    if known is None:
+        incident_id, is_new = _find_incident(transaction, rule, device, state, now)
+    else:
+        old, incident_id = known
+        if old.category != state.category:
+            raise ConflictError(
+                "observation.changed_category",
+                f"expected observation {state.observation_id} to stay {old.category!r}, got {state.category!r}",
+            )
+        is_new, state = False, domain.merge(old, state)
+        if state == old:
+            return None
+    before = None if is_new else repo.lock_incident(transaction, incident_id)
+    repo.save_observation(transaction, state, incident_id)
+    worthy = state.kind == "condition" and not domain.is_late(state, rule, now)
+    after = repo.refold(transaction, incident_id, state.kind, worthy=worthy)
+    change = Change(before, after)
+    _announce(transaction, change)
+    return change
+
+
+def _find_incident(
+    transaction: Transaction, rule: FusionRule, device: Device, state: Observation, now: datetime
+) -> tuple[UUID, bool]:
+    """The incident that a new observation belongs to, and whether it was just begun."""
+    matter = _find_matter(transaction, rule, device, state, now)
+    if state.kind == "act":
+        found = repo.incident_of_hour(transaction, matter.matter_id, domain.hour_of(state.started_at))
+    else:
+        chosen = domain.choose(repo.candidates(transaction, matter.matter_id, state, rule), state, rule)
+        found = chosen.incident_id if chosen else None
+    if found is not None:
+        return found, False
+    incident_id = uuid7(to_ms(now))
+    repo.new_incident(transaction, incident_id, matter, state, now)
+    return incident_id, True
+
+
+def _find_matter(
+    transaction: Transaction, rule: FusionRule, device: Device, state: Observation, now: datetime
+) -> Matter:
+    """The matter that this is: the one of its scope, or the nearest within the radius, or a new one here."""
+    scope = domain.scope_of(rule, device, state)
+    if scope:
+        found = repo.matter_of_scope(transaction, state.category, scope)
+    else:
+        box = domain.box_around(device.lon, device.lat, rule.radius_m)
+        near = repo.matters_near(transaction, state.category, box)
+        found = domain.nearest(near, device.lon, device.lat, rule.radius_m)
+    return found or repo.new_matter(transaction, state.category, scope, device, now)
+
+
+def _announce(transaction: Transaction, change: Change) -> None:
+    incident = change.incident
+    if change.before is None:
+        kind = "incident.opened"
+    else:
+        kind = "incident.ended" if change.ended else "incident.changed"
+    transaction.announce(
+        kind,
+        {
+            "incident_id": str(incident.incident_id),
+            "category": incident.category,
+            "kind": incident.kind,
+            "severity": incident.severity,
+            "started_at": incident.started_at.isoformat(),
+            "ended_at": incident.ended_at.isoformat() if incident.ended_at else None,
+            "observations": incident.observations,
+            "count": incident.count,
+            "ticket_worthy": incident.ticket_worthy,
+            "lon": incident.lon,
+            "lat": incident.lat,
+        },
+    )

@@ -1,0 +1,145 @@
+"""Tickets in the database. The only module of the feature that speaks SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from cloud.db import Queries, Transaction
+from cloud.tickets.domain import EventKind, State, Ticket
+from cloud.tickets.schemas import TicketFilters
+
+_Q = Queries("cloud.tickets")
+_EVERYTHING = TicketFilters()
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A line to be written into a history."""
+
+    n: int
+    at: datetime
+    kind: EventKind
+    actor_id: str
+    actor_name: str
+    from_state: State | None
+    to_state: State
+    note: str
+    detail: Mapping[str, Any]
+
+
+def next_count(transaction: Transaction, day: date) -> int:
+    """Which ticket of a day the next one is."""
+    return int(transaction.one(_Q["next_number"], day=day)["last"])
+
+
+def lock(transaction: Transaction, ticket_id: UUID) -> Ticket | None:
+    """A ticket, locked to the end of the transaction."""
+    row = transaction.row(_Q["lock_ticket"], ticket_id=ticket_id)
+    return None if row is None else Ticket(**row)
+
+
+def try_lock(transaction: Transaction, ticket_id: UUID) -> Ticket | None:
+    """The same, or None when somebody else holds it just now."""
+    row = transaction.row(_Q["try_lock_ticket"], ticket_id=ticket_id)
+    return None if row is None else Ticket(**row)
+
+
+def ticket_of_incident(transaction: Transaction, incident_id: UUID) -> UUID | None:
+    """The ticket that an incident stands in."""
+    row = transaction.row(_Q["ticket_of_incident"], incident_id=incident_id)
+    return None if row is None else row["ticket_id"]
+
+
+def open_ticket_of_matter(transaction: Transaction, matter_id: int) -> UUID | None:
+    """The one open ticket of a matter."""
+    row = transaction.row(_Q["open_ticket_of_matter"], matter_id=matter_id)
+    return None if row is None else row["ticket_id"]
+
+
+def link(transaction: Transaction, incident_id: UUID, ticket_id: UUID, now: datetime) -> None:
+    """Put an incident into a ticket."""
+    transaction.run(_Q["link_incident"], incident_id=incident_id, ticket_id=ticket_id, now=now)
+
+
+def insert(transaction: Transaction, ticket: Ticket) -> None:
+    """Write a new ticket."""
+    transaction.run(_Q["insert_ticket"], **_values(ticket))
+
+
+def update(transaction: Transaction, ticket: Ticket) -> None:
+    """Write a changed ticket."""
+    transaction.run(_Q["update_ticket"], **_values(ticket))
+
+
+def add_events(transaction: Transaction, ticket_id: UUID, events: Iterable[NewEvent]) -> None:
+    """Append to the history."""
+    for event in events:
+        values = asdict(event) | {"detail": Jsonb(event.detail)}
+        transaction.run(_Q["add_event"], ticket_id=ticket_id, **values)
+
+
+def called_units(transaction: Transaction, ticket_id: UUID) -> list[str]:
+    """Departments that were called onto a ticket."""
+    return [row["unit_code"] for row in transaction.rows(_Q["called_units"], ticket_id=ticket_id)]
+
+
+def verifying(transaction: Transaction, limit: int) -> list[UUID]:
+    """Tickets that wait for a look, the oldest claim first."""
+    return [row["ticket_id"] for row in transaction.rows(_Q["verifying"], limit=limit)]
+
+
+def summaries(
+    transaction: Transaction,
+    filters: TicketFilters = _EVERYTHING,
+    before: tuple[datetime, UUID] | None = None,
+    ticket_id: UUID | None = None,
+    extra: int = 0,
+) -> list[DictRow]:
+    """Lines of the list, newest first; ``extra`` more than the limit, to see whether there is a next page."""
+    before_at, before_id = before or (None, None)
+    return transaction.rows(
+        _Q["summaries"],
+        ticket_id=ticket_id,
+        states=list(filters.state) or None,
+        open=filters.open,
+        category=filters.category,
+        channel=filters.channel,
+        min_severity=filters.min_severity,
+        unassigned=filters.unassigned,
+        overdue=filters.overdue,
+        unit_code=filters.unit_code,
+        before_at=before_at,
+        before_id=before_id,
+        limit=filters.limit + extra,
+    )
+
+
+def events(transaction: Transaction, ticket_id: UUID) -> list[DictRow]:
+    """A ticket's history, in order."""
+    return transaction.rows(_Q["events"], ticket_id=ticket_id)
+
+
+def assignments(transaction: Transaction, ticket_id: UUID) -> list[DictRow]:
+    """The units' parts in a ticket, in order."""
+    return transaction.rows(_Q["assignments"], ticket_id=ticket_id)
+
+
+def linked_incidents(transaction: Transaction, ticket_id: UUID) -> list[DictRow]:
+    """A ticket's incidents with what their devices measured and photographed."""
+    return transaction.rows(_Q["linked_incidents"], ticket_id=ticket_id)
+
+
+def arrived_evidence(transaction: Transaction, hashes: list[str]) -> set[str]:
+    """Which of these pictures are in the store."""
+    return {row["sha256"] for row in transaction.rows(_Q["arrived_evidence"], hashes=hashes)}
+
+
+def _values(ticket: Ticket) -> dict[str, Any]:
+    return asdict(ticket) | {"policy": Jsonb(ticket.policy)}
