@@ -1,0 +1,256 @@
+"""The gateway's settings: ``firmware_configs/gateway.yaml`` for rules and limits, the environment for places and secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, model_validator
+
+from common.runtime.config import Settings
+from common.runtime.errors import ConfigError
+from gateway.metrics_catalogue import Metric, catalogue
+from gateway.rules import ThresholdRule
+
+_NAME = r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$"
+_CATEGORY = r"^[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){1,3}$"
+DEFAULT_USERNAME = "gateway"
+
+Name = Annotated[str, Field(pattern=_NAME)]
+
+
+class LevelSettings(Settings):
+    """From this value on the condition is this severe (1 notice … 4 critical)."""
+
+    at: float
+    severity: Annotated[int, Field(ge=1, le=4)]
+
+
+class RuleSettings(Settings):
+    """A threshold with hysteresis and hold times, in seconds of capture time."""
+
+    id: Name
+    kind: Literal["threshold"] = "threshold"
+    metric: str
+    category: Annotated[str, Field(pattern=_CATEGORY, max_length=64)]
+    raise_at: float
+    clear_at: float
+    severity: Annotated[list[LevelSettings], Field(min_length=1)]
+    hold_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    clear_hold_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    update_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    sites: tuple[Name, ...] = ()
+    sensors: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _thresholds_apart(self) -> Self:
+        if self.raise_at == self.clear_at:
+            raise ValueError("clear_at must differ from raise_at, or the condition would flicker")
+        return self
+
+    def compiled(self, unit: str) -> ThresholdRule:
+        """The rule as the rules step it; being low is the condition when ``clear_at`` is above ``raise_at``."""
+        above = self.raise_at > self.clear_at
+        levels = sorted((level.at, level.severity) for level in self.severity)
+        return ThresholdRule(
+            rule_id=self.id,
+            metric=self.metric,
+            category=self.category,
+            raise_at=self.raise_at,
+            clear_at=self.clear_at,
+            levels=tuple(levels if above else reversed(levels)),
+            unit=unit,
+            above=above,
+            hold_ms=round(self.hold_s * 1000),
+            clear_hold_ms=round(self.clear_hold_s * 1000),
+            update_ms=round(self.update_s * 1000),
+            sites=frozenset(self.sites),
+            sensors=frozenset(self.sensors),
+        )
+
+
+class MetricSettings(Settings):
+    """A metric beyond the built-in ones, or one of those with another range."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+    unit: Annotated[str, Field(max_length=16)] = ""
+    low: float
+    high: float
+
+
+class IntakeSettings(Settings):
+    """How much may wait, and how much goes into one transaction."""
+
+    receive_maximum: Annotated[int, Field(ge=10, le=65_535)] = 2000
+    queue_mb: Annotated[int, Field(ge=1, le=4096)] = 64
+    batch_rows: Annotated[int, Field(ge=1, le=200_000)] = 10_000
+    batch_packets: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    linger_ms: Annotated[int, Field(ge=0, le=50)] = 10
+
+
+class LimitSettings(Settings):
+    """What one device may cost, and how far its clock may be off."""
+
+    clock_ahead_h: Annotated[float, Field(gt=0, le=24 * 30)] = 24.0
+    clock_behind_h: Annotated[float, Field(gt=0, le=24 * 30)] = 48.0
+    reject_mb_per_device_day: Annotated[float, Field(ge=0, le=1024)] = 4.0
+    series_per_device: Annotated[int, Field(ge=1, le=100_000)] = 2000
+
+
+class ReceiptSettings(Settings):
+    """When a device is told what is committed."""
+
+    every_packets: Annotated[int, Field(ge=1, le=100_000)] = 100
+    every_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    gap_s: Annotated[float, Field(ge=0, le=600)] = 10.0
+
+
+class LeaseSettings(Settings):
+    """How long a gateway that fell silent keeps its partition, in seconds of the database's clock."""
+
+    ttl_s: Annotated[float, Field(ge=0.5, le=300)] = 10.0
+
+
+class SilenceSettings(Settings):
+    """How often devices are looked through for silent ones; how long is each device's own ``silent_after_s``."""
+
+    sweep_s: Annotated[float, Field(ge=0.1, le=600)] = 5.0
+
+
+class EvidenceSettings(Settings):
+    """The evidence door."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8443
+    max_file_mb: Annotated[int, Field(ge=1, le=64)] = 16
+    per_device_day_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    keep_free_mb: Annotated[int, Field(ge=0)] = 512
+    partial_hours: Annotated[float, Field(gt=0)] = 72.0
+
+
+class GatewaySettings(Settings):
+    """``gateway.yaml``."""
+
+    intake: IntakeSettings = IntakeSettings()
+    limits: LimitSettings = LimitSettings()
+    receipts: ReceiptSettings = ReceiptSettings()
+    lease: LeaseSettings = LeaseSettings()
+    silence: SilenceSettings = SilenceSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    metrics: tuple[MetricSettings, ...] = ()
+    rules: tuple[RuleSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _rules_know_their_metrics(self) -> Self:
+        seen: set[str] = set()
+        known = self.catalogue()
+        for rule in self.rules:
+            if rule.id in seen:
+                raise ValueError(f"rule {rule.id!r} stands twice; keep one")
+            seen.add(rule.id)
+            if rule.metric not in known:
+                raise ValueError(
+                    f"rule {rule.id!r}: metric {rule.metric!r} is not one of {', '.join(sorted(known))}"
+                )
+        return self
+
+    def catalogue(self) -> dict[str, Metric]:
+        """Built-in metrics and those declared here, by name."""
+        return catalogue(Metric(m.name, m.unit, m.low, m.high) for m in self.metrics)
+
+    def compiled_rules(self) -> tuple[ThresholdRule, ...]:
+        """The rules as they are stepped, with the units of their metrics."""
+        known = self.catalogue()
+        return tuple(rule.compiled(known[rule.metric].unit) for rule in self.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is and as whom to come: ``mqtt://`` or ``mqtts://[user@]host[:port]``."""
+
+    host: str
+    port: int
+    tls: bool
+    username: str
+    password: str
+    ca_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What differs from machine to machine."""
+
+    database_url: str
+    broker: BrokerAddress
+    evidence_directory: Path | None
+    tls_certificate: Path | None
+    tls_key: Path | None
+
+
+def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
+    """The environment variables of docs/operations: database, broker, credential, certificates.
+
+    Raises:
+        ConfigError: naming every variable that is missing or wrong.
+    """
+    env = os.environ if variables is None else variables
+    faults: list[str] = []
+    database = env.get("DRUMTOWER_DATABASE_URL", "")
+    if not database:
+        faults.append(
+            "DRUMTOWER_DATABASE_URL: expected postgresql://user:password@host:port/name, found nothing"
+        )
+    broker = _broker(env, faults)
+    evidence = _path(env, "DRUMTOWER_EVIDENCE_DIR")
+    certificate, key = _path(env, "DRUMTOWER_TLS_CERT"), _path(env, "DRUMTOWER_TLS_KEY")
+    if evidence and not (certificate and key):
+        faults.append(
+            "DRUMTOWER_TLS_CERT and DRUMTOWER_TLS_KEY: expected both with DRUMTOWER_EVIDENCE_DIR,"
+            " since the evidence door is HTTPS only"
+        )
+    for name, path in (("DRUMTOWER_TLS_CERT", certificate), ("DRUMTOWER_TLS_KEY", key)):
+        if path and not path.is_file():
+            faults.append(f"{name}: {path} is not a file")
+    if faults or broker is None:
+        raise ConfigError(
+            "config.environment",
+            f"{len(faults)} fault{'s' if len(faults) != 1 else ''} in the environment:\n"
+            + "\n".join(f"  {fault}" for fault in faults),
+            "set these variables and start again",
+        )
+    return Environment(database, broker, evidence, certificate, key)
+
+
+def _broker(env: Mapping[str, str], faults: list[str]) -> BrokerAddress | None:
+    text = env.get("DRUMTOWER_BROKER_URL", "")
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        url, port = urlsplit(""), None
+    if url.scheme not in {"mqtt", "mqtts"} or not url.hostname:
+        faults.append(f"DRUMTOWER_BROKER_URL: expected mqtts://host:port, found {url.hostname or 'nothing'}")
+        return None
+    tls = url.scheme == "mqtts"
+    credential = _path(env, "DRUMTOWER_CREDENTIAL_FILE")
+    password = unquote(url.password or "")
+    if credential:
+        try:
+            password = credential.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            faults.append(f"DRUMTOWER_CREDENTIAL_FILE: {credential} cannot be read: {error.strerror}")
+    ca_file = _path(env, "DRUMTOWER_CA_FILE")
+    if ca_file and not ca_file.is_file():
+        faults.append(f"DRUMTOWER_CA_FILE: {ca_file} is not a file")
+        ca_file = None
+    username = unquote(url.username or "") or DEFAULT_USERNAME
+    return BrokerAddress(url.hostname, port or (8883 if tls else 1883), tls, username, password, ca_file)
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    text = env.get(name, "")
+    return Path(text) if text else None

@@ -1,0 +1,178 @@
+"""Raw messages to packets and statuses, or to rejects with their reason. Pure; never raises.
+
+Reasons of rejects here: those of ``common.wire.codec.WireError``, ``wrong_topic``, ``unsupported_kind``,
+``not_text``. The store adds: ``unknown_device``, ``unknown_metric``, ``too_many_series``, ``reused_sequence``,
+``database_refused``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from common.wire import ids
+from common.wire.codec import MAX_PACKET_BYTES, Data, WireError, decode_packet, decode_status
+from common.wire.messages import Abandoned, Envelope, Events, Readings, Status
+from common.wire.topics import Address, parse_up
+
+#: Of a payload too large to be a packet only this much is kept.
+KEPT_OF_OVERSIZED: Final = 4096
+
+_KIND_OF: Final[dict[str, tuple[type[Data], ...]]] = {"readings": (Readings,), "events": (Events, Abandoned)}
+_CACHED_TOPICS: Final = 50_000
+_envelope: Final = msgspec.json.Decoder(Envelope)
+_encoder: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class RawMessage:
+    """A message as it came: ``received_at`` in ms since the Unix epoch, ``size`` of the whole payload in bytes.
+
+    ``payload`` is cut to ``KEPT_OF_OVERSIZED`` bytes when ``size`` is more than a packet may have.
+    """
+
+    topic: str
+    payload: bytes
+    retain: bool
+    received_at: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPacket:
+    """A numbered packet of a device, checked."""
+
+    address: Address
+    epoch: int
+    seq: int
+    sent_at: int
+    data: Data
+    raw: RawMessage
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedStatus:
+    """A status; ``raw.retain`` tells a replayed one from one said just now."""
+
+    address: Address
+    status: Status
+    raw: RawMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A message that cannot be taken in.
+
+    ``address`` is the sender when the topic names one. ``epoch`` and ``seq`` are known when the envelope could
+    be read: such a packet is receipted, since sending it again would not make it better.
+    """
+
+    reason: str
+    message: str
+    raw: RawMessage
+    address: Address | None = None
+    epoch: int | None = None
+    seq: int | None = None
+
+
+Decoded = DecodedPacket | DecodedStatus | Rejected
+
+
+class Decoder:
+    """Turns raw messages into what they say. Keeps nothing but a cache of parsed topics."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, tuple[Address, str]] = {}
+
+    def decode(self, raw: RawMessage) -> Decoded:
+        """The packet or status in a message, or why there is none."""
+        known = self._topics.get(raw.topic)
+        if known is None:
+            try:
+                known = parse_up(raw.topic)
+            except ValueError as error:
+                return Rejected("wrong_topic", str(error), raw)
+            if len(self._topics) >= _CACHED_TOPICS:
+                self._topics.clear()
+            self._topics[raw.topic] = known
+        address, kind = known
+        if raw.size > MAX_PACKET_BYTES:
+            message = f"expected at most {MAX_PACKET_BYTES} bytes, got {raw.size}"
+            return Rejected("too_large", message, raw, address)
+        if kind == "status":
+            return _decode_status(raw, address)
+        if kind not in _KIND_OF:
+            return Rejected(
+                "unsupported_kind", f"expected readings, events or status, got {kind}", raw, address
+            )
+        return _decode_packet(raw, address, kind)
+
+
+def _decode_packet(raw: RawMessage, address: Address, kind: str) -> Decoded:
+    try:
+        packet = decode_packet(raw.payload, address)
+    except WireError as error:
+        epoch, seq = _number(raw.payload, address)
+        return Rejected(error.reason, str(error), raw, address, epoch, seq)
+    data = packet.data
+    fault = None
+    if not isinstance(data, _KIND_OF[kind]):
+        fault = ("wrong_topic", f"expected {kind} on this topic, got {type(data).__name__.lower()}")
+    elif not isinstance(data, Readings):
+        fault = _fault_of_text(data) or _fault_of_ranges(data)
+    if fault:
+        return Rejected(fault[0], fault[1], raw, address, packet.epoch, packet.seq)
+    return DecodedPacket(address, packet.epoch, packet.seq, packet.sent_at, data, raw)
+
+
+def _decode_status(raw: RawMessage, address: Address) -> Decoded:
+    try:
+        status = decode_status(raw.payload, address)
+    except WireError as error:
+        return Rejected(error.reason, str(error), raw, address)
+    texts = [status.version, *status.counters, *map(str, status.counters.values())]
+    if any("\0" in text for text in texts):
+        message = "expected text without U+0000, got one inside a string"
+        return Rejected("null_character", message, raw, address)
+    fault = _fault_of_text(status) or _fault_of_epoch(status.epoch)
+    return Rejected(*fault, raw, address) if fault else DecodedStatus(address, status, raw)
+
+
+def _fault_of_text(data: Events | Abandoned | Status) -> tuple[str, str] | None:
+    """JSON can spell half of a surrogate pair, which no UTF-8 text and so no store can hold."""
+    try:
+        _encoder.encode(data)
+    except (ValueError, OverflowError) as error:
+        return "not_text", f"expected text that UTF-8 can hold and numbers of 64 bits: {error}"
+    return None
+
+
+def _fault_of_ranges(data: Events | Abandoned) -> tuple[str, str] | None:
+    if isinstance(data, Events):
+        return None
+    if fault := _fault_of_epoch(data.epoch):
+        return fault
+    for first, last in data.ranges:
+        if not 1 <= first <= last <= ids.MAX_SEQ:
+            message = f"expected ranges of sequence numbers from 1 on, first before last, got {first}–{last}"
+            return "wrong_shape", message
+    return None
+
+
+def _fault_of_epoch(epoch: str | None) -> tuple[str, str] | None:
+    if epoch is None or int(epoch, 16) <= ids.MAX_EPOCH:
+        return None
+    return "wrong_shape", f"expected an epoch up to {ids.MAX_EPOCH:x}, got {epoch}"
+
+
+def _number(payload: bytes, address: Address) -> tuple[int | None, int | None]:
+    """The epoch and sequence number of a packet that is otherwise unusable, if it says them as its sender."""
+    try:
+        envelope = _envelope.decode(payload)
+        if envelope.source != f"/{address}":
+            return None, None
+        return ids.parse_packet_id(envelope.id)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None, None

@@ -1,0 +1,223 @@
+"""Leases on partitions: one gateway at a time takes in a partition's messages.
+
+A lease is a row with holder, fencing number and expiry by the database's clock. What makes it safe is not the
+expiry but the fencing number, which every batch checks in its own transaction (``CHECK_LEASE``): the row is taken
+FOR KEY SHARE there and FOR UPDATE by a takeover, so a takeover waits for a batch in flight, and a batch that comes
+after it finds another number and commits nothing. A holder that hangs inside a batch is ended by the taker once
+its lease has expired (``pg_terminate_backend`` by application name), so it cannot hold the row for ever.
+
+Source of the idea: C. Gray, D. Cheriton, "Leases" (SOSP 1989); fencing as in M. Kleppmann, "How to do
+distributed locking" (2016).
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import Final
+
+import psycopg
+
+from common.runtime.clock import Clock, SystemClock
+from common.runtime.errors import DrumtowerError
+from common.runtime.log import get_logger
+from common.runtime.stop import Stop
+
+#: Asked first in every batch's transaction; no row: the lease is lost.
+CHECK_LEASE: Final = (
+    "SELECT (SELECT incarnation FROM store) FROM partition_lease"
+    " WHERE partition = %s AND fencing = %s AND holder IS NOT NULL FOR KEY SHARE"
+)
+_CONNECT_SECONDS: Final = 5
+_log = get_logger("lease")
+
+
+class LeaseLostError(DrumtowerError):
+    """Another gateway holds the partition now: nothing more may be committed under this lease."""
+
+    def __init__(self, partition: str, fencing: int) -> None:
+        super().__init__(
+            "gateway.lease_lost",
+            f"the lease on partition {partition!r} with fencing number {fencing} is no longer ours",
+            "another gateway took over; this one waits for its turn",
+        )
+
+
+def application_name(partition: str, fencing: int) -> str:
+    """The name of a holder's batch connection, by which a taker can end it (PostgreSQL keeps 63 bytes)."""
+    return f"drumtower/{partition[:40]}/{fencing}"
+
+
+class Lease:
+    """A lease that is held: renewed by its own thread until released or lost."""
+
+    def __init__(self, url: str, partition: str, fencing: int, ttl_s: float, clock: Clock) -> None:
+        self.partition = partition
+        self.fencing = fencing
+        self._url = url
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._renewed = clock.monotonic()
+        self._lost = threading.Event()
+        self._ended = threading.Event()
+        self._wake = threading.Event()
+        self._listening = False
+        self._thread = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
+        self._thread.start()
+
+    def is_lost(self) -> bool:
+        """Whether another gateway is known to hold it."""
+        return self._lost.is_set()
+
+    def mark_lost(self) -> None:
+        """Told by a batch that found another fencing number."""
+        self._lost.set()
+
+    def is_fresh(self) -> bool:
+        """Whether it was renewed within its time; when not, another may have it without our knowing yet."""
+        return not self.is_lost() and self._clock.monotonic() - self._renewed < self._ttl_s
+
+    def listening(self, *, connected: bool) -> None:
+        """Write down whether messages can come in: a device is only silent while somebody listens."""
+        self._listening = connected
+        self._wake.set()
+
+    def release(self) -> None:
+        """Give it back, so that a successor takes over at once."""
+        self._ended.set()
+        self._wake.set()
+        self._thread.join(timeout=2 * _CONNECT_SECONDS)
+        if self.is_lost():
+            return
+        try:
+            with _connect(self._url) as connection:
+                connection.execute(
+                    "UPDATE partition_lease SET holder = NULL, expires_at = '-infinity', listening_since = NULL"
+                    " WHERE partition = %s AND fencing = %s",
+                    [self.partition, self.fencing],
+                )
+        except psycopg.OperationalError as error:
+            _log.warning(
+                "lease not released, it will expire", partition=self.partition, error=str(error).strip()
+            )
+
+    def _renew_until_ended(self) -> None:
+        connection: psycopg.Connection | None = None
+        while not self._ended.is_set() and not self._lost.is_set():
+            self._wake.wait(self._ttl_s / 4 * random.uniform(0.8, 1.0))
+            self._wake.clear()
+            if self._ended.is_set():
+                break
+            try:
+                if connection is None:
+                    connection = _connect(self._url)
+                self._renew(connection)
+            except psycopg.OperationalError as error:
+                _log.warning("lease not renewed", partition=self.partition, error=str(error).strip())
+                if connection is not None:
+                    connection.close()
+                connection = None
+                self._ended.wait(min(1.0, self._ttl_s / 4))
+                self._wake.set()
+        if connection is not None:
+            connection.close()
+
+    def _renew(self, connection: psycopg.Connection) -> None:
+        began = self._clock.monotonic()
+        cursor = connection.execute(
+            "UPDATE partition_lease SET expires_at = clock_timestamp() + make_interval(secs => %s),"
+            " listening_since = CASE WHEN %s THEN coalesce(listening_since, clock_timestamp()) END"
+            " WHERE partition = %s AND fencing = %s AND holder IS NOT NULL",
+            [self._ttl_s, self._listening, self.partition, self.fencing],
+        )
+        if cursor.rowcount:
+            self._renewed = began
+        else:
+            _log.warning("lease lost", partition=self.partition, fencing=self.fencing)
+            self._lost.set()
+
+
+class LeaseKeeper:
+    """Gets a partition's lease, now or when it becomes free."""
+
+    def __init__(
+        self, url: str, partition: str, holder: str, ttl_s: float = 10.0, clock: Clock | None = None
+    ) -> None:
+        self.partition = partition
+        self._url = url
+        self._holder = holder
+        self._ttl_s = ttl_s
+        self._clock = clock or SystemClock()
+
+    def acquire(self, stop: Stop) -> Lease | None:
+        """Wait for the lease; None when stopped first. An absent database is waited for as well."""
+        told = False
+        while not stop.is_set():
+            try:
+                lease = self.try_acquire()
+            except psycopg.OperationalError as error:
+                _log.warning("no database yet", error=str(error).strip())
+                lease = None
+            if lease is not None:
+                return lease
+            if not told:
+                _log.info("waiting for the lease", partition=self.partition)
+                told = True
+            stop.wait(min(1.0, self._ttl_s / 4) * random.uniform(0.8, 1.2))
+        return None
+
+    def try_acquire(self) -> Lease | None:
+        """Take the lease if it is free or expired; None when another holds it.
+
+        Raises:
+            psycopg.OperationalError: when the database cannot be reached.
+        """
+        with _connect(self._url) as connection:
+            connection.execute(
+                "INSERT INTO partition_lease (partition) VALUES (%s) ON CONFLICT DO NOTHING", [self.partition]
+            )
+            found = connection.execute(
+                "SELECT fencing FROM partition_lease WHERE partition = %s AND expires_at < clock_timestamp()",
+                [self.partition],
+            ).fetchone()
+            if found is None:
+                return None
+            self._end_hung_batch(connection, found[0])
+            fencing = self._take(connection)
+        if fencing is None:
+            return None
+        _log.info("lease taken", partition=self.partition, fencing=fencing, holder=self._holder)
+        return Lease(self._url, self.partition, fencing, self._ttl_s, self._clock)
+
+    def _end_hung_batch(self, connection: psycopg.Connection, fencing: int) -> None:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a, partition_lease l"
+            " WHERE a.datname = current_database() AND a.application_name = %s"
+            " AND l.partition = %s AND l.fencing = %s AND l.expires_at < clock_timestamp()",
+            [application_name(self.partition, fencing), self.partition, fencing],
+        ).fetchall()
+        if ended:
+            _log.warning("ended the batch of an expired holder", partition=self.partition, fencing=fencing)
+
+    def _take(self, connection: psycopg.Connection) -> int | None:
+        try:
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '2s'")
+                connection.execute(
+                    "SELECT 1 FROM partition_lease WHERE partition = %s FOR UPDATE", [self.partition]
+                )
+                row = connection.execute(
+                    "UPDATE partition_lease SET holder = %s, fencing = fencing + 1, listening_since = NULL,"
+                    " acquired_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => %s)"
+                    " WHERE partition = %s AND expires_at < clock_timestamp() RETURNING fencing",
+                    [self._holder, self._ttl_s, self.partition],
+                ).fetchone()
+        except psycopg.errors.LockNotAvailable:
+            return None  # a batch is still in flight: the next try ends or outlives it
+        return None if row is None else int(row[0])
+
+
+def _connect(url: str) -> psycopg.Connection:
+    return psycopg.connect(
+        url, autocommit=True, connect_timeout=_CONNECT_SECONDS, application_name="drumtower lease"
+    )

@@ -1,0 +1,372 @@
+"""The statements of a batch's transaction. Every function works in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Final
+
+import msgspec
+import psycopg
+
+from common.runtime.clock import to_datetime
+from common.wire.categories import BY_CODE
+from common.wire.codec import rfc3339
+from common.wire.messages import Observation
+from common.wire.topics import Address
+from gateway.batch import Device, SeriesKey, Stream, StreamKey, Told
+from gateway.decode import DecodedStatus, Rejected
+from gateway.rows import hold_instant
+from gateway.rules import RuleState
+from gateway.streams import SequenceSet
+
+Connection = psycopg.Connection[Any]
+#: "A day" is the district's.
+DISTRICT: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
+#: A reject's ``device_id`` in ``reject_day`` when nobody known sent it.
+UNKNOWN_DEVICE: Final = 0
+
+_OBSERVATION_ROW: Final = (
+    "at timestamptz, device_id integer, observation_id uuid, phase text, revision integer, category text,"
+    " source text, sensor text, severity smallint, started_at timestamptz, ended_at timestamptz, count integer,"
+    " value double precision, unit text, evidence jsonb, detail jsonb, received_at timestamptz,"
+    " claimed_at timestamptz, epoch bigint, seq bigint"
+)
+_OBSERVATION_NAMES: Final = ", ".join(column.split()[0] for column in _OBSERVATION_ROW.split(", "))
+_INBOX_NAMES: Final = _OBSERVATION_NAMES.removesuffix(", claimed_at, epoch, seq")
+_STATUS_ROW: Final = (
+    "received_at timestamptz, device_id integer, state text, said_at timestamptz, version text, epoch bigint,"
+    " counters jsonb, seen_at timestamptz"
+)
+
+
+def devices(connection: Connection) -> dict[Address, tuple[int, str, bool]]:
+    """Every registered device: its id, its partition, whether it is quarantined."""
+    rows = connection.execute(
+        "SELECT site, name, device_id, partition, quarantined_at IS NOT NULL FROM device"
+    ).fetchall()
+    return {Address(site, name): (device, part, held) for site, name, device, part, held in rows}
+
+
+def series_of(connection: Connection, partition: str) -> list[tuple[int, SeriesKey]]:
+    """All series of a partition's devices: ``(series_id, (device_id, sensor, metric))``."""
+    rows = connection.execute(
+        "SELECT s.series_id, s.device_id, s.sensor, s.metric FROM series s JOIN device d USING (device_id)"
+        " WHERE d.partition = %s",
+        [partition],
+    ).fetchall()
+    return [(series, (device, sensor, metric)) for series, device, sensor, metric in rows]
+
+
+def create_series(connection: Connection, keys: Sequence[SeriesKey]) -> dict[SeriesKey, int]:
+    """Rows for series, made where missing; ids by key. Right under several gateways: the row decides."""
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    connection.execute(
+        "INSERT INTO series (device_id, sensor, metric)"
+        " SELECT * FROM unnest(%s::integer[], %s::text[], %s::text[]) ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING",
+        columns,
+    )
+    rows = connection.execute(
+        "SELECT s.device_id, s.sensor, s.metric, s.series_id FROM series s"
+        " JOIN unnest(%s::integer[], %s::text[], %s::text[]) AS k (device_id, sensor, metric)"
+        " USING (device_id, sensor, metric)",
+        columns,
+    ).fetchall()
+    return {(device, sensor, metric): series for device, sensor, metric, series in rows}
+
+
+def rule_states(connection: Connection, partition: str) -> dict[int, dict[str, RuleState]]:
+    """The states that are more than quiet, by series and rule."""
+    found: dict[int, dict[str, RuleState]] = defaultdict(dict)
+    rows = connection.execute(
+        "SELECT r.series_id, r.rule_id, r.state::text FROM rule_state r JOIN series USING (series_id)"
+        " JOIN device d USING (device_id) WHERE d.partition = %s",
+        [partition],
+    ).fetchall()
+    for series, rule, state in rows:
+        found[series][rule] = msgspec.json.decode(state, type=RuleState)
+    return dict(found)
+
+
+def save_rule_states(connection: Connection, states: Mapping[int, Mapping[str, RuleState]]) -> None:
+    """Write the states of series (by ``series_id``); quiet ones need no row."""
+    flat = [(series, rule, state) for series, by_rule in states.items() for rule, state in by_rule.items()]
+    if quiet := [(series, rule) for series, rule, state in flat if state.position == "quiet"]:
+        connection.execute(
+            "DELETE FROM rule_state r USING unnest(%s::integer[], %s::text[]) AS k (series_id, rule_id)"
+            " WHERE r.series_id = k.series_id AND r.rule_id = k.rule_id",
+            [[series for series, _ in quiet], [rule for _, rule in quiet]],
+        )
+    if kept := [
+        (series, rule, msgspec.json.encode(state).decode())
+        for series, rule, state in flat
+        if state.position != "quiet"
+    ]:
+        connection.execute(
+            "INSERT INTO rule_state (series_id, rule_id, state)"
+            " SELECT s, r, j::jsonb FROM unnest(%s::integer[], %s::text[], %s::text[]) AS k (s, r, j)"
+            " ON CONFLICT (rule_id, series_id) DO UPDATE SET state = excluded.state",
+            [list(column) for column in zip(*kept, strict=True)],
+        )
+
+
+def newest_captures(connection: Connection, series: Sequence[int], until_ms: int) -> dict[int, int]:
+    """Capture time (ms) of the newest stored reading of each series, up to an instant; 0 where there is none."""
+    rows = connection.execute(
+        "SELECT k.series_id, coalesce((extract(epoch FROM (SELECT r.captured_at FROM reading r"
+        " WHERE r.series_id = k.series_id AND r.captured_at <= %s ORDER BY r.captured_at DESC LIMIT 1))"
+        " * 1000)::bigint, 0) FROM unnest(%s::integer[]) AS k (series_id)",
+        [to_datetime(until_ms), list(series)],
+    ).fetchall()
+    return dict(rows)
+
+
+def create_streams(connection: Connection, keys: Iterable[StreamKey]) -> None:
+    """Rows for streams seen for the first time."""
+    ordered = sorted(keys)
+    connection.execute(
+        "INSERT INTO device_stream (device_id, epoch, received_at)"
+        " SELECT d, e, now() FROM unnest(%s::integer[], %s::bigint[]) AS k (d, e) ORDER BY d, e"
+        " ON CONFLICT DO NOTHING",
+        [[device for device, _ in ordered], [epoch for _, epoch in ordered]],
+    )
+
+
+def lock_streams(connection: Connection, wanted: Mapping[StreamKey, Device]) -> dict[StreamKey, Stream]:
+    """Lock streams in the order of their keys, so that two transactions never wait for each other in a ring."""
+    keys = sorted(wanted)
+    rows = connection.execute(
+        "SELECT s.device_id, s.epoch, s.received::text, s.abandoned::text FROM device_stream s"
+        " JOIN unnest(%s::integer[], %s::bigint[]) AS k (device_id, epoch) USING (device_id, epoch)"
+        " ORDER BY s.device_id, s.epoch FOR UPDATE OF s",
+        [[device for device, _ in keys], [epoch for _, epoch in keys]],
+    ).fetchall()
+    return {
+        (device, epoch): Stream(
+            wanted[device, epoch], epoch, SequenceSet.parse(received), SequenceSet.parse(abandoned)
+        )
+        for device, epoch, received, abandoned in rows
+    }
+
+
+def widen_streams(connection: Connection, streams: Mapping[StreamKey, Stream]) -> None:
+    """Write back what the batch added."""
+    touched = sorted((key, stream) for key, stream in streams.items() if stream.changed)
+    if not touched:
+        return
+    connection.execute(
+        "UPDATE device_stream s SET received = k.received::int8multirange,"
+        " abandoned = k.abandoned::int8multirange, duplicates = s.duplicates + k.duplicates,"
+        " rejected = s.rejected + k.rejected, received_at = greatest(s.received_at, k.received_at)"
+        " FROM unnest(%s::integer[], %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],"
+        " %s::timestamptz[]) AS k (device_id, epoch, received, abandoned, duplicates, rejected, received_at)"
+        " WHERE s.device_id = k.device_id AND s.epoch = k.epoch",
+        [
+            [key[0] for key, _ in touched],
+            [key[1] for key, _ in touched],
+            [str(stream.received) for _, stream in touched],
+            [str(stream.abandoned) for _, stream in touched],
+            [stream.duplicates for _, stream in touched],
+            [stream.rejected for _, stream in touched],
+            [to_datetime(stream.received_at) for _, stream in touched],
+        ],
+    )
+
+
+def insert_observations(
+    connection: Connection, told: Sequence[Told], *, future_ms: int, past_ms: int, known: set[str]
+) -> set[str]:
+    """Keep observations, hand them to the ticket centre's inbox and wake it.
+
+    Args:
+        connection: the batch's.
+        told: what was observed.
+        future_ms: how far ahead of its receipt an observation may be.
+        past_ms: how far behind.
+        known: category codes that have a row already.
+
+    Returns:
+        Category codes that got a row now.
+    """
+    if not told:
+        return set()
+    fresh = {item.observation.category: item.observation for item in told} if told else {}
+    unknown = {code: seen for code, seen in fresh.items() if code not in known}
+    if unknown:
+        _declare_categories(connection, unknown)
+    rows = [_observation_row(item, future_ms, past_ms) for item in told]
+    connection.execute(
+        f"WITH told AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(%s::jsonb) AS o ({_OBSERVATION_ROW})),"  # noqa: S608
+        f" kept AS (INSERT INTO observation ({_OBSERVATION_NAMES}) SELECT {_OBSERVATION_NAMES} FROM told),"
+        f" handed AS (INSERT INTO observation_inbox ({_INBOX_NAMES}) SELECT {_INBOX_NAMES} FROM told)"
+        " SELECT pg_notify('observation_inbox', '')",
+        [msgspec.json.encode(rows).decode()],
+    )
+    return set(unknown)
+
+
+def _declare_categories(connection: Connection, unknown: Mapping[str, Observation]) -> None:
+    for code, seen in sorted(unknown.items()):
+        declared = BY_CODE.get(code)
+        kind = declared.kind if declared else ("act" if seen.phase == "act" else "condition")
+        connection.execute(
+            "INSERT INTO category (code, en, zh, kind, severity, known) VALUES (%s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
+            [
+                code,
+                declared.en if declared else code,
+                declared.zh if declared else code,
+                kind,
+                declared.severity if declared else seen.severity,
+                declared is not None,
+            ],
+        )
+
+
+def _observation_row(item: Told, future_ms: int, past_ms: int) -> dict[str, object]:
+    seen = item.observation
+    at = hold_instant(seen.at, item.received_at, future_ms=future_ms, past_ms=past_ms)
+    shift = at - seen.at  # a wild clock is wild for the whole observation: its lengths stay right
+    ended = None if seen.ended_at is None else rfc3339(max(seen.ended_at + shift, 0))
+    return {
+        "at": rfc3339(at),
+        "device_id": item.device_id,
+        "observation_id": seen.observation_id,
+        "phase": seen.phase,
+        "revision": seen.revision,
+        "category": seen.category,
+        "source": seen.source,
+        "sensor": seen.sensor,
+        "severity": seen.severity,
+        "started_at": rfc3339(max(seen.started_at + shift, 0)),
+        "ended_at": ended,
+        "count": seen.count,
+        "value": seen.value,
+        "unit": seen.unit,
+        "evidence": seen.evidence,
+        "detail": seen.detail,
+        "received_at": rfc3339(item.received_at),
+        "claimed_at": rfc3339(seen.at) if shift else None,
+        "epoch": item.epoch,
+        "seq": item.seq,
+    }
+
+
+def insert_statuses(connection: Connection, statuses: Sequence[tuple[int, DecodedStatus]]) -> None:
+    """Keep statuses and each device's newest; a replayed (retained) one counts only when it is news."""
+    for live in (True, False):
+        rows = [_status_row(device, status) for device, status in statuses if status.raw.retain is not live]
+        if not rows:
+            continue
+        newest = list({row["device_id"]: row for row in rows}.values())
+        taken = connection.execute(
+            "INSERT INTO device_presence AS p (device_id, state, said_at, seen_at, version, epoch, counters)"  # noqa: S608
+            " SELECT device_id, state, said_at, seen_at, version, epoch, counters"
+            f" FROM jsonb_to_recordset(%s::jsonb) AS s ({_STATUS_ROW}) ORDER BY device_id"
+            " ON CONFLICT (device_id) DO UPDATE SET state = excluded.state, said_at = excluded.said_at,"
+            " seen_at = greatest(p.seen_at, excluded.seen_at), version = excluded.version,"
+            " epoch = excluded.epoch, counters = excluded.counters"
+            " WHERE %s OR p.said_at IS NULL OR excluded.said_at > p.said_at RETURNING device_id",
+            [msgspec.json.encode(newest).decode(), live],
+        ).fetchall()
+        news = rows if live else [row for row in newest if (row["device_id"],) in taken]
+        connection.execute(
+            "INSERT INTO device_status (received_at, device_id, state, said_at, version, epoch, counters)"  # noqa: S608
+            " SELECT received_at, device_id, state, said_at, version, epoch, counters"
+            f" FROM jsonb_to_recordset(%s::jsonb) AS s ({_STATUS_ROW})",
+            [msgspec.json.encode(news).decode()],
+        )
+
+
+def _status_row(device_id: int, decoded: DecodedStatus) -> dict[str, object]:
+    status, received = decoded.status, decoded.raw.received_at
+    seen: int | None = min(status.at, received) if decoded.raw.retain else received
+    if status.state == "offline":
+        seen = None  # the broker says it, as the last will of a box that is gone
+    return {
+        "received_at": rfc3339(received),
+        "device_id": device_id,
+        "state": status.state,
+        "said_at": rfc3339(status.at),
+        "version": status.version,
+        "epoch": None if status.epoch is None else int(status.epoch, 16),
+        "counters": status.counters,
+        "seen_at": None if seen is None else rfc3339(seen),
+    }
+
+
+def keep_rejects(
+    connection: Connection, rejects: Sequence[tuple[int | None, Rejected]], quota_bytes: int
+) -> int:
+    """Keep rejects with their bytes, up to a device's quota a day; how many were only counted."""
+    if not rejects:
+        return 0
+    day_of = [datetime.fromtimestamp(reject.raw.received_at / 1000, DISTRICT).date() for _, reject in rejects]
+    days = sorted({(device or UNKNOWN_DEVICE, day) for (device, _), day in zip(rejects, day_of, strict=True)})
+    used = _lock_reject_days(connection, days)
+    kept_bytes: Counter[tuple[int, Any]] = Counter()
+    kept_count: Counter[tuple[int, Any]] = Counter()
+    dropped: Counter[tuple[int, Any]] = Counter()
+    rows = []
+    for (device, reject), day in zip(rejects, day_of, strict=True):
+        key = (device or UNKNOWN_DEVICE, day)
+        size = len(reject.raw.payload)
+        if used[key] + kept_bytes[key] + size > quota_bytes:
+            dropped[key] += 1
+            continue
+        kept_bytes[key] += size
+        kept_count[key] += 1
+        rows.append(_reject_row(device, reject))
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO reject (received_at, device_id, topic, reason, message, epoch, seq, size, payload)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                rows,
+            )
+    connection.execute(
+        "UPDATE reject_day r SET kept = r.kept + k.kept, kept_bytes = r.kept_bytes + k.bytes,"
+        " dropped = r.dropped + k.dropped"
+        " FROM unnest(%s::integer[], %s::date[], %s::bigint[], %s::bigint[], %s::bigint[])"
+        " AS k (device_id, day, kept, bytes, dropped) WHERE r.device_id = k.device_id AND r.day = k.day",
+        [
+            [device for device, _ in days],
+            [day for _, day in days],
+            [kept_count[key] for key in days],
+            [kept_bytes[key] for key in days],
+            [dropped[key] for key in days],
+        ],
+    )
+    return dropped.total()
+
+
+def _lock_reject_days(connection: Connection, days: Sequence[tuple[int, Any]]) -> dict[tuple[int, Any], int]:
+    columns = [[device for device, _ in days], [day for _, day in days]]
+    rows = connection.execute(
+        "INSERT INTO reject_day AS r (device_id, day) SELECT d, t FROM unnest(%s::integer[], %s::date[])"
+        " AS k (d, t) ORDER BY d, t ON CONFLICT (device_id, day) DO UPDATE SET kept = r.kept"
+        " RETURNING device_id, day, kept_bytes",
+        columns,
+    ).fetchall()
+    return {(device, day): kept for device, day, kept in rows}
+
+
+def _reject_row(device: int | None, reject: Rejected) -> tuple[object, ...]:
+    raw = reject.raw
+    return (
+        datetime.fromtimestamp(raw.received_at / 1000, UTC),
+        device,
+        storable(raw.topic)[:300],
+        reject.reason,
+        storable(reject.message)[:1000],
+        reject.epoch,
+        reject.seq,
+        raw.size,
+        raw.payload,
+    )
+
+
+def storable(text: str) -> str:
+    """Text as the store can hold it: U+0000 and halves of surrogate pairs replaced."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")

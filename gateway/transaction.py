@@ -1,0 +1,421 @@
+"""One attempt at committing a batch, and what is remembered between batches.
+
+``Memory`` only changes after a commit (``Transaction.remember``), so it is right whatever was rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from common.runtime.clock import Clock
+from common.wire.ids import observation_id
+from common.wire.messages import Abandoned, Events, Observation, Readings
+from common.wire.messages import Series as WireSeries
+from common.wire.topics import Address
+from gateway import repo
+from gateway.batch import (
+    BatchResult,
+    Columns,
+    Device,
+    Progress,
+    Series,
+    SeriesKey,
+    Stream,
+    StreamKey,
+    Told,
+    flatten,
+    series_reject,
+)
+from gateway.decode import Decoded, DecodedPacket, DecodedStatus, Rejected
+from gateway.metrics_catalogue import Metric
+from gateway.rows import COPY_READINGS, Flag, Ints, ReadingRows, copy_bytes, hold_clock
+from gateway.rules import Origin, RuleState, ThresholdRule
+from gateway.watch import Groups, Outcome, Watch
+
+_REMEMBERED: Final = 65_536
+#: Rules see no reading further ahead of its receipt than this: a fast clock must not silence them later.
+RULE_AHEAD_MS: Final = 10_000
+ABANDONED_CATEGORY: Final = "device.packets_abandoned"
+_REGISTRY_SECONDS: Final = 10.0
+_MISS_SECONDS: Final = 1.0
+
+
+class Memory:
+    """What a connection's batches have learned: registry, series, rules, streams, digests."""
+
+    def __init__(
+        self,
+        partition: str,
+        rules: Sequence[ThresholdRule],
+        metrics: dict[str, Metric],
+        *,
+        series_per_device: int,
+        reject_quota: int,
+        clock: Clock,
+    ) -> None:
+        self._clock = clock
+        self.partition = partition
+        self.metrics = metrics
+        self.series_per_device = series_per_device
+        self.reject_quota = reject_quota
+        self.devices: dict[Address, Device] = {}
+        self.watch = Watch(rules)
+        self.streams: set[StreamKey] = set()
+        self.digests: dict[tuple[int, int, int], int] = {}
+        self.categories: set[str] = set()
+        self._loaded_at = 0.0
+
+    def load(self, connection: repo.Connection) -> None:
+        """Read everything anew."""
+        self.load_devices(connection)
+        states = repo.rule_states(connection, self.partition)
+        by_id = {device.device_id: device for device in self.devices.values()}
+        for series_id, (device_id, sensor, metric) in repo.series_of(connection, self.partition):
+            device = by_id.get(device_id)
+            if device is not None and metric in self.metrics:
+                device.series[sensor, metric] = self.place(
+                    device, sensor, metric, series_id, states.get(series_id)
+                )
+
+    def load_devices(self, connection: repo.Connection) -> None:
+        """Read the registry; series known of a device stay known."""
+        loaded = {}
+        for address, (device_id, partition, quarantined) in repo.devices(connection).items():
+            known = self.devices.get(address)
+            if known is None or known.device_id != device_id:
+                known = Device(device_id, address, partition, quarantined)
+            known.partition, known.quarantined = partition, quarantined
+            loaded[address] = known
+        self.devices = loaded
+        self._loaded_at = self._clock.monotonic()
+
+    def find(self, address: Address | None) -> Device | None:
+        """A registered device."""
+        return None if address is None else self.devices.get(address)
+
+    def lacks(self, batch: Sequence[Decoded]) -> bool:
+        """Whether the registry is to be read again: it is old, or a sender is not in it (at most once a second)."""
+        age = self._clock.monotonic() - self._loaded_at
+        if age > _REGISTRY_SECONDS:
+            return True
+        return age > _MISS_SECONDS and any(
+            item.address is not None and item.address not in self.devices for item in batch
+        )
+
+    def place(
+        self,
+        device: Device,
+        sensor: str,
+        metric: str,
+        series_id: int,
+        states: dict[str, RuleState] | None = None,
+    ) -> Series:
+        """A series among the rules."""
+        believed = self.metrics[metric]
+        slot = self.watch.add(device.address.site, sensor, metric, states)
+        return Series(series_id, slot, sensor, believed.low, believed.high)
+
+
+class Transaction:
+    """One attempt: ``run`` inside the transaction, ``remember`` after its commit."""
+
+    def __init__(self, connection: repo.Connection, memory: Memory, future_ms: int, past_ms: int) -> None:
+        self.result = BatchResult()
+        self._connection = connection
+        self._memory = memory
+        self._future_ms = future_ms
+        self._past_ms = past_ms
+        self._streams: dict[StreamKey, Stream] = {}
+        self._fresh: list[tuple[Device, DecodedPacket]] = []
+        self._statuses: list[tuple[int, DecodedStatus]] = []
+        self._rejects: list[tuple[int | None, Rejected]] = []
+        self._told: list[Told] = []
+        self._series: dict[SeriesKey, Series] = {}
+        self._digests: dict[tuple[int, int, int], int] = {}
+        self._categories: set[str] = set()
+        self._outcome: Outcome | None = None
+
+    def run(self, batch: Sequence[Decoded]) -> None:
+        """Do everything but the commit."""
+        numbered = self._sort_out(batch)
+        self._lock(numbered)
+        for device, item in numbered:
+            self._take(device, item)
+        self._create_series()
+        columns = flatten(self._fresh, self._series_of)
+        if len(columns):
+            self._store_readings(columns)
+        self._categories = repo.insert_observations(
+            self._connection,
+            self._told,
+            future_ms=self._future_ms,
+            past_ms=self._past_ms,
+            known=self._memory.categories,
+        )
+        repo.insert_statuses(self._connection, self._statuses)
+        self.result.rejects_dropped = repo.keep_rejects(
+            self._connection, self._rejects, self._memory.reject_quota
+        )
+        repo.widen_streams(self._connection, self._streams)
+        self._sum_up(len(columns))
+
+    def remember(self) -> None:
+        """Take over what was learned, now that it is committed."""
+        memory = self._memory
+        by_id = {device.device_id: device for device, _ in self._fresh}
+        for (device_id, sensor, metric), series in self._series.items():
+            by_id[device_id].series[sensor, metric] = series
+        memory.streams |= self._streams.keys()
+        memory.categories |= self._categories | {item.observation.category for item in self._told}
+        memory.digests.update(self._digests)
+        while len(memory.digests) > _REMEMBERED:
+            del memory.digests[next(iter(memory.digests))]
+        if self._outcome is not None:
+            memory.watch.apply(self._outcome)
+
+    def _sort_out(self, batch: Sequence[Decoded]) -> list[tuple[Device, DecodedPacket | Rejected]]:
+        """Numbered messages of our devices; the others go where they belong."""
+        numbered: list[tuple[Device, DecodedPacket | Rejected]] = []
+        for item in batch:
+            device = self._memory.find(item.address)
+            if device is None:
+                self._rejects.append((None, _of_nobody(item)))
+            elif device.quarantined or device.partition != self._memory.partition:
+                # Not lost: without a receipt the box keeps it, for the release or for the right gateway.
+                self.result.ignored += 1
+            elif isinstance(item, DecodedStatus):
+                self._statuses.append((device.device_id, item))
+            elif isinstance(item, Rejected) and (item.epoch is None or item.seq is None):
+                self._rejects.append((device.device_id, item))
+            else:
+                numbered.append((device, item))
+        return numbered
+
+    def _lock(self, numbered: Sequence[tuple[Device, DecodedPacket | Rejected]]) -> None:
+        wanted: dict[StreamKey, Device] = {}
+        for device, item in numbered:
+            wanted[device.device_id, item.epoch or 0] = device
+            if isinstance(item, DecodedPacket) and isinstance(item.data, Abandoned):
+                wanted[device.device_id, int(item.data.epoch, 16)] = device
+        if not wanted:
+            return
+        if unseen := wanted.keys() - self._memory.streams:
+            repo.create_streams(self._connection, unseen)
+        self._streams = repo.lock_streams(self._connection, wanted)
+
+    def _take(self, device: Device, item: DecodedPacket | Rejected) -> None:
+        """Decide whether a numbered message is new, and count it in its stream."""
+        epoch, seq = item.epoch or 0, item.seq or 0
+        stream = self._streams[device.device_id, epoch]
+        stream.packets += 1
+        stream.changed = True
+        stream.received_at = max(stream.received_at, item.raw.received_at)
+        if not stream.received.add(seq):
+            stream.duplicates += 1
+            self.result.duplicates += 1
+            self._look_for_clone(device, item, epoch, seq)
+            return
+        self._digests[device.device_id, epoch, seq] = hash(item.raw.payload)
+        if isinstance(item, Rejected):
+            stream.rejected += 1
+            self._rejects.append((device.device_id, item))
+            return
+        self.result.packets += 1
+        self._fresh.append((device, item))
+        if isinstance(item.data, Events):
+            stream.urgent = True
+            self._told += [
+                Told(device.device_id, seen, item.raw.received_at, epoch, seq)
+                for seen in item.data.observations
+            ]
+        elif isinstance(item.data, Abandoned):
+            stream.urgent = True
+            self._abandon(device, item, item.data)
+
+    def _look_for_clone(self, device: Device, item: DecodedPacket | Rejected, epoch: int, seq: int) -> None:
+        key = (device.device_id, epoch, seq)
+        first = self._digests.get(key, self._memory.digests.get(key))
+        if first is None or first == hash(item.raw.payload) or isinstance(item, Rejected):
+            return
+        self._digests[key] = hash(item.raw.payload)  # a repeat of the second must not be kept again
+        message = (
+            f"expected packet {epoch:x}-{seq} only once, got another content under its number: a cloned card?"
+        )
+        self._rejects.append((device.device_id, Rejected("reused_sequence", message, item.raw, item.address)))
+
+    def _abandon(self, device: Device, packet: DecodedPacket, data: Abandoned) -> None:
+        stream = self._streams[device.device_id, int(data.epoch, 16)]
+        count = 0
+        for first, last in data.ranges:
+            for start, end in stream.received.missing_in(first, last + 1):
+                stream.abandoned.add_range(start, end)
+            count += stream.received.add_range(first, last + 1)
+        stream.changed = True
+        stream.received_at = max(stream.received_at, packet.raw.received_at)
+        self.result.abandoned += count
+        if not count:
+            return
+        seen = _observation_of_loss(packet, data, count)
+        self._told.append(Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq))
+
+    def _create_series(self) -> None:
+        """Rows for series seen for the first time; the metrics that nobody declared become rejects."""
+        missing: dict[SeriesKey, Device] = {}
+        for device, packet in self._fresh:
+            refused: dict[str, list[WireSeries]] = {}
+            if not isinstance(packet.data, Readings):
+                continue
+            for wire in packet.data.series:
+                if (wire.sensor, wire.metric) in device.series:
+                    continue
+                key = (device.device_id, wire.sensor, wire.metric)
+                if wire.metric not in self._memory.metrics:
+                    refused.setdefault("unknown_metric", []).append(wire)
+                elif key in missing:
+                    continue
+                elif self._has_room(device, missing):
+                    missing[key] = device
+                else:
+                    refused.setdefault("too_many_series", []).append(wire)
+            for reason, series in refused.items():
+                self._refuse_series(device, packet, reason, series)
+        if not missing:
+            return
+        for (device_id, sensor, metric), series_id in repo.create_series(
+            self._connection, sorted(missing)
+        ).items():
+            key = (device_id, sensor, metric)
+            self._series[key] = self._memory.place(missing[key], sensor, metric, series_id)
+
+    def _has_room(self, device: Device, missing: dict[SeriesKey, Device]) -> bool:
+        new = sum(key[0] == device.device_id for key in missing)
+        return len(device.series) + new < self._memory.series_per_device
+
+    def _refuse_series(
+        self, device: Device, packet: DecodedPacket, reason: str, series: Sequence[WireSeries]
+    ) -> None:
+        names = ", ".join(sorted({f"{wire.sensor}/{wire.metric}" for wire in series}))
+        if reason == "unknown_metric":
+            message = (
+                f"expected metrics that are declared, got {names}; declare them under metrics in gateway.yaml"
+            )
+        else:
+            message = (
+                f"expected at most {self._memory.series_per_device} series of one device, got {names} beyond"
+            )
+        self._rejects.append((device.device_id, series_reject(packet, reason, message, series)))
+
+    def _series_of(self, device: Device, wire: WireSeries) -> Series | None:
+        return self._series.get((device.device_id, wire.sensor, wire.metric))
+
+    def _store_readings(self, columns: Columns) -> None:
+        lengths = np.diff(columns.offset)
+        received = np.repeat(columns.packet_received_at[columns.group_packet], lengths)
+        captured, wild = hold_clock(
+            columns.claimed_at, received, future_ms=self._future_ms, past_ms=self._past_ms
+        )
+        flags = np.zeros(len(columns), np.int64)
+        if wild is not None:
+            flags[wild] |= Flag.CLOCK
+        odd = (columns.value < np.repeat(columns.group_low, lengths)) | (
+            columns.value > np.repeat(columns.group_high, lengths)
+        )
+        flags[odd] |= Flag.IMPLAUSIBLE
+        self._step_rules(columns, captured, received, flags)
+        rows = ReadingRows(
+            captured,
+            received,
+            columns.value,
+            np.repeat(columns.group_series, lengths),
+            flags,
+            columns.claimed_at,
+        )
+        with self._connection.cursor().copy(COPY_READINGS) as copy:
+            copy.write(copy_bytes(rows))
+
+    def _step_rules(self, columns: Columns, captured: Ints, received: Ints, flags: Ints) -> None:
+        self._start_clocks(columns)
+        at = np.minimum(captured, received + RULE_AHEAD_MS)
+        groups = Groups(
+            columns.group_slot, columns.offset, at, columns.value, lambda group: self._origin(columns, group)
+        )
+        outcome = self._memory.watch.evaluate(groups)
+        self._outcome = outcome
+        if outcome.late is not None:
+            flags[outcome.late] |= Flag.LATE
+        if outcome.states:
+            ids = dict(zip(columns.group_slot.tolist(), columns.group_series.tolist(), strict=True))
+            repo.save_rule_states(
+                self._connection, {ids[slot]: states for slot, states in outcome.states.items()}
+            )
+        for group, seen in outcome.observations:
+            device, packet = self._fresh[int(columns.group_packet[group])]
+            self._told.append(Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq))
+
+    def _start_clocks(self, columns: Columns) -> None:
+        """Rules go on from the newest reading in the store, which is where whoever stepped them last stood."""
+        watch = self._memory.watch
+        unknown = watch.without_clock(columns.group_slot)
+        if not len(unknown):
+            return
+        ids = dict(zip(columns.group_slot.tolist(), columns.group_series.tolist(), strict=True))
+        new = {series.slot for series in self._series.values()}
+        asked = {ids[slot]: slot for slot in unknown.tolist() if slot not in new}
+        until = int(columns.packet_received_at.max()) + RULE_AHEAD_MS
+        newest = repo.newest_captures(self._connection, list(asked), until) if asked else {}
+        for slot in unknown.tolist():
+            watch.start_clock(slot, newest.get(ids[slot], 0))
+
+    def _origin(self, columns: Columns, group: int) -> Origin:
+        device, packet = self._fresh[int(columns.group_packet[group])]
+        return Origin(str(device.address), columns.group[group].sensor, packet.epoch, packet.seq)
+
+    def _sum_up(self, rows: int) -> None:
+        result = self.result
+        result.rows = rows
+        result.statuses = len(self._statuses)
+        result.observations = len(self._told)
+        result.rejects.update(reject.reason for _, reject in self._rejects)
+        for stream in self._streams.values():
+            received = stream.received
+            result.progress.append(
+                Progress(
+                    stream.device.address,
+                    stream.epoch,
+                    received.upto,
+                    received.highest,
+                    tuple(received.gaps()),
+                    stream.packets,
+                    stream.urgent,
+                )
+            )
+
+
+def _of_nobody(item: Decoded) -> Rejected:
+    if isinstance(item, Rejected):
+        return Rejected(item.reason, item.message, item.raw)
+    message = f"expected a registered device, got {item.address}; enrol it: drumtower gateway enrol"
+    return Rejected("unknown_device", message, item.raw)
+
+
+def _observation_of_loss(packet: DecodedPacket, data: Abandoned, count: int) -> Observation:
+    at = packet.sent_at
+    return Observation(
+        observation_id=str(observation_id(str(packet.address), "outbox:abandoned", packet.epoch, packet.seq)),
+        phase="act",
+        revision=0,
+        category=ABANDONED_CATEGORY,
+        source="outbox:abandoned",
+        sensor="outbox",
+        started_at=at,
+        at=at,
+        ended_at=at,
+        severity=2,
+        count=min(count, 2**31 - 1),
+        value=float(count),
+        unit="packets",
+        detail={"reason": data.reason, "epoch": data.epoch},
+    )
