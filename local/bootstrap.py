@@ -49,7 +49,9 @@ examples:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
+    """One part of the set-up: whether it is up to date, and what brings it there."""
+
     is_ready: Callable[[], bool]
     ensure: Callable[[Progress], object]
 
@@ -58,11 +60,11 @@ def _services_are_elsewhere() -> bool:
     return bool(os.environ.get("DRUMTOWER_DATABASE_URL") and os.environ.get("DRUMTOWER_BROKER_URL"))
 
 
-_PARTS = {
-    "python": _Part(python_is_ready, ensure_python),
-    "services": _Part(lambda: _services_are_elsewhere() or services_are_ready(), ensure_services),
-    "footage": _Part(lambda: not needs_footage(), ensure_footage),
-    "browser": _Part(browser_is_ready, ensure_browser),
+PARTS = {
+    "python": Part(python_is_ready, ensure_python),
+    "services": Part(lambda: _services_are_elsewhere() or services_are_ready(), ensure_services),
+    "footage": Part(lambda: not needs_footage(), ensure_footage),
+    "browser": Part(browser_is_ready, ensure_browser),
 }
 _USUAL = ("python", "services", "footage")
 
@@ -70,13 +72,13 @@ _USUAL = ("python", "services", "footage")
 def set_up(names: list[str], progress: Progress) -> None:
     """Bring the parts `names` up to date; raises SetupError at the first that cannot be."""
     started = time.monotonic()
-    due = [name for name in names if not _PARTS[name].is_ready()]
+    due = [name for name in names if not PARTS[name].is_ready()]
     if not due:
         progress.say("everything is set up")
         return
     progress.say(f"setting up {', '.join(due)} (the first time takes a minute or two)")
     for name in due:
-        _PARTS[name].ensure(progress)
+        PARTS[name].ensure(progress)
     progress.say(f"set up in {time.monotonic() - started:.0f} s")
 
 
@@ -89,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--only", choices=list(_PARTS), action="append", help="this part alone (may be repeated)"
+        "--only", choices=list(PARTS), action="append", help="this part alone (may be repeated)"
     )
     parser.add_argument(
         "--with", choices=["browser"], action="append", dest="also", default=[], help="and this part as well"

@@ -95,7 +95,7 @@ def service_prefix() -> Path:
     return data_directory() / "prefix" / "services"
 
 
-def _service_packages() -> PackageSet | None:
+def needed_packages() -> PackageSet | None:
     """What the system does not have installed; None where it has both servers."""
     database = () if system_postgres() else _DATABASE_PACKAGES
     broker = () if system_mosquitto() else _BROKER_PACKAGES
@@ -114,13 +114,13 @@ def _service_packages() -> PackageSet | None:
 
 def services_are_ready() -> bool:
     """Whether both servers can be started without any further set-up."""
-    wanted = _service_packages()
+    wanted = needed_packages()
     return wanted is None or is_unpacked(service_prefix(), wanted)
 
 
 def ensure_services(progress: Progress) -> None:
     """Fetch and unpack what the system lacks; does nothing where that is done. Raises SetupError."""
-    wanted = _service_packages()
+    wanted = needed_packages()
     if wanted is not None:
         ensure_prefix(service_prefix(), wanted, progress)
 

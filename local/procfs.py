@@ -9,6 +9,9 @@ from pathlib import Path
 
 from local.processes import ServiceError
 
+# Longer than an orderly stop takes, final checkpoint included.
+PREDECESSOR_SECONDS = 20.0
+
 
 def children_of(pid: int) -> list[int]:
     """The process ids of the children of `pid`."""
@@ -39,13 +42,13 @@ def kill_family(pid: int, timeout_seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
-def await_predecessor(pid_file: Path, argument: Path, service: str, timeout_seconds: float = 20.0) -> None:
+def await_predecessor(pid_file: Path, argument: Path, service: str) -> None:
     """Wait for a server that is just stopping because its parent died.
 
     Such a server has its id at the start of `pid_file` and `argument` on its command line. Raises ServiceError
     where it goes on running: it belongs to another run.
     """
-    deadline = time.monotonic() + timeout_seconds
+    deadline = time.monotonic() + PREDECESSOR_SECONDS
     while True:
         try:
             first = pid_file.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()

@@ -50,7 +50,12 @@ def ensure_python(progress: Progress) -> None:
             _install_pinned(log, step)
         with progress.step("install Drumtower itself"):
             _pip(["--no-deps", "--no-build-isolation", "--editable", str(REPOSITORY)], log)
-        write_atomically(_STAMP, json.dumps(_inputs()).encode())
+        write_stamp()
+
+
+def write_stamp() -> None:
+    """Note what the environment was made from, once it is complete."""
+    write_atomically(_STAMP, json.dumps(_inputs()).encode())
 
 
 def _inputs() -> dict[str, str]:
@@ -78,9 +83,13 @@ def _environment_works() -> bool:
     return asked.stdout.strip() == "True" and is_here
 
 
+def lacks_ensurepip() -> bool:
+    """Whether this Python cannot put pip into an environment: on Debian that comes with python3-venv."""
+    return importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None
+
+
 def _make_environment(log: Path) -> None:
-    # Debian's python3 has the module venv but not ensurepip, which comes with python3-venv.
-    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+    if lacks_ensurepip():
         raise SetupError(
             "this Python cannot make virtual environments: the module ensurepip is missing",
             "install it: apt-get install python3-venv",
@@ -91,7 +100,7 @@ def _make_environment(log: Path) -> None:
     if made.returncode != 0:
         said = made.stdout + made.stderr
         log.write_text(said, encoding="utf-8")
-        raise _explain(said, log)
+        raise explain(said, log)
 
 
 def _install_pinned(log: Path, step: Step) -> None:
@@ -157,7 +166,7 @@ def _pip(arguments: list[str], log: Path, follow: Callable[[str], None] | None =
             process.terminate()
             raise
     if process.returncode != 0:
-        raise _explain("".join(said), log)
+        raise explain("".join(said), log)
 
 
 _CAUSES = (
@@ -196,7 +205,7 @@ _CAUSES = (
 )
 
 
-def _explain(said: str, log: Path) -> SetupError:
+def explain(said: str, log: Path) -> SetupError:
     """One clear error out of what pip printed; the rest is in `log`."""
     for sign, telling, message, hint in _CAUSES:
         if re.search(sign, said):

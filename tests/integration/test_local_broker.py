@@ -1,0 +1,305 @@
+"""The embedded broker: real Mosquitto and the real paho client, with TLS and accounts."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from local.broker import MESSAGE_LIMIT_BYTES, Broker, ClientAccount
+from local.processes import ServiceError, free_port
+
+pytestmark = pytest.mark.services
+NOT_AUTHORIZED = 135
+WAIT_SECONDS = 15.0
+
+
+class Client:
+    """A paho client with a lasting session, whose events can be waited for."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        username: str,
+        password: str,
+        protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
+    ) -> None:
+        self.connected: queue.Queue[bool] = queue.Queue()
+        self.disconnected = threading.Event()
+        self.messages: queue.Queue[mqtt.MQTTMessage] = queue.Queue()
+        self._published: dict[int, ReasonCode] = {}
+        self._news = threading.Condition()
+        self._subscribed = threading.Event()
+        is_five = protocol == MQTTProtocolVersion.MQTTv5
+        self.mqtt = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=(username or "anonymous").replace("/", "-"),
+            clean_session=None if is_five else False,
+            protocol=protocol,
+        )
+        if username:
+            self.mqtt.username_pw_set(username, password)
+        self.mqtt.tls_set(str(broker.ca_file))
+        self.mqtt.reconnect_delay_set(1, 1)
+        self.mqtt.on_connect = self._on_connect
+        self.mqtt.on_disconnect = self._on_disconnect
+        self.mqtt.on_message = self._on_message
+        self.mqtt.on_subscribe = self._on_subscribe
+        self.mqtt.on_publish = self._on_publish
+        if is_five:
+            lasting = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            lasting.SessionExpiryInterval = 3600
+            self.mqtt.connect("127.0.0.1", broker.port, clean_start=False, properties=lasting)
+        else:
+            self.mqtt.connect("127.0.0.1", broker.port)
+        self.mqtt.loop_start()
+
+    def _on_connect(
+        self, client: mqtt.Client, data: object, flags: object, code: ReasonCode, properties: object
+    ) -> None:
+        self.connected.put(not code.is_failure)
+
+    def _on_disconnect(
+        self, client: mqtt.Client, data: object, flags: object, code: ReasonCode, properties: object
+    ) -> None:
+        self.disconnected.set()
+
+    def _on_message(self, client: mqtt.Client, data: object, message: mqtt.MQTTMessage) -> None:
+        self.messages.put(message)
+
+    def _on_subscribe(
+        self, client: mqtt.Client, data: object, number: int, codes: object, properties: object
+    ) -> None:
+        self._subscribed.set()
+
+    def _on_publish(
+        self, client: mqtt.Client, data: object, number: int, code: ReasonCode, properties: object
+    ) -> None:
+        with self._news:
+            self._published[number] = code
+            self._news.notify_all()
+
+    def is_admitted(self) -> bool:
+        """Whether the broker let the client in."""
+        return self.connected.get(timeout=WAIT_SECONDS)
+
+    def subscribe(self, topic: str) -> None:
+        self._subscribed.clear()
+        self.mqtt.subscribe(topic, 1)
+        assert self._subscribed.wait(WAIT_SECONDS)
+
+    def publish(self, topic: str, payload: bytes) -> int:
+        """Publish at QoS 1 and return the reason code of the acknowledgement."""
+        number = self.mqtt.publish(topic, payload, 1).mid
+        with self._news:
+            assert self._news.wait_for(lambda: number in self._published, WAIT_SECONDS)
+        return int(self._published[number].value)
+
+    def close(self) -> None:
+        self.mqtt.disconnect()
+        self.mqtt.loop_stop()
+
+
+@contextmanager
+def client_of(
+    broker: Broker, username: str, password: str, protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5
+) -> Iterator[Client]:
+    client = Client(broker, username, password, protocol)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker of this test alone, with a gateway and two boxes."""
+    made = Broker(tmp_path / "broker")
+    made.add_gateway("gateway", "gateway secret")
+    made.add_device("east", "box-1", "secret 1")
+    made.add_device("east", "box-2", "secret 2")
+    with made:
+        yield made
+
+
+@pytest.fixture
+def gateway(broker: Broker) -> Iterator[Client]:
+    """A gateway that listens to all boxes."""
+    with client_of(broker, "gateway", "gateway secret") as client:
+        assert client.is_admitted()
+        client.subscribe("dt/v1/+/+/up/#")
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("username", "password"), [("", ""), ("east/box-1", "wrong"), ("nobody", "secret 1")]
+)
+def test_a_stranger_is_not_let_in(broker: Broker, username: str, password: str) -> None:
+    with client_of(broker, username, password) as stranger:
+        assert not stranger.is_admitted()
+
+
+def test_a_client_that_does_not_trust_the_authority_refuses_the_broker(broker: Broker) -> None:
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.tls_set()  # the system's authorities only
+    with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+        client.connect("127.0.0.1", broker.port)
+
+
+def test_a_box_reaches_the_gateway_and_the_gateway_the_box(broker: Broker, gateway: Client) -> None:
+    with client_of(broker, "east/box-1", "secret 1") as box:
+        assert box.is_admitted()
+        box.subscribe("dt/v1/east/box-1/down/#")
+        assert box.publish("dt/v1/east/box-1/up/readings", b"packet") == 0
+        received = gateway.messages.get(timeout=WAIT_SECONDS)
+        assert (received.topic, received.payload) == ("dt/v1/east/box-1/up/readings", b"packet")
+        assert gateway.publish("dt/v1/east/box-1/down/receipt", b"receipt") == 0
+        assert box.messages.get(timeout=WAIT_SECONDS).payload == b"receipt"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "dt/v1/east/box-2/up/readings",
+        "dt/v1/west/box-1/up/readings",
+        "dt/v1/east/box-1/down/command",
+        "dt/v1/east/box-1",
+        "elsewhere",
+    ],
+)
+def test_a_box_that_speaks_in_anothers_name_is_told_so_and_stays_connected(
+    broker: Broker, gateway: Client, topic: str
+) -> None:
+    with client_of(broker, "east/box-1", "secret 1") as box:
+        assert box.is_admitted()
+        assert box.publish(topic, b"forged") == NOT_AUTHORIZED
+        assert box.publish("dt/v1/east/box-1/up/readings", b"own") == 0
+        assert gateway.messages.get(timeout=WAIT_SECONDS).payload == b"own"
+        assert gateway.messages.empty()
+        assert not box.disconnected.is_set()
+
+
+def test_a_box_that_listens_to_everything_hears_only_its_own(broker: Broker, gateway: Client) -> None:
+    with client_of(broker, "east/box-1", "secret 1") as spy:
+        assert spy.is_admitted()
+        spy.subscribe("#")
+        gateway.publish("dt/v1/east/box-2/down/receipt", b"for the other")
+        gateway.publish("dt/v1/east/box-1/down/receipt", b"for it")
+        assert spy.messages.get(timeout=WAIT_SECONDS).payload == b"for it"
+        assert spy.messages.empty()
+
+
+@pytest.mark.parametrize("protocol", [MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5])
+def test_ten_megabytes_end_their_senders_connection_and_nobody_elses(
+    broker: Broker, gateway: Client, protocol: MQTTProtocolVersion
+) -> None:
+    with (
+        client_of(broker, "east/box-1", "secret 1", protocol) as careless,
+        client_of(broker, "east/box-2", "secret 2") as other,
+    ):
+        assert careless.is_admitted()
+        assert other.is_admitted()
+        careless.mqtt.publish("dt/v1/east/box-1/up/readings", b"x" * 10_000_000, 1)
+        assert careless.disconnected.wait(WAIT_SECONDS)
+        assert other.publish("dt/v1/east/box-2/up/readings", b"y" * MESSAGE_LIMIT_BYTES) == 0
+        assert len(gateway.messages.get(timeout=WAIT_SECONDS).payload) == MESSAGE_LIMIT_BYTES
+        assert not other.disconnected.is_set()
+        assert not gateway.disconnected.is_set()
+    assert "oversize packet" in broker.log.read_text()
+
+
+def test_an_account_counts_from_the_next_reload_and_the_others_stay_connected(
+    broker: Broker, gateway: Client
+) -> None:
+    broker.add_device("west", "box-9", "secret 9")
+    broker.reload()
+    with client_of(broker, "west/box-9", "secret 9") as box:
+        assert box.is_admitted()
+        broker.remove_client("west/box-9")
+        broker.reload()
+        assert box.disconnected.wait(WAIT_SECONDS)
+    assert not gateway.disconnected.is_set()
+
+
+def test_ten_thousand_boxes_are_written_and_loaded_in_seconds(broker: Broker) -> None:
+    started = time.monotonic()
+    broker.add_clients(
+        ClientAccount(
+            f"site/box-{n}", f"secret {n}", (f"dt/v1/site/box-{n}/up/#",), (f"dt/v1/site/box-{n}/down/#",)
+        )
+        for n in range(10_000)
+    )
+    broker.reload()
+    with client_of(broker, "site/box-9999", "secret 9999") as last:
+        assert last.is_admitted()
+        assert last.publish("dt/v1/site/box-9999/up/readings", b"x") in (0, 16)  # 16: nobody listens
+    assert time.monotonic() - started < 20
+
+
+def test_what_was_queued_survives_a_restart_in_order(broker: Broker, gateway: Client) -> None:
+    gateway.close()
+    with client_of(broker, "east/box-1", "secret 1") as box:
+        assert box.is_admitted()
+        for number in range(2000):  # more than the broker's default queue holds
+            assert box.publish("dt/v1/east/box-1/up/readings", str(number).encode()) == 0
+    broker.restart()
+    with client_of(broker, "gateway", "gateway secret") as again:
+        assert again.is_admitted()
+        received = [int(again.messages.get(timeout=WAIT_SECONDS).payload) for _ in range(2000)]
+    assert received == list(range(2000))
+
+
+def test_a_kill_with_its_persistence_deleted_forgets_sessions_and_comes_back_on_the_same_port(
+    broker: Broker, gateway: Client
+) -> None:
+    port = broker.port
+    gateway.close()
+    with client_of(broker, "east/box-1", "secret 1") as box:
+        assert box.is_admitted()
+        assert box.publish("dt/v1/east/box-1/up/readings", b"will be lost") == 0
+        broker.kill(delete_persistence=True)
+        assert box.disconnected.wait(WAIT_SECONDS)
+        assert broker.pid is None
+        broker.start()
+        assert broker.port == port
+        assert box.is_admitted(), "the box comes back by itself"
+        with client_of(broker, "gateway", "gateway secret") as again:
+            assert again.is_admitted()
+            again.subscribe("dt/v1/+/+/up/#")
+            assert box.publish("dt/v1/east/box-1/up/readings", b"sent again") == 0
+            assert again.messages.get(timeout=WAIT_SECONDS).payload == b"sent again"
+
+
+def test_accounts_are_known_to_the_next_run_on_the_same_directory(broker: Broker) -> None:
+    broker.stop()
+    with Broker(broker.directory) as successor, client_of(successor, "east/box-1", "secret 1") as box:
+        assert box.is_admitted()
+
+
+def test_a_taken_port_is_one_clear_error(tmp_path: Path) -> None:
+    port = free_port()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        with pytest.raises(ServiceError, match=f"port {port} of 127.0.0.1 is taken") as refused:
+            Broker(tmp_path / "broker", port).start()
+    assert refused.value.code == "service.port_taken"
+
+
+def test_a_broker_does_not_run_as_root_and_its_files_are_private(broker: Broker) -> None:
+    assert broker.pid is not None
+    assert Path(f"/proc/{broker.pid}").stat().st_uid != 0
+    for name in ("passwords", "acl", "server.key"):
+        assert (broker.directory / "run" / name).stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,191 @@
+"""The set-up: what it says when something is missing, and that two of them do not collide."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from local import bootstrap, python_packages
+from local.errors import SetupError
+from local.packages import service_binaries
+from local.paths import REPOSITORY, data_directory, exclusive_lock, write_atomically
+from local.prefix import require_room
+from local.progress import Progress
+from local.python_packages import explain
+
+
+def run_set_up(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "local.bootstrap", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+    )
+
+
+def test_without_apt_the_set_up_says_so_in_one_line_and_what_to_do(tmp_path: Path) -> None:
+    ended = run_set_up(
+        "--only", "services", PATH=str(tmp_path), DRUMTOWER_DATA=str(tmp_path), XDG_CACHE_HOME=str(tmp_path)
+    )
+    lines = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert [line for line in lines if line.startswith("error: apt-get is not on the PATH")]
+    assert lines[-1].startswith("  what to do: ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_servers_of_ones_own_make_the_service_packages_needless(tmp_path: Path) -> None:
+    ended = run_set_up(
+        "--only",
+        "services",
+        PATH=str(tmp_path),
+        DRUMTOWER_DATA=str(tmp_path),
+        DRUMTOWER_DATABASE_URL="postgresql://db.example/drumtower",
+        DRUMTOWER_BROKER_URL="mqtts://broker.example:8883",
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_directory_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = run_set_up("--only", "services", DRUMTOWER_DATA=str(tmp_path / "file" / "data"))
+    assert ended.returncode == 1
+    assert "error: cannot create" in ended.stderr
+    assert "DRUMTOWER_DATA" in ended.stderr
+
+
+def test_a_data_directory_that_a_library_path_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", "/tmp/a:b")
+    with pytest.raises(SetupError, match="cannot hold"):
+        data_directory()
+
+
+def test_servers_asked_for_before_the_set_up_name_the_command_to_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
+    monkeypatch.setattr("local.packages.system_postgres", lambda: None)
+    with pytest.raises(SetupError, match="postgres is not set up") as refused:
+        service_binaries()
+    assert "make setup" in refused.value.hint
+
+
+def test_the_help_teaches_parts_and_environment() -> None:
+    ended = run_set_up("--help")
+    assert ended.returncode == 0
+    for word in ("services", "footage", "browser", "DRUMTOWER_DATA", "XDG_CACHE_HOME", "examples:"):
+        assert word in ended.stdout
+
+
+def test_a_wrong_part_is_a_usage_error() -> None:
+    ended = run_set_up("--only", "kitchen")
+    assert ended.returncode == 2
+    assert "choose from" in ended.stderr
+
+
+def test_too_small_a_disk_is_told_with_both_sizes(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"MB free, and \d+ MB are needed"):
+        require_room(tmp_path, 10**18)
+
+
+def test_a_python_without_ensurepip_names_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
+    monkeypatch.setattr(python_packages, "_ENVIRONMENT", tmp_path / "venv")
+    monkeypatch.setattr(python_packages, "_STAMP", tmp_path / "venv" / "stamp")
+    monkeypatch.setattr(python_packages, "lacks_ensurepip", lambda: True)
+    with pytest.raises(SetupError, match="ensurepip is missing") as refused:
+        python_packages.ensure_python(Progress(io.StringIO()))
+    assert "python3-venv" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n    rich==14.1 from x:\n"
+            "        Expected sha256 00\n",
+            "not the one that was pinned – pip: rich==14.1",
+        ),
+        ("WARNING: Retrying: NewConnectionError: Temporary failure in name resolution", "cannot be reached"),
+        ("ERROR: Could not install packages: [Errno 28] No space left on device", "the disk is full"),
+        ("ERROR: No matching distribution found for av==99", "does not have a pinned package"),
+        ("ERROR: something else", "something else"),
+    ],
+)
+def test_each_failure_of_pip_becomes_one_line_and_names_the_log(output: str, message: str) -> None:
+    error = explain(output, Path("pip.log"))
+    assert message in error.message
+    assert "\n" not in error.message
+    assert "pip.log" in error.hint
+
+
+def test_an_environment_of_another_list_of_packages_is_not_up_to_date(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pinned = tmp_path / "dev.txt"
+    pinned.write_text("rich==14.1\n")
+    monkeypatch.setattr(python_packages, "_REQUIREMENTS", pinned)
+    monkeypatch.setattr(python_packages, "_STAMP", tmp_path / "stamp.json")
+    assert not python_packages.python_is_ready()
+    python_packages.write_stamp()
+    assert python_packages.python_is_ready()
+    pinned.write_text("rich==14.2\n")
+    assert not python_packages.python_is_ready()
+
+
+def test_a_part_that_is_up_to_date_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def must_not_run(progress: Progress) -> None:
+        pytest.fail("a part that is ready was set up again")
+
+    part = bootstrap.Part(lambda: True, must_not_run)
+    monkeypatch.setattr(bootstrap, "PARTS", {"services": part})
+    said = io.StringIO()
+    bootstrap.set_up(["services"], Progress(said))
+    assert said.getvalue() == "everything is set up\n"
+
+
+def test_a_lock_is_held_by_one_at_a_time_and_waiting_is_told(tmp_path: Path) -> None:
+    waits = threading.Event()
+    order: list[str] = []
+
+    def second() -> None:
+        with exclusive_lock(tmp_path / "lock", waits.set):
+            order.append("second")
+
+    with exclusive_lock(tmp_path / "lock"):
+        other = threading.Thread(target=second)
+        other.start()
+        assert waits.wait(10)
+        time.sleep(0.05)
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second"]
+
+
+def test_a_file_is_replaced_whole_and_with_its_mode(tmp_path: Path) -> None:
+    target = tmp_path / "secret"
+    write_atomically(target, b"old", 0o600)
+    write_atomically(target, b"new", 0o600)
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_step_that_fails_says_so_on_one_plain_line() -> None:
+    said = io.StringIO()
+    with pytest.raises(ValueError, match="broken"), Progress(said).step("fetch things") as step:  # noqa: PT012
+        step.megabytes(3_000_000, 40_000_000)
+        raise ValueError("broken")
+    assert said.getvalue().startswith("  fetch things: failed, 3 of 40 MB")
+    assert said.getvalue().count("\n") == 1
