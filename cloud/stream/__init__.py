@@ -1,0 +1,1 @@
+"""The stream: what browsers follow, with ids and replay."""

@@ -1,0 +1,156 @@
+"""The hub: one connection to the database for any number of browsers.
+
+Each browser has only a cursor, the last event it was given. What comes after it is taken from memory when it
+is recent and from the table when it is not, always in order and without a gap, so a slow browser costs
+nobody else anything and a returning one gets exactly what it missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator
+from itertools import takewhile
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from cloud.db import Database
+from cloud.stream import repo
+from cloud.stream.domain import HEARTBEAT, StreamEvent, reset
+from common.runtime.errors import TransientError
+from common.runtime.log import get_logger
+
+_log = get_logger("stream")
+_KEPT = 2000
+_PAGE = 500
+_SWEEP_S = 1.0
+
+
+class StreamHub:
+    """Follows the table and wakes browsers.
+
+    Args:
+        database: for what is no longer in memory.
+        registry: where to count.
+        heartbeat_s: how often a silent stream says that it lives.
+        lifetime_s: after that a browser is sent to connect again, which asks anew whether it may.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        registry: CollectorRegistry,
+        heartbeat_s: float = 15.0,
+        lifetime_s: float = 900.0,
+    ) -> None:
+        self._database = database
+        self._heartbeat_s = heartbeat_s
+        self._lifetime_s = lifetime_s
+        self._recent: deque[StreamEvent] = deque(maxlen=_KEPT)
+        self._floor = 0  # everything after this event is in memory
+        self._head: int | None = None
+        self._changed = asyncio.Condition()
+        self._closed = False
+        self._clients = Gauge("drumtower_stream_clients", "Browsers that follow", registry=registry)
+
+    async def run(self) -> None:
+        """Follow the table until cancelled; a database that is away is waited for."""
+        away_s = 0.1
+        while not self._closed:
+            try:
+                async with repo.open_feed(self._database.url) as feed:
+                    if self._head is None:
+                        await self._begin(await feed.newest(_PAGE))
+                    away_s = 0.1
+                    while not self._closed:
+                        while events := await feed.after(self._head or 0, _PAGE):
+                            await self._add(events)
+                        await feed.wait(_SWEEP_S)
+            except TransientError as error:
+                _log.warning("the database is away", error=error.message, next_try_s=round(away_s, 1))
+                await asyncio.sleep(away_s * random.uniform(0.5, 1.0))
+                away_s = min(away_s * 2, 5.0)
+
+    async def close(self) -> None:
+        """Let every browser go."""
+        self._closed = True
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def follow(self, after: int | None) -> AsyncIterator[bytes]:
+        """The events for one browser, encoded; ends when the hub closes or the lifetime is over.
+
+        Args:
+            after: the last event it has; None begins with what comes next.
+        """
+        ends = asyncio.get_running_loop().time() + self._lifetime_s
+        with self._clients.track_inprogress():
+            yield b"retry: 2000\n\n"
+            await self._until_begun()
+            cursor = self._head or 0
+            if after is not None:
+                cursor, greeting = await self._come_back(after)
+                yield greeting
+            while not self._closed and asyncio.get_running_loop().time() < ends:
+                events = await self._after(cursor)
+                if events:
+                    cursor = events[-1].event_id
+                    yield b"".join(event.encoded() for event in events)
+                elif not await self._wait_beyond(cursor):
+                    yield HEARTBEAT
+
+    async def _come_back(self, after: int) -> tuple[int, bytes]:
+        """Where a returning browser goes on, and what it is told first."""
+        first, last = await asyncio.to_thread(self._bounds)
+        # Ahead of the table: the store was restored from a backup. Behind it: what it missed is pruned.
+        if after > last or (after < first - 1):
+            return last, reset(last)
+        return after, HEARTBEAT
+
+    def _bounds(self) -> tuple[int, int]:
+        with self._database.transaction() as transaction:
+            return repo.bounds(transaction)
+
+    async def _begin(self, events: list[StreamEvent]) -> None:
+        async with self._changed:
+            self._recent.extend(events)
+            self._floor = events[0].event_id - 1 if events else 0
+            self._head = events[-1].event_id if events else 0
+            self._changed.notify_all()
+
+    async def _add(self, events: list[StreamEvent]) -> None:
+        async with self._changed:
+            for event in events:
+                if len(self._recent) == _KEPT:
+                    self._floor = self._recent[0].event_id
+                self._recent.append(event)
+            self._head = events[-1].event_id
+            self._changed.notify_all()
+
+    async def _until_begun(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._head is not None or self._closed)
+
+    async def _wait_beyond(self, cursor: int) -> bool:
+        """Whether something came after the cursor before the next heartbeat is due."""
+        try:
+            async with asyncio.timeout(self._heartbeat_s), self._changed:
+                await self._changed.wait_for(lambda: (self._head or 0) > cursor or self._closed)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _after(self, cursor: int) -> list[StreamEvent]:
+        if cursor >= (self._head or 0):
+            return []
+        if cursor < self._floor:
+            return await asyncio.to_thread(self._page, cursor)
+        # From the newest back to the cursor: a browser is rarely far behind.
+        newer = list(takewhile(lambda event: event.event_id > cursor, reversed(self._recent)))
+        newer.reverse()
+        return newer[:_PAGE]
+
+    def _page(self, cursor: int) -> list[StreamEvent]:
+        with self._database.transaction() as transaction:
+            return repo.after(transaction, cursor, _PAGE)

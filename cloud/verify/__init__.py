@@ -1,0 +1,1 @@
+"""Verification: the devices that raised a ticket look again before it closes."""
