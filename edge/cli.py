@@ -1,0 +1,72 @@
+"""``drumtower edge``: run a box, check its configuration, look into its outbox."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.runtime.log import configure_logging
+from common.runtime.metrics import serve_metrics
+from common.runtime.stop import Stop
+from edge.config import data_directory, load_device
+from edge.database import FILE_NAME, open_read_only
+
+app = typer.Typer(
+    help="The box on the lamp pole: cameras and sensors in, numbered packets out.", no_args_is_help=True
+)
+
+Device = Annotated[Path, typer.Argument(help="firmware_configs/devices/DEVICE.yaml")]
+Data = Annotated[Path | None, typer.Option("--data", help="Where the box keeps what must survive.")]
+
+
+@app.command()
+def run(
+    device: Device,
+    data: Data = None,
+    metrics_port: Annotated[int, typer.Option(help="Serve Prometheus metrics on this port; 0: no.")] = 0,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
+) -> None:
+    """Run a box until SIGTERM or Ctrl-C.
+
+    Reads DRUMTOWER_BROKER_URL, DRUMTOWER_CA_FILE, DRUMTOWER_CREDENTIAL_FILE, DRUMTOWER_EVIDENCE_URL,
+    DRUMTOWER_DATA and DRUMTOWER_FOOTAGE_DIR; they come before what the file says.
+    """
+    from edge.app import Agent  # noqa: PLC0415 - the other commands do without the whole agent
+
+    configure_logging("edge", level=log_level)
+    config = load_device(device)
+    agent = Agent(config, data_directory(data, config, os.environ), os.environ)
+    serve_metrics(agent.registry, metrics_port)
+    agent.run(Stop().on_signals())
+
+
+@app.command()
+def outbox(
+    where: Annotated[Path, typer.Argument(help="A device's configuration, or a data directory.")],
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show what a box has numbered, and what the store has; safe while the box runs."""
+    from edge.outbox import read_stats  # noqa: PLC0415
+
+    directory = where if where.is_dir() else data_directory(data, load_device(where), os.environ)
+    connection = open_read_only(directory)
+    try:
+        stats = asdict(read_stats(connection))
+    finally:
+        connection.close()
+    stats["epoch"] = f"{stats['epoch']:x}"
+    if as_json:
+        typer.echo(json.dumps(stats))
+        return
+    for name in ("numbered", "receipted", "unreceipted", "abandoned", "held_bytes", "epoch"):
+        typer.echo(f"{name:>12}  {stats[name]}")
+    if stats["unreceipted"]:
+        typer.echo(f"{directory / FILE_NAME} holds packets to send: `drumtower edge run` sends them")
+    else:
+        typer.echo("everything is committed at the district; nothing to do")

@@ -1,0 +1,204 @@
+"""One box's configuration: its file in ``firmware_configs/devices/`` and what the environment overrides."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from common.runtime.config import Settings, load_config
+from common.runtime.errors import ConfigError
+from common.wire.topics import Address
+from edge.settings import (
+    Broker,
+    Name,
+    OutboxSettings,
+    ReadingsSettings,
+    SensorSettings,
+    StormSettings,
+    UplinkSettings,
+    UploadSettings,
+)
+from edge.vision.pipeline import VisionSettings
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+class CameraConfig(VisionSettings):
+    """One camera: where its pictures come from, what looks at them, and for what.
+
+    ``footage`` names a video of the demo: ``vtest`` or ``bikes``; ``path`` is any video file, relative to
+    the configuration. Exactly one of the two stands.
+    """
+
+    name: Name
+    footage: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] | None = None
+    path: Path | None = None
+    loop: bool = True
+    paced: bool = True
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "cocossd"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CameraConfig:
+        if (self.footage is None) == (self.path is None):
+            raise ValueError("expected exactly one of footage and path")
+        return self
+
+
+class DeviceConfig(Settings):
+    """Everything one box is told."""
+
+    site: Name
+    device: Name
+    cameras: tuple[CameraConfig, ...] = ()
+    sensors: tuple[SensorSettings, ...] = ()
+    storm: StormSettings = StormSettings()
+    readings: ReadingsSettings = ReadingsSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    uplink: UplinkSettings = UplinkSettings()
+    evidence: UploadSettings = UploadSettings()
+    models_directory: Path | None = None
+    inference_threads: Annotated[int, Field(ge=1, le=64)] = 2
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> DeviceConfig:
+        names = [camera.name for camera in self.cameras] + [sensor.name for sensor in self.sensors]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(
+                f"expected each camera's and sensor's name once, got twice: {', '.join(doubled)}"
+            )
+        return self
+
+    @property
+    def address(self) -> Address:
+        """Who this box is."""
+        return Address(self.site, self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceDoor:
+    """Where evidence goes and what to show there."""
+
+    url: str
+    username: str
+    password: str = field(repr=False)
+    ca_file: Path | None = None
+
+
+def load_device(path: Path) -> DeviceConfig:
+    """Read a box's configuration; raises InvalidConfigError with every fault at once."""
+    return load_config(path, DeviceConfig)
+
+
+def data_directory(chosen: Path | None, config: DeviceConfig, environment: Mapping[str, str]) -> Path:
+    """Where this box keeps what must survive: the option, DRUMTOWER_DATA, or below ``.drumtower``."""
+    if chosen is not None:
+        return chosen
+    named = environment.get("DRUMTOWER_DATA")
+    return Path(named) if named else Path(".drumtower") / "boxes" / config.device
+
+
+def footage_file(camera: CameraConfig, beside: Path, environment: Mapping[str, str]) -> Path:
+    """The video that a camera plays.
+
+    Args:
+        camera: its configuration.
+        beside: the configuration file that paths are relative to.
+        environment: DRUMTOWER_FOOTAGE_DIR holds what the set-up fetched; without it the video that ships
+            is played instead.
+    """
+    if camera.path is not None:
+        return beside.parent / camera.path
+    bundled = beside.parent.parent / "footage"
+    fetched = environment.get("DRUMTOWER_FOOTAGE_DIR")
+    directories = [Path(fetched), bundled] if fetched else [bundled]
+    for directory in directories:
+        for suffix in (".avi", ".mp4"):
+            found = directory / f"{camera.footage}{suffix}"
+            if found.is_file():
+                return found
+    return bundled / "bikes.mp4"
+
+
+def broker_of(config: DeviceConfig, environment: Mapping[str, str]) -> Broker:
+    """The broker to use: the environment before the file.
+
+    Raises:
+        ConfigError: with every fault at once.
+    """
+    faults: list[str] = []
+    ca_file, password = _trust(config, environment, faults)
+    url = environment.get("DRUMTOWER_BROKER_URL") or config.uplink.broker_url or ""
+    parts = urlsplit(url)
+    port = _PORTS.get(parts.scheme, 0)
+    if not url:
+        faults.append("DRUMTOWER_BROKER_URL: missing; give it, or uplink.broker_url in the file")
+    elif parts.scheme not in _PORTS or not parts.hostname:
+        near = difflib.get_close_matches(parts.scheme, _PORTS, n=1)
+        meant = f" (did you mean {near[0]}://?)" if near and near[0] != parts.scheme else ""
+        faults.append(
+            f"DRUMTOWER_BROKER_URL: expected mqtts://host:port or mqtt://host:port, got {url!r}{meant}"
+        )
+    else:
+        try:
+            port = parts.port or port
+        except ValueError:
+            faults.append(f"DRUMTOWER_BROKER_URL: expected a port from 1 to 65535 in {url!r}")
+    _raise_if(faults)
+    return Broker(parts.hostname or "", port, parts.scheme == "mqtts", password, ca_file)
+
+
+def evidence_door_of(config: DeviceConfig, environment: Mapping[str, str]) -> EvidenceDoor | None:
+    """Where evidence goes, or None when nobody said where; raises ConfigError."""
+    url = environment.get("DRUMTOWER_EVIDENCE_URL") or config.evidence.url
+    if not url:
+        return None
+    faults: list[str] = []
+    ca_file, password = _trust(config, environment, faults)
+    parts = urlsplit(url)
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        faults.append(f"DRUMTOWER_EVIDENCE_URL: expected https://host:port, got {url!r}")
+    _raise_if(faults)
+    return EvidenceDoor(url.rstrip("/"), str(config.address), password, ca_file)
+
+
+def _trust(
+    config: DeviceConfig, environment: Mapping[str, str], faults: list[str]
+) -> tuple[Path | None, str]:
+    """The CA to trust (None: the system's) and the box's own password."""
+    named = environment.get("DRUMTOWER_CA_FILE")
+    ca_file = Path(named) if named else config.uplink.ca_file
+    if ca_file is not None and not ca_file.is_file():
+        faults.append(f"DRUMTOWER_CA_FILE: expected a PEM file at {ca_file}, found nothing")
+    named = environment.get("DRUMTOWER_CREDENTIAL_FILE")
+    credential_file = Path(named) if named else config.uplink.credential_file
+    password = ""
+    if credential_file is None:
+        faults.append("DRUMTOWER_CREDENTIAL_FILE: missing; give it, or uplink.credential_file in the file")
+    else:
+        try:
+            password = credential_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"DRUMTOWER_CREDENTIAL_FILE: cannot read {credential_file}: {error}")
+        else:
+            if not password or "\n" in password:
+                faults.append(
+                    f"DRUMTOWER_CREDENTIAL_FILE: expected one line, the password, in {credential_file}"
+                )
+    return ca_file, password
+
+
+def _raise_if(faults: list[str]) -> None:
+    if faults:
+        raise ConfigError(
+            "edge.environment",
+            f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the environment:\n  "
+            + "\n  ".join(faults),
+            "set these and start again; `drumtower edge run --help` lists them",
+        )
