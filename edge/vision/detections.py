@@ -73,6 +73,20 @@ class Detections:
         """The name of object ``n``."""
         return self.labels[int(self.label[n])]
 
+    def with_more(self, *others: Self) -> Self:
+        """These and those; all must have been given by detectors of the same labels."""
+        parts: list[Self] = [self, *others]
+        if any(part.labels != self.labels for part in parts):
+            raise ValueError(
+                f"Detections.labels: expected {self.labels}, got {[part.labels for part in others]}"
+            )
+        return type(self)(
+            np.concatenate([part.xyxy for part in parts]),
+            np.concatenate([part.score for part in parts]),
+            np.concatenate([part.label for part in parts]),
+            self.labels,
+        )
+
     def moved(self, left: float, top: float) -> Self:
         """The same objects seen from a picture of which this one was a crop that began at ``left, top``."""
         shift = np.array([left, top, left, top], np.float32)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from common.runtime.config import Settings
 from edge.camera.frame import Frame, Image
-from edge.vision.blur import blur_heads
+from edge.vision.blur import blur_heads, without_groups
 from edge.vision.detections import Boxes, Detections
 from edge.vision.detector import Detector
 from edge.vision.regions import detect_in, tiles
@@ -94,13 +94,12 @@ class EvidenceMaker:
         return Picture(jpeg, image.shape[1], image.shape[0], frame.captured_at, len(persons))
 
     def _persons(self, image: Image, detections: Detections, tracks: Sequence[Track]) -> Boxes:
-        found = [detections.of(*PERSONS).xyxy]
+        found = detections.of(*PERSONS)
         if self.settings.search_persons:
             height, width = image.shape[:2]
-            found.append(detect_in(self._detector, image, tiles(width, height)).of(*PERSONS).xyxy)
+            found = found.with_more(detect_in(self._detector, image, tiles(width, height)).of(*PERSONS))
         followed = [track.xyxy for track in tracks if track.label in PERSONS]
-        found.append(np.array(followed, np.float32).reshape(-1, 4))
-        return np.concatenate(found)
+        return np.concatenate((without_groups(found).xyxy, np.array(followed, np.float32).reshape(-1, 4)))
 
 
 def _mark(image: Image, events: Sequence[SceneEvent], outlines: Sequence[NDArray[np.float64]]) -> None:

@@ -138,12 +138,13 @@ class VisionPipeline:
         if not self._worth_a_look(frame):
             return FrameResult(frame.n, frame.captured_at, analysed=False)
         self._looked_at = frame.captured_at
-        found = self._believable(self.detector.detect(frame.image), frame)
+        everything = self.detector.detect(frame.image)
+        found = self._believable(everything, frame)
         tracks = self._tracker.update(found, frame.captured_at)
         events = tuple(event for scene in self.scenes for event in scene.step(tracks, frame.captured_at))
         strong = int(np.count_nonzero(found.score >= self._tracker.settings.strong_score))
         self._count(analysed=1, detections=strong, events=len(events))
-        picture = self._picture(frame, found, tracks, events) if events else None
+        picture = self._picture(frame, everything, tracks, events) if events else None
         return FrameResult(frame.n, frame.captured_at, True, tracks, events, picture)
 
     def _fit(self, frame: Frame) -> None:

@@ -49,12 +49,5 @@ def detect_in(detector: Detector, image: Image, crops: Sequence[Crop], overlap: 
             | ((box[:, 3] > bottom - _EDGE) & (bottom < height))
         )
         parts.append(found.where(~cut))
-    if not parts:
-        return Detections.empty(detector.labels)
-    every = Detections(
-        np.concatenate([part.xyxy for part in parts]),
-        np.concatenate([part.score for part in parts]),
-        np.concatenate([part.label for part in parts]),
-        detector.labels,
-    )
+    every = Detections.empty(detector.labels).with_more(*parts)
     return every.where(suppress(every.xyxy, every.score, every.label, overlap))

@@ -86,20 +86,20 @@ class TrackerSettings:
         ground_step_ms, ground_ms: how densely and for how long it is remembered where a track stood.
     """
 
-    birth_score: float = 0.65
+    birth_score: float = 0.75
     strong_score: float = 0.5
     weak_score: float = 0.1
-    confirm_hits: int = 3
+    confirm_hits: int = 2
     confirm_score: float = 0.6
-    tentative_ms: int = 250
+    tentative_ms: int = 550
     lost_ms: int = 3000
     weak_ms: int = 1000
     sure_ms: int = 800
     widen_first: float = 0.4
-    widen_again: float = 0.5
+    widen_again: float = 0.3
     least_similarity: float = 0.1
     least_similarity_weak: float = 0.4
-    birth_overlap: float = 0.5
+    birth_overlap: float = 0.3
     manoeuvre: float = 1.0
     jitter: float = 0.08
     ground_step_ms: int = 150
