@@ -210,6 +210,21 @@ def nearest(matters: Iterable[Matter], lon: float, lat: float, radius_m: float) 
     return min(near, key=lambda entry: (entry[0], entry[1].matter_id))[1] if near else None
 
 
+def count_too_near(rules: Sequence[FusionRule], category: str, matters: Sequence[Matter]) -> int:
+    """How many matters of a category stand within its radius of another: each should have been one with it."""
+    radius_m = rule_for(rules, category).radius_m
+    by_latitude = sorted(matters, key=lambda matter: matter.lat)
+    reach = radius_m / _METRES_A_DEGREE * 1.001
+    too_near: set[int] = set()
+    for position, matter in enumerate(by_latitude):
+        for other in by_latitude[position + 1 :]:
+            if other.lat - matter.lat > reach:
+                break
+            if distance_m(matter.lon, matter.lat, other.lon, other.lat) <= radius_m:
+                too_near |= {matter.matter_id, other.matter_id}
+    return len(too_near)
+
+
 @dataclass(frozen=True, slots=True)
 class Incident:
     """What its observations tell together."""

@@ -1,0 +1,214 @@
+"""The HTTP interface, described by OpenAPI at ``/api/openapi.json``; every error is a problem (RFC 9457)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path as FilePath
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
+
+from cloud.auth.api import CurrentAccount
+from cloud.errors import NotFoundError
+from cloud.incidents.schemas import IncidentFilters, IncidentPage
+from cloud.problem import responses
+from cloud.services import CurrentServices
+from cloud.summary.schemas import Summary
+from cloud.summary.service import summarise
+from cloud.tickets.schemas import ActionRequest, TicketDetail, TicketFilters, TicketPage
+from common.runtime.errors import InvalidError
+
+_SUFFIXES: Final = {"jpg": "image/jpeg", "mp4": "video/mp4"}
+_SIGNED_IN = (HTTPStatus.UNAUTHORIZED,)
+_EventId = Annotated[int, Field(ge=0, lt=2**63)]
+
+api = APIRouter(prefix="/api")
+operations = APIRouter(tags=["operations"])
+
+
+class TicketQuery(TicketFilters):
+    """Which tickets, and which page of them."""
+
+    cursor: Annotated[str | None, Field(max_length=200, description="next_cursor of the page before")] = None
+
+
+class IncidentQuery(IncidentFilters):
+    """Which incidents, and which page of them."""
+
+    cursor: Annotated[str | None, Field(max_length=200, description="next_cursor of the page before")] = None
+
+
+class Health(BaseModel):
+    """It works."""
+
+    status: str = "ok"
+
+
+@api.get("/tickets", tags=["tickets"], responses=responses(*_SIGNED_IN))
+def list_tickets(
+    query: Annotated[TicketQuery, Query()], services: CurrentServices, _account: CurrentAccount
+) -> TicketPage:
+    """Tickets, newest first."""
+    filters = TicketFilters.model_validate(query.model_dump(exclude={"cursor"}))
+    return services.tickets.list_tickets(filters, query.cursor)
+
+
+@api.get("/tickets/{ticket_id}", tags=["tickets"], responses=responses(*_SIGNED_IN, HTTPStatus.NOT_FOUND))
+def get_ticket(
+    ticket_id: UUID, services: CurrentServices, response: Response, _account: CurrentAccount
+) -> TicketDetail:
+    """A ticket with its history, clocks, units, incidents and pictures. The ETag is its version."""
+    ticket = services.tickets.get_ticket(ticket_id)
+    response.headers["ETag"] = f'"{ticket.version}"'
+    return ticket
+
+
+@api.post(
+    "/tickets/{ticket_id}/actions",
+    tags=["tickets"],
+    responses=responses(
+        *_SIGNED_IN,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.PRECONDITION_FAILED,
+    ),
+)
+def act_on_ticket(
+    ticket_id: UUID,
+    request: ActionRequest,
+    *,
+    services: CurrentServices,
+    account: CurrentAccount,
+    response: Response,
+    if_match: Annotated[str | None, Header(max_length=100, description="the ETag that was read")] = None,
+) -> TicketDetail:
+    """Do something to a ticket.
+
+    409 when its state does not allow it, 412 when somebody changed it since it was read; then nothing is
+    written.
+    """
+    ticket = services.tickets.act(
+        ticket_id,
+        request.action,
+        account,
+        note=request.note,
+        expected_version=_version(if_match) or request.expected_version,
+        unit_code=request.unit_code,
+        review_at=request.review_at,
+    )
+    response.headers["ETag"] = f'"{ticket.version}"'
+    return ticket
+
+
+@api.get("/incidents", tags=["incidents"], responses=responses(*_SIGNED_IN))
+def list_incidents(
+    query: Annotated[IncidentQuery, Query()], services: CurrentServices, _account: CurrentAccount
+) -> IncidentPage:
+    """Incidents, the latest first."""
+    filters = IncidentFilters.model_validate(query.model_dump(exclude={"cursor"}))
+    return services.incidents.list_incidents(filters, query.cursor)
+
+
+@api.get("/summary", tags=["operations"], responses=responses(*_SIGNED_IN))
+def summary(services: CurrentServices, _account: CurrentAccount) -> Summary:
+    """How the whole centre stands, and whether its promises are kept."""
+    return summarise(services.database, services.rules)
+
+
+@api.get(
+    "/stream",
+    tags=["stream"],
+    response_class=StreamingResponse,
+    responses=responses(*_SIGNED_IN)
+    | {200: {"description": "server-sent events", "content": {"text/event-stream": {}}}},
+)
+async def stream(
+    services: CurrentServices,
+    _account: CurrentAccount,
+    last_event_id: Annotated[
+        _EventId | None, Header(description="what a returning browser has seen; it gets what it missed")
+    ] = None,
+    after: Annotated[
+        _EventId | None, Query(description="the same, for a first connection: the summary's stream_head")
+    ] = None,
+) -> StreamingResponse:
+    """What changes, as server-sent events: ticket.opened, ticket.changed, incident.opened, .changed, .ended.
+
+    ``reset`` says that events were missed which are no longer kept: load anew.
+    """
+    return StreamingResponse(
+        services.stream.follow(after if last_event_id is None else last_event_id),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+@api.get(
+    "/evidence/{sha256}",
+    tags=["evidence"],
+    response_class=FileResponse,
+    responses=responses(*_SIGNED_IN, HTTPStatus.NOT_FOUND)
+    | {200: {"description": "the picture", "content": {kind: {} for kind in _SUFFIXES.values()}}},
+)
+def evidence(
+    sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")],
+    services: CurrentServices,
+    _account: CurrentAccount,
+) -> FileResponse:
+    """A picture by its SHA-256. It may arrive after its ticket."""
+    file, media_type = _find_evidence(services.evidence_directory, sha256)
+    return FileResponse(
+        file,
+        media_type=media_type,
+        # A name that is a hash of the content never means anything else.
+        headers={
+            "Cache-Control": "private, max-age=31536000, immutable",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+
+
+@operations.get("/healthz", responses=responses())
+def health(services: CurrentServices) -> Health:
+    """Whether this process works and reaches its database."""
+    with services.database.transaction() as transaction:
+        transaction.run("SELECT 1")
+    return Health()
+
+
+@operations.get("/metrics", response_class=PlainTextResponse, responses=responses())
+def metrics(services: CurrentServices) -> Response:
+    """Prometheus metrics of this process."""
+    return Response(generate_latest(services.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _find_evidence(directory: FilePath | None, sha256: str) -> tuple[FilePath, str]:
+    if directory is not None:
+        for suffix, media_type in _SUFFIXES.items():
+            file = directory / sha256[:2] / f"{sha256}.{suffix}"
+            if file.is_file():
+                return file, media_type
+    raise NotFoundError(
+        "evidence.not_arrived",
+        f"expected a picture {sha256[:12]}… in the store, found none",
+        "it may still be on its way from the box; the ticket does not wait for it",
+    )
+
+
+def _version(if_match: str | None) -> int | None:
+    """The version that an If-Match names; None for none or ``*``."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    text = if_match.strip().removeprefix("W/").strip('"')
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise InvalidError(
+            "request.wrong_etag",
+            f'expected If-Match to be the ETag of a ticket, such as "7", got {if_match[:40]!r}',
+            "read the ticket and send its ETag",
+        )
+    return int(text)

@@ -1,0 +1,249 @@
+"""Where the ticket centre is put together; nowhere else is anything wired."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+from typing import Final, Literal
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from cloud import problem
+from cloud.api import api, operations
+from cloud.auth.service import AuthService
+from cloud.config import CloudSettings, Environment
+from cloud.db import Database
+from cloud.incidents.repo import sync_categories
+from cloud.incidents.service import IncidentService
+from cloud.services import Services
+from cloud.sla.service import fire_due
+from cloud.stream.repo import prune
+from cloud.stream.service import StreamHub
+from cloud.tickets.service import TicketService
+from cloud.verify.service import check_claims
+from cloud.worker import Worker, WorkerMetrics
+from common.runtime.clock import Clock, to_datetime
+from common.runtime.errors import ConfigError, DrumtowerError, TransientError
+from common.runtime.log import get_logger
+from common.runtime.stop import Stop
+
+Role = Literal["api", "worker", "all"]
+_log = get_logger("centre")
+_GRACE_S: Final = 5
+_PRUNE_EVERY_S: Final = 300.0
+
+
+def build_api(services: Services, run_stream: bool = True) -> FastAPI:
+    """The web application around some services."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(services.stream.run()) if run_stream else None
+        yield
+        await services.stream.close()
+        if following:
+            await following
+
+    app = FastAPI(
+        title="Drumtower ticket centre",
+        version="1",
+        summary="Incidents, tickets, their clocks and their history.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.services = services
+    app.state.auth = services.auth
+    problem.install(app)
+    app.include_router(api)
+    app.include_router(operations)
+    return app
+
+
+class Cloud:
+    """The ticket centre as a process: the web interface, workers and the sweeper, or only some of them.
+
+    Args:
+        settings: its habits.
+        environment: its places.
+        clock: what time it is.
+        role: which parts.
+        host, port: where the web interface listens; port 0 chooses a free one.
+    """
+
+    def __init__(
+        self,
+        settings: CloudSettings,
+        environment: Environment,
+        clock: Clock,
+        role: Role = "all",
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+    ) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._clock = clock
+        self._role = role
+        self._address = (host, port)
+        self._socket: socket.socket | None = None
+        self._failed: list[str] = []
+        self._database = Database(environment.database_url, settings.connections)
+        self.registry = CollectorRegistry()
+
+    @property
+    def url(self) -> str:
+        """Where the web interface listens, once started."""
+        if self._socket is None:
+            raise RuntimeError("the web interface is not started")
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def start(self) -> None:
+        """Take the port and reach the database.
+
+        Raises:
+            DrumtowerError: the port is taken, or the database is not of this release.
+            TransientError: the database does not answer.
+        """
+        if self._role != "worker":
+            self._socket = _listen(*self._address)
+        self._database.open()
+        with self._database.transaction() as transaction:
+            if transaction.one("SELECT to_regclass('ticket') AS it")["it"] is None:
+                raise ConfigError(
+                    "cloud.no_schema",
+                    "expected a database with the schema of this release, found one without tickets",
+                    "run: drumtower schema migrate",
+                )
+            sync_categories(transaction)
+
+    def run(self, stop: Stop) -> None:
+        """Work until stopped.
+
+        Raises:
+            DrumtowerError: when a part could not go on; its log says why.
+        """
+        parts: list[tuple[str, Callable[[Stop], None]]] = []
+        if self._role != "api":
+            metrics = WorkerMetrics(self.registry)
+            for number in range(1, self._settings.workers + 1):
+                worker = Worker(self._database, self._settings.fusion, self._clock, metrics)
+                parts.append((f"worker {number}", worker.run))
+            parts.append(("sweeper", self._sweep))
+        if self._role != "worker":
+            parts.append(("web interface", self._serve))
+        threads = [
+            threading.Thread(target=self._guard, args=(name, part, stop), name=name) for name, part in parts
+        ]
+        for thread in threads:
+            thread.start()
+        _log.info("the ticket centre works", parts=[name for name, _ in parts])
+        stop.wait()
+        for thread in threads:
+            thread.join()
+        self.close()
+        if self._failed:
+            raise DrumtowerError(
+                "cloud.part_failed", "; ".join(self._failed), "the log above says where; start it again"
+            )
+
+    def close(self) -> None:
+        """Give up the port and the connections."""
+        if self._socket is not None:
+            self._socket.close()
+        self._database.close()
+
+    def _guard(self, name: str, part: Callable[[Stop], None], stop: Stop) -> None:
+        """A part that meets a bug ends the process in order; its supervisor starts it again."""
+        try:
+            part(stop)
+            if not stop.is_set():
+                self._failed.append(f"the {name} ended by itself")
+        except Exception as error:  # noqa: BLE001 - the outermost loop of a thread
+            _log.error("a part of the ticket centre failed", failed=name, exc_info=error)
+            self._failed.append(f"the {name} failed: {type(error).__name__}: {error}")
+        finally:
+            stop.set(f"{name} ended")
+
+    def _sweep(self, stop: Stop) -> None:
+        """Fire clocks, verify claims, forget old stream events."""
+        next_prune = self._clock.monotonic()
+        while not stop.wait(self._settings.sweep_s):
+            now = to_datetime(self._clock.now_ms())
+            try:
+                fire_due(self._database, now)
+                check_claims(self._database, self._settings.verify, now)
+                if self._clock.monotonic() >= next_prune:
+                    with self._database.transaction() as transaction:
+                        prune(transaction, now - timedelta(hours=self._settings.stream_keep_h))
+                    next_prune = self._clock.monotonic() + _PRUNE_EVERY_S
+            except TransientError as error:
+                _log.warning("the sweep is put off", error=error.message)
+
+    def _services(self) -> Services:
+        return Services(
+            database=self._database,
+            tickets=TicketService(self._database, self._clock),
+            incidents=IncidentService(self._database),
+            auth=AuthService(self._database, self._clock),
+            stream=StreamHub(self._database, self.registry),
+            rules=self._settings.fusion,
+            registry=self.registry,
+            evidence_directory=self._environment.evidence_directory,
+        )
+
+    def _serve(self, stop: Stop) -> None:
+        assert self._socket is not None
+        asyncio.run(self._serve_until(stop, [self._socket]))
+
+    async def _serve_until(self, stop: Stop, sockets: Sequence[socket.socket]) -> None:
+        services = self._services()
+        server = uvicorn.Server(
+            uvicorn.Config(
+                build_api(services),
+                log_config=None,
+                access_log=False,
+                lifespan="on",
+                ws="none",
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+        serving = asyncio.create_task(server.serve(sockets=list(sockets)))
+        stopping = asyncio.create_task(asyncio.to_thread(stop.wait))
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            self._failed.append("the web interface ended by itself")
+            stop.set("web interface ended")
+        # Streams never end by themselves, and the server waits for its connections: let them go first.
+        await services.stream.close()
+        server.should_exit = True
+        await asyncio.gather(serving, stopping)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(512)
+    except OSError as error:
+        listening.close()
+        reason = {
+            errno.EADDRINUSE: "is taken by another program",
+            errno.EACCES: "may not be used by this account",
+            errno.EADDRNOTAVAIL: "is not an address of this machine",
+        }.get(error.errno or 0, f"cannot be used: {error.strerror}")
+        raise DrumtowerError(
+            "cloud.port_taken", f"{host}:{port} {reason}", "choose another: drumtower cloud run --port 8081"
+        ) from error
+    return listening

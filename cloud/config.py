@@ -1,0 +1,66 @@
+"""The ticket centre's settings: an optional YAML file for its habits, the environment for its places."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from cloud.incidents.domain import DEFAULT_RULES, FusionRule
+from cloud.verify.domain import VerifySettings
+from common.runtime.config import Settings, load_config
+from common.schema.cli import database_url
+
+
+class CloudSettings(Settings):
+    """Everything has a default that suits a district; ``DRUMTOWER_CLOUD_CONFIG`` names a file that changes some."""
+
+    fusion: Annotated[
+        tuple[FusionRule, ...],
+        Field(min_length=1, description="how observations become matters; the first rule that fits"),
+    ] = DEFAULT_RULES
+    verify: VerifySettings = VerifySettings()
+    workers: Annotated[int, Field(ge=1, le=16, description="threads that apply observations")] = 1
+    sweep_s: Annotated[
+        float, Field(ge=0.1, le=60, description="how often clocks and claims are looked through")
+    ] = 1.0
+    stream_keep_h: Annotated[
+        float, Field(gt=0, description="how long a browser may be away and still be given all it missed")
+    ] = 24.0
+    connections: Annotated[int, Field(ge=4, le=200, description="to the database, at most")] = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What differs from machine to machine."""
+
+    database_url: str
+    evidence_directory: Path | None
+
+
+def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
+    """Where the database and the pictures are.
+
+    Raises:
+        ConfigError: when the environment names no database.
+    """
+    env = os.environ if variables is None else variables
+    evidence = env.get("DRUMTOWER_EVIDENCE_DIR", "")
+    return Environment(
+        env.get("DRUMTOWER_DATABASE_URL") or database_url(), Path(evidence) if evidence else None
+    )
+
+
+def read_settings(path: Path | None) -> CloudSettings:
+    """The settings, from a file when one is named here or by ``DRUMTOWER_CLOUD_CONFIG``.
+
+    Raises:
+        InvalidConfigError: with every fault of the file.
+    """
+    named = os.environ.get("DRUMTOWER_CLOUD_CONFIG", "")
+    chosen = path or (Path(named) if named else None)
+    return load_config(chosen, CloudSettings) if chosen else CloudSettings()

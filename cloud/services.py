@@ -1,0 +1,41 @@
+"""What endpoints work with. ``cloud/app.py`` puts it together and into ``app.state``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
+
+from cloud.auth.service import AuthService
+from cloud.db import Database
+from cloud.incidents.domain import FusionRule
+from cloud.incidents.service import IncidentService
+from cloud.stream.service import StreamHub
+from cloud.tickets.service import TicketService
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services of one process."""
+
+    database: Database
+    tickets: TicketService
+    incidents: IncidentService
+    auth: AuthService
+    stream: StreamHub
+    rules: Sequence[FusionRule]
+    registry: CollectorRegistry
+    evidence_directory: Path | None
+
+
+def services_of(request: Request) -> Services:
+    """The services that an endpoint's application was built with."""
+    services: Services = request.app.state.services
+    return services
+
+
+CurrentServices = Annotated[Services, Depends(services_of)]

@@ -1,0 +1,67 @@
+"""Counting, in the database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from cloud.db import Queries, Transaction
+from cloud.incidents.domain import FusionRule, Matter, count_too_near
+from cloud.summary.schemas import Checks, IncidentFigures, TicketFigures
+from cloud.tickets.domain import FINAL, State
+from cloud.tickets.schemas import Channel
+
+_Q = Queries("cloud.summary")
+
+
+def incidents(transaction: Transaction) -> IncidentFigures:
+    """Figures of incidents."""
+    return IncidentFigures.model_validate(transaction.one(_Q["incidents"]))
+
+
+def tickets(transaction: Transaction) -> TicketFigures:
+    """Figures of tickets."""
+    rows = transaction.rows(_Q["tickets"])
+
+    def total(column: str, **wanted: str) -> int:
+        return sum(row[column] for row in rows if all(row[key] == value for key, value in wanted.items()))
+
+    channels: tuple[Channel, ...] = get_args(Channel)
+    return TicketFigures(
+        total=total("tickets"),
+        open=sum(row["tickets"] for row in rows if State(row["state"]) not in FINAL),
+        dispatched=total("dispatched"),
+        unassigned=sum(row["unassigned"] for row in rows if State(row["state"]) not in FINAL),
+        overdue=transaction.one(_Q["overdue"])["overdue"],
+        blind=total("blind"),
+        overridden=total("overridden"),
+        by_state={state: total("tickets", state=state) for state in State},
+        by_channel={channel: total("tickets", channel=channel) for channel in channels},
+        dispatched_by_channel={channel: total("dispatched", channel=channel) for channel in channels},
+    )
+
+
+def checks(transaction: Transaction, rules: Sequence[FusionRule]) -> Checks:
+    """Whether the promises are kept."""
+    rows = transaction.rows(_Q["open_matters"])
+    by_category: dict[str, list[Matter]] = {}
+    for row in rows:
+        if not row["scope"]:
+            by_category.setdefault(row["category"], []).append(_matter(row))
+    # Twice the same matter the index forbids; two matters so near that they should be one it cannot see.
+    near = sum(count_too_near(rules, category, matters) for category, matters in by_category.items())
+    twice = Counter(row["tickets"] > 1 for row in rows)[True]
+    return Checks(
+        matters_with_two_open_tickets=twice + near,
+        incidents_without_exactly_one_ticket=transaction.one(_Q["incidents_without_one_ticket"])["wrong"],
+    )
+
+
+def stream_head(transaction: Transaction) -> int:
+    """The newest event of the stream."""
+    return int(transaction.one(_Q["stream_head"])["event_id"])
+
+
+def _matter(row: dict[str, Any]) -> Matter:
+    return Matter(row["matter_id"], row["lon"], row["lat"])
