@@ -1,0 +1,1 @@
+"""The console: the pages that operators look at. Server-rendered, live by the stream, two languages."""

@@ -1,0 +1,179 @@
+"""What the pages show, gathered: the district's drawing, the queue, the fleet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from psycopg.rows import DictRow
+
+from cloud.console import repo
+from cloud.console.drawing import DistrictDrawing, draw, spread
+from cloud.db import Database
+from cloud.district import repo as district_repo
+from cloud.district.domain import Unit, ancestors
+from common.runtime.clock import Clock, to_datetime
+
+MARKERS = 400
+_DEVICES = 2000
+_INCIDENTS = 12
+_OBSERVATIONS = 30
+_MARKER_DISTANCE = 26.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class District:
+    """The organisation and its drawing."""
+
+    units: dict[str, Unit]
+    drawing: DistrictDrawing
+
+    @property
+    def centre(self) -> Unit | None:
+        """The district itself."""
+        return next((unit for unit in self.units.values() if unit.kind == "centre"), None)
+
+    def of_kind(self, *kinds: str) -> list[Unit]:
+        """The units of some kinds, by their place in the tree."""
+        parents = {code: unit.parent_code for code, unit in self.units.items()}
+        chosen = [unit for unit in self.units.values() if unit.kind in kinds]
+        return sorted(chosen, key=lambda unit: [*ancestors(parents, unit.unit_code)][::-1])
+
+    def place(self, grid_code: str | None, language: str) -> str:
+        """Street, community and grid of a place, from the top down; empty outside the district."""
+        parents = {code: unit.parent_code for code, unit in self.units.items()}
+        codes = [*ancestors(parents, grid_code)] if grid_code else []
+        named = [self.units[code] for code in reversed(codes) if self.units[code].kind != "centre"]
+        return " › ".join(unit.name(language) for unit in named)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """How the boxes do."""
+
+    devices: int
+    online: int
+    oldest_unreceipted_s: float | None
+    packets_last_minute: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A ticket or a device where it stands in the drawing."""
+
+    row: DictRow
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMap:
+    """What of the map moves."""
+
+    tickets: list[Marker]
+    devices: list[Marker]
+    counts: dict[str, DictRow]
+    total: int
+
+
+class ConsoleService:
+    """Reads for the pages. What all browsers ask for alike is read once for all of them.
+
+    Args:
+        database: opened.
+        clock: what time it is.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._district = _Kept(clock, 20.0, self._read_district)
+        self._fleet = _Kept(clock, 2.0, self._read_fleet)
+
+    def now(self) -> datetime:
+        """The clock's instant."""
+        return to_datetime(self._clock.now_ms())
+
+    def district(self) -> District:
+        """The organisation and its drawing, at most 20 s old."""
+        return self._district.get()
+
+    def fleet(self) -> Fleet:
+        """How the boxes do, at most 2 s old."""
+        return self._fleet.get()
+
+    def queue(self) -> DictRow:
+        """Counts of open tickets."""
+        with self._database.transaction() as tx:
+            return repo.queue(tx)
+
+    def live_map(self) -> LiveMap:
+        """Where tickets and devices are now."""
+        projection = self.district().drawing.projection
+        with self._database.transaction() as tx:
+            tickets = repo.open_tickets(tx, MARKERS)
+            devices = repo.devices(tx, _DEVICES)
+            counts = repo.counts_by_community(tx)
+            total = int(repo.queue(tx)["open"])
+        places = [projection.at(row["lon"], row["lat"]) for row in tickets]
+        return LiveMap(
+            [
+                Marker(row, x, y)
+                for row, (x, y) in zip(tickets, spread(places, _MARKER_DISTANCE), strict=True)
+            ],
+            [Marker(row, *projection.at(row["lon"], row["lat"])) for row in devices],
+            counts,
+            total,
+        )
+
+    def counts_by_community(self) -> dict[str, DictRow]:
+        """Open tickets of each community that has any."""
+        with self._database.transaction() as tx:
+            return repo.counts_by_community(tx)
+
+    def recent_incidents(self) -> list[DictRow]:
+        """The incidents last heard of."""
+        with self._database.transaction() as tx:
+            return repo.recent_incidents(tx, _INCIDENTS)
+
+    def observations(self, ticket_id: UUID) -> list[DictRow]:
+        """What was observed about a ticket, the latest first."""
+        with self._database.transaction() as tx:
+            return repo.observations(tx, ticket_id, _OBSERVATIONS)
+
+    def _read_district(self) -> District:
+        with self._database.transaction() as tx:
+            units = district_repo.all_units(tx)
+            features = district_repo.map_features(tx)
+        return District({unit.unit_code: unit for unit in units}, draw(units, features))
+
+    def _read_fleet(self) -> Fleet:
+        now = self.now()
+        with self._database.transaction() as tx:
+            row = repo.fleet(tx)
+            packets = repo.packets_last_minute(tx, now)
+        return Fleet(row["devices"], row["online"], row["oldest_unreceipted_s"], packets)
+
+
+class _Kept(Generic[T]):
+    """A value read at most so often; readers at the same time wait for the one that reads."""
+
+    def __init__(self, clock: Clock, seconds: float, read: Callable[[], T]) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._read = read
+        self._lock = threading.Lock()
+        self._value: T | None = None
+        self._read_at = 0.0
+
+    def get(self) -> T:
+        with self._lock:
+            if self._value is None or self._clock.monotonic() - self._read_at > self._seconds:
+                self._value = self._read()
+                self._read_at = self._clock.monotonic()
+            return self._value
