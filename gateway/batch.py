@@ -179,4 +179,4 @@ def series_reject(packet: DecodedPacket, reason: str, message: str, series: Iter
     """The part of a packet that cannot be taken in, as a packet that can be tried again on its own."""
     part = encode_packet(packet.address, packet.epoch, packet.seq, packet.sent_at, Readings(list(series)))
     raw = RawMessage(packet.raw.topic, part, packet.raw.retain, packet.raw.received_at, len(part))
-    return Rejected(reason, message, raw, packet.address)
+    return Rejected(reason, message, raw, packet.address, packet.epoch, packet.seq)

@@ -90,6 +90,7 @@ class Store:
         self._on_retry = on_retry
         self._connection: repo.Connection | None = None
         self._memory: Memory | None = None
+        self._sites: frozenset[str] = frozenset()
 
     def commit(self, batch: Sequence[Decoded]) -> BatchResult:
         """Commit a batch, however long the database takes.
@@ -118,15 +119,8 @@ class Store:
                     ) from error
 
     def sites(self) -> frozenset[str]:
-        """The sites of this partition's devices.
-
-        Raises:
-            psycopg.OperationalError: when the database is away.
-        """
-        _, memory = self._ready([])
-        return frozenset(
-            device.address.site for device in memory.devices.values() if device.partition == self._partition
-        )
+        """The sites of this partition's devices, as of the last commit."""
+        return self._sites
 
     def close(self) -> None:
         """Forget the connection and all that was learned through it: the database may come back as another."""
@@ -153,9 +147,12 @@ class Store:
             row = connection.execute(CHECK_LEASE, [self._partition, self._fencing]).fetchone()
             if row is None:
                 raise LeaseLostError(self._partition, self._fencing)
-            transaction = Transaction(connection, memory, self._limits.future_ms, self._limits.past_ms)
+            transaction = Transaction(
+                connection, memory, future_ms=self._limits.future_ms, past_ms=self._limits.past_ms
+            )
             transaction.run(batch)
         transaction.remember()
+        self._sites = memory.sites
         transaction.result.incarnation = str(row[0])
         return transaction.result
 

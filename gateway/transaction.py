@@ -62,6 +62,7 @@ class Memory:
         self.series_per_device = series_per_device
         self.reject_quota = reject_quota
         self.devices: dict[Address, Device] = {}
+        self.sites: frozenset[str] = frozenset()
         self.watch = Watch(rules)
         self.streams: set[StreamKey] = set()
         self.digests: dict[tuple[int, int, int], int] = {}
@@ -90,6 +91,9 @@ class Memory:
             known.partition, known.quarantined = partition, quarantined
             loaded[address] = known
         self.devices = loaded
+        self.sites = frozenset(
+            device.address.site for device in loaded.values() if device.partition == self.partition
+        )
         self._loaded_at = self._clock.monotonic()
 
     def find(self, address: Address | None) -> Device | None:
@@ -122,7 +126,17 @@ class Memory:
 class Transaction:
     """One attempt: ``run`` inside the transaction, ``remember`` after its commit."""
 
-    def __init__(self, connection: repo.Connection, memory: Memory, future_ms: int, past_ms: int) -> None:
+    def __init__(
+        self,
+        connection: repo.Connection,
+        memory: Memory,
+        *,
+        future_ms: int,
+        past_ms: int,
+        again: bool = False,
+    ) -> None:
+        """Prepare; ``again`` takes in packets whose numbers count as received already (rejects tried again)."""
+        self._again = again
         self.result = BatchResult()
         self._connection = connection
         self._memory = memory
@@ -213,7 +227,7 @@ class Transaction:
         stream.packets += 1
         stream.changed = True
         stream.received_at = max(stream.received_at, item.raw.received_at)
-        if not stream.received.add(seq):
+        if not stream.received.add(seq) and not self._again:
             stream.duplicates += 1
             self.result.duplicates += 1
             self._look_for_clone(device, item, epoch, seq)
@@ -244,7 +258,8 @@ class Transaction:
         message = (
             f"expected packet {epoch:x}-{seq} only once, got another content under its number: a cloned card?"
         )
-        self._rejects.append((device.device_id, Rejected("reused_sequence", message, item.raw, item.address)))
+        clone = Rejected("reused_sequence", message, item.raw, item.address, epoch, seq)
+        self._rejects.append((device.device_id, clone))
 
     def _abandon(self, device: Device, packet: DecodedPacket, data: Abandoned) -> None:
         stream = self._streams[device.device_id, int(data.epoch, 16)]
@@ -344,6 +359,8 @@ class Transaction:
         )
         outcome = self._memory.watch.evaluate(groups)
         self._outcome = outcome
+        if self._again:
+            flags |= Flag.LATE  # whatever its rules would have said, they are past it
         if outcome.late is not None:
             flags[outcome.late] |= Flag.LATE
         if outcome.states:

@@ -1,0 +1,159 @@
+"""The gateway as a process: the only place where its parts are put together."""
+
+from __future__ import annotations
+
+import os
+import socket
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+from common.runtime.clock import Clock, SystemClock
+from common.runtime.log import get_logger
+from common.runtime.metrics import serve_metrics
+from common.runtime.stop import Stop
+from gateway.config import Environment, GatewaySettings
+from gateway.door import EvidenceDoor
+from gateway.intake import Intake, PahoIntake
+from gateway.lease import Lease, LeaseKeeper
+from gateway.metrics import GatewayMetrics
+from gateway.silence import sweep_until
+from gateway.store import Limits, Store
+from gateway.tenure import Tenure
+
+_HOUR_MS: Final = 3_600_000
+_log = get_logger("gateway")
+
+
+class Gateway:
+    """One gateway of one partition, with the evidence door beside it where that is configured."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        environment: Environment,
+        *,
+        partition: str = "default",
+        metrics_port: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.metrics = GatewayMetrics()
+        self._settings = settings
+        self._environment = environment
+        self._partition = partition
+        self._metrics_port = metrics_port
+        self._clock = clock or SystemClock()
+        self._keeper = LeaseKeeper(
+            environment.database_url,
+            partition,
+            f"{socket.gethostname()}:{os.getpid()}",
+            settings.lease.ttl_s,
+            self._clock,
+        )
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="beside")
+        self._beside: list[Future[None]] = []
+        self._door: EvidenceDoor | None = None
+
+    def start(self, stop: Stop) -> None:
+        """Begin what runs beside the intake: metrics, silence, the evidence door.
+
+        Raises:
+            ConfigError: when a port is taken or a certificate cannot be used.
+        """
+        serve_metrics(self.metrics.registry, self._metrics_port)
+        environment = self._environment
+        if environment.evidence_directory and environment.tls_certificate and environment.tls_key:
+            self._door = EvidenceDoor(
+                self._settings.evidence,
+                directory=environment.evidence_directory,
+                database_url=environment.database_url,
+                certificate=(environment.tls_certificate, environment.tls_key),
+                answers=self.metrics.evidence,
+                clock=self._clock,
+            )
+            self._door.open()
+            self._beside.append(self._pool.submit(self._door.serve_until, stop))
+        else:
+            _log.info("no evidence door: DRUMTOWER_EVIDENCE_DIR is not set")
+        self._beside.append(
+            self._pool.submit(sweep_until, stop, environment.database_url, self._settings.silence.sweep_s)
+        )
+
+    def run(self, stop: Stop) -> None:
+        """Take messages in, in as many tenures as it takes, until stopped."""
+        try:
+            while not stop.is_set():
+                lease = self._keeper.acquire(stop)
+                if lease is None:
+                    break
+                try:
+                    self._hold(lease, stop)
+                finally:
+                    lease.release()
+        finally:
+            stop.set("the intake ended")
+            self._pool.shutdown(wait=True)
+        self._look_beside()
+
+    def _hold(self, lease: Lease, stop: Stop) -> None:
+        self.metrics.lease_held.set(1)
+        try:
+            why = Tenure(
+                self._settings,
+                lease=lease,
+                intake=self._intake(lease),
+                store=self._store(lease, stop),
+                metrics=self.metrics,
+                clock=self._clock,
+                look_beside=self._look_beside,
+            ).run(stop)
+        finally:
+            self.metrics.lease_held.set(0)
+        _log.info("tenure ended", partition=self._partition, why=why)
+        if why != "stopped":
+            stop.wait(0.5)  # whoever took over is busy connecting: no tug-of-war
+
+    def _look_beside(self) -> None:
+        """A bug in what runs beside ends the process, as one here would."""
+        for future in self._beside:
+            if future.done():
+                future.result()
+
+    def _intake(self, lease: Lease) -> Intake:
+        def connection_changed(connected: bool) -> None:
+            self.metrics.connected.set(connected)
+            lease.listening(connected=connected)
+
+        return PahoIntake(
+            self._environment.broker,
+            self._partition,
+            receive_maximum=self._settings.intake.receive_maximum,
+            queue_bytes=self._settings.intake.queue_mb * 2**20,
+            may_connect=lease.is_fresh,
+            on_connection=connection_changed,
+            clock=self._clock,
+        )
+
+    def _store(self, lease: Lease, stop: Stop) -> Store:
+        return Store(
+            self._environment.database_url,
+            self._partition,
+            lease.fencing,
+            rules=self._settings.compiled_rules(),
+            metrics=self._settings.catalogue(),
+            stop=stop,
+            lease_lost=lease.is_lost,
+            limits=limits_of(self._settings),
+            clock=self._clock,
+            on_retry=self.metrics.retries.inc,
+        )
+
+
+def limits_of(settings: GatewaySettings) -> Limits:
+    """The limits in the units of the code."""
+    limits = settings.limits
+    return Limits(
+        future_ms=round(limits.clock_ahead_h * _HOUR_MS),
+        past_ms=round(limits.clock_behind_h * _HOUR_MS),
+        reject_bytes_per_day=round(limits.reject_mb_per_device_day * 2**20),
+        series_per_device=limits.series_per_device,
+    )

@@ -1,0 +1,192 @@
+"""The statements about the fleet outside the batches: registry, evidence ledger, silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+
+from common.runtime.errors import TransientError
+from common.wire.categories import CATEGORIES
+from common.wire.topics import Address
+from gateway.fleet.sites import Site
+
+Connection = psycopg.Connection[Any]
+_CONNECT_SECONDS: Final = 5
+_SWEEP_LOCK: Final = 7_119_417_010  # "Drumtower looks for silent devices"
+
+
+def connect(url: str, name: str) -> Connection:
+    """A connection of its own.
+
+    Raises:
+        TransientError: when the database does not answer.
+    """
+    try:
+        return psycopg.connect(
+            url, autocommit=True, connect_timeout=_CONNECT_SECONDS, application_name=f"drumtower {name}"
+        )
+    except psycopg.OperationalError as error:
+        raise TransientError(
+            "gateway.no_database",
+            f"the database does not answer: {error}".strip(),
+            "is it started, and is DRUMTOWER_DATABASE_URL right?",
+        ) from error
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[Connection]:
+    """A transaction on a connection.
+
+    Raises:
+        TransientError: when the database went away; the connection is of no use then.
+    """
+    try:
+        with connection.transaction():
+            yield connection
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise TransientError("gateway.no_database", f"the database went away: {error}".strip()) from error
+
+
+def seed_categories(connection: Connection) -> None:
+    """Bring the table of categories to what this release declares."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO category (code, en, zh, kind, severity, gbt_30428) VALUES (%s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT (code) DO UPDATE SET en = excluded.en, zh = excluded.zh, kind = excluded.kind,"
+            " severity = excluded.severity, gbt_30428 = excluded.gbt_30428, known = true",
+            [(c.code, c.en, c.zh, c.kind, c.severity, c.gbt_30428) for c in CATEGORIES],
+        )
+
+
+def upsert_devices(connection: Connection, sites: Iterable[Site]) -> dict[Address, str | None]:
+    """Bring the registry to what the files say; the credential hash of each device that they name."""
+    hashes: dict[Address, str | None] = {}
+    for site in sites:
+        for device in site.devices:
+            row = connection.execute(
+                "INSERT INTO device (site, name, partition, title_zh, title_en, lon, lat, silent_after_s)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+                " ON CONFLICT (site, name) DO UPDATE SET partition = excluded.partition,"
+                " title_zh = excluded.title_zh, title_en = excluded.title_en, lon = excluded.lon,"
+                " lat = excluded.lat, silent_after_s = excluded.silent_after_s RETURNING credential_hash",
+                [
+                    site.site,
+                    device.name,
+                    device.partition or site.partition,
+                    device.title_zh,
+                    device.title_en,
+                    device.lon,
+                    device.lat,
+                    device.silent_after_s or site.silent_after_s,
+                ],
+            ).fetchone()
+            hashes[Address(site.site, device.name)] = row[0] if row else None
+    return hashes
+
+
+def set_credential_hash(connection: Connection, address: Address, credential_hash: str) -> None:
+    """Keep what is kept of a device's credential."""
+    connection.execute(
+        "UPDATE device SET credential_hash = %s WHERE site = %s AND name = %s",
+        [credential_hash, address.site, address.device],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A device at the evidence door."""
+
+    device_id: int
+    credential_hash: str | None
+    quarantined: bool
+
+
+def holder(connection: Connection, address: Address) -> Holder | None:
+    """The device of this name."""
+    row = connection.execute(
+        "SELECT device_id, credential_hash, quarantined_at IS NOT NULL FROM device WHERE site = %s AND name = %s",
+        [address.site, address.device],
+    ).fetchone()
+    return None if row is None else Holder(*row)
+
+
+def evidence_size(connection: Connection, sha256: str) -> int | None:
+    """The size of a stored file, None when it is not stored."""
+    row = connection.execute("SELECT size FROM evidence WHERE sha256 = %s", [sha256]).fetchone()
+    return None if row is None else int(row[0])
+
+
+def evidence_bytes_since(connection: Connection, device_id: int, since: datetime) -> int:
+    """How much a device has stored since an instant."""
+    row = connection.execute(
+        "SELECT coalesce(sum(size), 0)::bigint FROM evidence WHERE device_id = %s AND stored_at >= %s",
+        [device_id, since],
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def add_evidence(connection: Connection, sha256: str, media_type: str, size: int, device_id: int) -> None:
+    """The row that makes a file count as stored."""
+    connection.execute(
+        "INSERT INTO evidence (sha256, media_type, size, device_id) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
+        [sha256, media_type, size, device_id],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A device whose silence begins or ends now."""
+
+    device_id: int
+    address: Address
+    heard_at: datetime
+    silent_since: datetime | None
+    silence_id: UUID | None
+    revision: int
+    silent_after_s: int
+    now: datetime
+
+
+def lock_sweep(connection: Connection) -> bool:
+    """Whether this transaction may look for silent devices: one at a time may."""
+    row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_SWEEP_LOCK]).fetchone()
+    return bool(row and row[0])
+
+
+def silence_changes(connection: Connection) -> list[Quiet]:
+    """Devices that fell silent or came back.
+
+    A device counts from when it was last heard, or from when somebody began to listen to its partition, whichever
+    is later: nobody is silent because the gateway was away. Devices never heard of are not silent, only awaited.
+    """
+    rows = connection.execute(
+        "SELECT d.device_id, d.site, d.name, h.heard_at, p.silent_since, p.silence_id,"
+        " coalesce(p.silence_revision, 0), d.silent_after_s, clock_timestamp()"
+        " FROM device d JOIN partition_lease l ON l.partition = d.partition"
+        " AND l.expires_at > clock_timestamp() AND l.listening_since IS NOT NULL"
+        " LEFT JOIN device_presence p ON p.device_id = d.device_id"
+        " CROSS JOIN LATERAL (SELECT greatest(p.seen_at, (SELECT max(s.received_at) FROM device_stream s"
+        " WHERE s.device_id = d.device_id)) AS heard_at) h"
+        " WHERE h.heard_at IS NOT NULL AND d.quarantined_at IS NULL"
+        " AND (p.silent_since IS NULL) = (greatest(h.heard_at, CASE WHEN p.silent_since IS NULL"
+        " THEN l.listening_since END) + make_interval(secs => d.silent_after_s) < clock_timestamp())"
+        " ORDER BY d.device_id"
+    ).fetchall()
+    return [Quiet(row[0], Address(row[1], row[2]), *row[3:]) for row in rows]
+
+
+def note_silence(connection: Connection, quiet: Quiet, silence_id: UUID | None, revision: int) -> None:
+    """Write down that a silence began (with its id) or ended (None)."""
+    connection.execute(
+        "INSERT INTO device_presence AS p (device_id, silent_since, silence_id, silence_revision)"
+        " VALUES (%s, %s, %s, %s) ON CONFLICT (device_id) DO UPDATE SET silent_since = excluded.silent_since,"
+        " silence_id = excluded.silence_id, silence_revision = excluded.silence_revision",
+        [quiet.device_id, quiet.heard_at if silence_id else None, silence_id, revision],
+    )

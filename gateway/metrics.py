@@ -1,0 +1,62 @@
+"""What the gateway tells Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from gateway.batch import BatchResult
+
+
+class GatewayMetrics:
+    """One set of counters for a process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._packets = self._counter("packets", "Packets committed")
+        self._rows = self._counter("rows", "Readings committed")
+        self._duplicates = self._counter("duplicates", "Packets that came again and were dropped")
+        self._observations = self._counter("observations", "Observations handed to the ticket centre")
+        self._statuses = self._counter("statuses", "Statuses committed")
+        self._ignored = self._counter("ignored", "Messages of quarantined devices or other partitions")
+        self._abandoned = self._counter("abandoned", "Packets that boxes gave up")
+        self._rejects_dropped = self._counter("rejects_dropped", "Rejects beyond their device's quota")
+        self._rejects = Counter(
+            "drumtower_gateway_rejects_total", "Messages rejected", ["reason"], registry=self.registry
+        )
+        self.receipts = self._counter("receipts", "Receipts sent")
+        self.retries = self._counter("batch_retries", "Batches that the database cut short")
+        self.evidence = Counter(
+            "drumtower_gateway_evidence_total",
+            "Answers of the evidence door",
+            ["code"],
+            registry=self.registry,
+        )
+        self.batch_seconds = Histogram(
+            "drumtower_gateway_batch_seconds",
+            "From a batch's hand-over to its commit",
+            buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 120),
+            registry=self.registry,
+        )
+        self.queue = self._gauge("queue_messages", "Messages waiting to be decoded")
+        self.shed = self._gauge("shed_messages", "Messages left with the broker for want of room")
+        self.lease_held = self._gauge("lease_held", "1 while this gateway holds its partition")
+        self.connected = self._gauge("broker_connected", "1 while messages can come in")
+
+    def count(self, result: BatchResult) -> None:
+        """Add a committed batch."""
+        self._packets.inc(result.packets)
+        self._rows.inc(result.rows)
+        self._duplicates.inc(result.duplicates)
+        self._observations.inc(result.observations)
+        self._statuses.inc(result.statuses)
+        self._ignored.inc(result.ignored)
+        self._abandoned.inc(result.abandoned)
+        self._rejects_dropped.inc(result.rejects_dropped)
+        for reason, count in result.rejects.items():
+            self._rejects.labels(reason).inc(count)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(f"drumtower_gateway_{name}_total", text, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"drumtower_gateway_{name}", text, registry=self.registry)
