@@ -13,15 +13,20 @@ from prometheus_client.registry import Collector
 from common.runtime.clock import Clock, SystemClock
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
-from edge.config import DeviceConfig, broker_of
+from edge.cameras import Camera, CameraLoop, Detectors
+from edge.config import DeviceConfig, broker_of, evidence_door_of, footage_file
 from edge.database import Database
+from edge.evidence import EvidenceStore
+from edge.observations import ObservationBook, Seen
 from edge.outbox import SqliteOutbox
 from edge.sensors.build import build_sensors
 from edge.sensors.loop import SensorLoop
 from edge.uplink import Uplink
+from edge.upload import Uploader
 from edge.worker import Worker
 
 _log = get_logger("agent")
+_ORDERLY_S = 2.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -30,6 +35,7 @@ class Agent:
 
     Args:
         config: what it is told.
+        config_file: where that stands; footage paths are relative to it.
         directory: where it keeps what must survive.
         environment: the process's environment.
         clock: time.
@@ -42,6 +48,7 @@ class Agent:
     def __init__(
         self,
         config: DeviceConfig,
+        config_file: Path,
         directory: Path,
         environment: Mapping[str, str],
         clock: Clock | None = None,
@@ -49,6 +56,7 @@ class Agent:
         self._clock = clock or SystemClock()
         self._config = config
         broker = broker_of(config, environment)
+        door = evidence_door_of(config, environment)
         self._stop = Stop()
         self._stop_uplink = Stop()
         self._database = Database(directory)
@@ -60,6 +68,12 @@ class Agent:
             keep_receipted_s=config.outbox.keep_receipted_h * 3600,
             fresh_s=config.uplink.fresh_s,
         )
+        self.evidence = EvidenceStore(
+            self._database,
+            self._clock,
+            max_bytes=round(config.evidence.max_mb * 1e6),
+            keep_receipted_s=config.evidence.keep_receipted_h * 3600,
+        )
         self.uplink = Uplink(
             config.address,
             self.outbox,
@@ -67,6 +81,17 @@ class Agent:
             settings=config.uplink,
             clock=self._clock,
             counters=self.counters,
+        )
+        self.book = ObservationBook(
+            self._database,
+            self.outbox,
+            self._clock,
+            accepted=self.uplink.wake,
+            severities={
+                f"scene:{camera.name}:{scene}": severity
+                for camera in config.cameras
+                for scene, severity in camera.severity.items()
+            },
         )
         self.sensors = SensorLoop(
             build_sensors(config.sensors, config.storm, self._clock.now_ms()),
@@ -76,17 +101,75 @@ class Agent:
             flush_s=config.readings.flush_s,
             accepted=self.uplink.wake,
         )
-        self._workers = [Worker("sensors", lambda: self.sensors.run(self._stop), self._stop)]
+        self.cameras = self._make_cameras(config_file, environment)
+        self._workers = [
+            Worker("sensors", lambda: self.sensors.run(self._stop), self._stop),
+            Worker("cameras", lambda: self.cameras.run(self._stop), self._stop),
+        ]
+        if door is not None:
+            uploader = Uploader(self.evidence, door, config.evidence, self.uplink.alarms_waiting)
+            self._workers.append(Worker("upload", lambda: uploader.run(self._stop), self._stop))
+        elif config.cameras:
+            _log.warning("agent.evidence_stays", hint="set DRUMTOWER_EVIDENCE_URL to send evidence")
         self._uplink_worker = Worker("uplink", lambda: self.uplink.run(self._stop_uplink), self._stop)
         self.registry = CollectorRegistry()
         self.registry.register(_CountersAsGauges(self))
+
+    def _make_cameras(self, config_file: Path, environment: Mapping[str, str]) -> CameraLoop:
+        detectors = Detectors(self._config.models_directory, self._config.inference_threads)
+        return CameraLoop(
+            [
+                Camera(
+                    camera,
+                    footage_file(camera, config_file, environment),
+                    detectors=detectors,
+                    book=self.book,
+                    evidence=self.evidence,
+                    clock=self._clock,
+                )
+                for camera in self._config.cameras
+            ],
+            self.book,
+        )
+
+    def _tidy(self) -> None:
+        """Say what this start found: a database moved aside, conditions that nothing watches any more."""
+        now = self._clock.now_ms()
+        if self._database.moved_aside is not None:
+            self.book.say(
+                Seen(
+                    "act",
+                    "box:database",
+                    self._config.device,
+                    "device.packets_abandoned",
+                    now,
+                    now,
+                    detail={
+                        "reason": "the box's database was damaged; a new one was begun",
+                        "code": "database.corrupt",
+                    },
+                )
+            )
+        names = {camera.name for camera in self._config.cameras}
+        for known in self.book.open_conditions():
+            if known.sensor not in names:
+                self.book.end(known, "the camera is not configured any more")
 
     def counters(self) -> dict[str, float | int | str]:
         """What every status carries."""
         stats = self.outbox.stats()
         oldest = stats.oldest_unreceipted_ms
         offset = self.uplink.facts.clock_offset_ms
+        cameras = self.cameras.cameras
+        evidence = self.evidence.stats()
         return {
+            "frames": sum(camera.read for camera in cameras),
+            "analysed": sum(camera.counters.analysed for camera in cameras),
+            "dropped": sum(camera.dropped for camera in cameras),
+            "detections": sum(camera.counters.detections for camera in cameras),
+            "cameras_blind": sum(camera.blind for camera in cameras),
+            "evidence_waiting": evidence.waiting,
+            "evidence_parked": evidence.parked,
             "readings": self.sensors.counts.readings,
             "readings_refused": self.sensors.counts.refused,
             "packets_numbered": stats.numbered,
@@ -105,6 +188,7 @@ class Agent:
         Raises:
             BaseException: what a worker died of.
         """
+        self._tidy()
         for worker in (*self._workers, self._uplink_worker):
             worker.start()
         _log.info(
@@ -117,13 +201,17 @@ class Agent:
         while not stop.wait(0.2) and not self._stop.is_set():
             pass
         self._stop.set(stop.reason or "asked to")
+        deadline = self._clock.monotonic() + _ORDERLY_S
         for worker in self._workers:
-            worker.join(5.0)
+            worker.join(max(deadline - self._clock.monotonic(), 0.0))
         self._stop_uplink.set(self._stop.reason)
-        self._uplink_worker.join(self._config.uplink.drain_s + 5.0)
+        self._uplink_worker.join(self._config.uplink.drain_s + 2.0)
         left = self.outbox.stats().unreceipted
-        self._database.close()
-        for worker in (*self._workers, self._uplink_worker):
+        everyone = (*self._workers, self._uplink_worker)
+        if not any(worker.is_alive() for worker in everyone):
+            # A thread that hangs in the network may still want it; every commit is on disk anyway.
+            self._database.close()
+        for worker in everyone:
             if worker.failure is not None:
                 raise worker.failure
         _log.info("agent.stopped", reason=self._stop.reason, unreceipted=left)

@@ -40,7 +40,7 @@ def run(
 
     configure_logging("edge", level=log_level)
     config = load_device(device)
-    agent = Agent(config, data_directory(data, config, os.environ), os.environ)
+    agent = Agent(config, device, data_directory(data, config, os.environ), os.environ)
     serve_metrics(agent.registry, metrics_port)
     agent.run(Stop().on_signals())
 

@@ -25,6 +25,7 @@ from edge.settings import (
     UploadSettings,
 )
 from edge.vision.pipeline import VisionSettings
+from edge.vision.scenes.config import SceneId
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -42,6 +43,17 @@ class CameraConfig(VisionSettings):
     loop: bool = True
     paced: bool = True
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "cocossd"
+
+    severity: dict[SceneId, Annotated[int, Field(ge=1, le=4)]] = Field(default_factory=dict)
+    """By scene, where it is to be other than the category's own."""
+
+    @model_validator(mode="after")
+    def _severities_of_scenes(self) -> CameraConfig:
+        scenes = sorted(scene.id for scene in self.scenes)
+        unknown = sorted(self.severity.keys() - set(scenes))
+        if unknown:
+            raise ValueError(f"expected severities of scenes {scenes}, got {unknown}")
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> CameraConfig:

@@ -1,0 +1,185 @@
+"""Evidence on its way to the district: resumable HTTPS PUT, after every alarm, never for ever.
+
+The protocol is the evidence door's: HEAD tells how many bytes are kept, PUT with ``Content-Range``
+(RFC 9110 section 14.4) goes on from there, 201 or 200 is the receipt.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import httpx
+
+from common.runtime.errors import TransientError
+from common.runtime.log import get_logger
+from common.runtime.stop import Stop
+from edge.config import EvidenceDoor
+from edge.evidence import EvidenceStore, StoredEvidence
+from edge.settings import UploadSettings
+
+_REFUSED: Final = {
+    401: "the district does not know this credential: check DRUMTOWER_CREDENTIAL_FILE",
+    403: "the district does not take evidence of this device: enrol it, or lift its quarantine",
+    413: "the district takes smaller files only: lower the camera's evidence.most_bytes",
+    422: "what arrived does not have the announced hash or size: the file may be damaged on the box's disk",
+}
+_OF_THE_DEVICE: Final = {401, 403}
+_IDLE_S: Final = 1.0
+_TRIM_EVERY: Final = 300
+_log = get_logger("upload")
+
+
+class UploadError(TransientError):
+    """The evidence door cannot be used now: try again later."""
+
+
+class Uploader:
+    """Sends what the store holds, one file at a time.
+
+    Args:
+        store: what waits.
+        door: where to send it and as whom.
+        settings: size of parts and patience.
+        hold: whether something more urgent waits; asked before every request.
+    """
+
+    def __init__(
+        self, store: EvidenceStore, door: EvidenceDoor, settings: UploadSettings, hold: Callable[[], bool]
+    ) -> None:
+        self.uploaded = 0
+        self._store = store
+        self._settings = settings
+        self._hold = hold
+        self._awake = threading.Event()
+        verify: ssl.SSLContext | bool = True
+        if door.url.startswith("https"):
+            verify = ssl.create_default_context(cafile=door.ca_file)
+        self._client = httpx.Client(
+            base_url=door.url,
+            auth=(door.username, door.password),
+            verify=verify,
+            timeout=settings.timeout_s,
+            trust_env=False,
+        )
+
+    def wake(self) -> None:
+        """Say that a file was queued; may be called from any thread."""
+        self._awake.set()
+
+    def run(self, stop: Stop) -> None:
+        """Send until stopped."""
+        failures = turns = 0
+        while not stop.is_set():
+            turns += 1
+            if turns % _TRIM_EVERY == 1:
+                self._store.trim()
+            waiting = self._store.next()
+            if waiting is None or self._hold():
+                self._awake.wait(_IDLE_S)
+                self._awake.clear()
+                continue
+            try:
+                pause = self._send(waiting)
+                failures = 0
+            except UploadError as error:
+                failures += 1
+                self._store.attempted(waiting.sha256)
+                pause = self._patience(failures)
+                _log.warning(error.code, message=error.message, hint=error.hint, retry_in_s=round(pause, 1))
+            stop.wait(pause)
+        self._client.close()
+
+    def _send(self, file: StoredEvidence) -> float:
+        """Bring one file over or park it; seconds to wait before the next.
+
+        Raises:
+            UploadError: not now.
+        """
+        try:
+            content = file.path.read_bytes()
+        except OSError as error:
+            self._store.park(file.sha256, f"unreadable: {error.strerror}")
+            _log.error(
+                "upload.unreadable", file=str(file.path), message=str(error), hint="look at the box's disk"
+            )
+            return 0.0
+        offset = self._offset(file) if file.attempts else 0
+        # Twice the parts: the district may send us back to where it really is.
+        for _ in range(2 * (len(content) // (self._settings.part_kb * 1024) + 2)):
+            if offset is None:
+                self._store.receipted(file.sha256)
+                self.uploaded += 1
+                return 0.0
+            if self._hold():
+                return 0.0
+            response = self._put(file, content, offset)
+            if response.status_code in _REFUSED:
+                return self._refused(file, response)
+            offset = _next_offset(file, response)
+        raise UploadError("upload.failed", f"the evidence door never took all of {file.sha256[:12]}…", "")
+
+    def _offset(self, file: StoredEvidence) -> int | None:
+        """How much of it the district keeps; None when all."""
+        response = self._request("HEAD", file)
+        if response.status_code == httpx.codes.OK:
+            return None
+        return _number(response.headers.get("Upload-Offset", "0"), below=file.size)
+
+    def _put(self, file: StoredEvidence, content: bytes, offset: int) -> httpx.Response:
+        part = content[offset : offset + self._settings.part_kb * 1024]
+        headers = {"Content-Type": file.media_type}
+        if len(part) < len(content):
+            headers["Content-Range"] = f"bytes {offset}-{offset + len(part) - 1}/{len(content)}"
+        return self._request("PUT", file, part, headers)
+
+    def _request(
+        self,
+        method: str,
+        file: StoredEvidence,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        try:
+            return self._client.request(
+                method, f"/v1/evidence/{file.sha256}", content=content, headers=headers
+            )
+        except httpx.TransportError as error:
+            raise UploadError(
+                "upload.unreachable",
+                f"expected the evidence door at {self._client.base_url}, got: {error!r}",
+                "evidence waits on the box; check the network, DRUMTOWER_EVIDENCE_URL and DRUMTOWER_CA_FILE",
+            ) from error
+
+    def _refused(self, file: StoredEvidence, response: httpx.Response) -> float:
+        status = response.status_code
+        self._store.park(file.sha256, f"{status} {response.text[:200]}")
+        _log.error("upload.refused", status=status, sha256=file.sha256, hint=_REFUSED[status])
+        # Refused as a device, the next file would be refused as well.
+        return self._settings.longest_retry_s if status in _OF_THE_DEVICE else 0.0
+
+    def _patience(self, failures: int) -> float:
+        ceiling = min(self._settings.retry_s * 2.0**failures, self._settings.longest_retry_s)
+        return random.uniform(ceiling / 2, ceiling)
+
+
+def _next_offset(file: StoredEvidence, response: httpx.Response) -> int | None:
+    """Where to go on after a PUT; None when the district has all of it."""
+    if response.status_code in {200, 201}:
+        return None
+    if response.status_code in {202, 409} and "Upload-Offset" in response.headers:
+        return _number(response.headers["Upload-Offset"], below=file.size)
+    raise UploadError(
+        "upload.failed",
+        f"expected 201 from the evidence door for {file.sha256[:12]}…, got {response.status_code}",
+        "look at the gateway's log",
+    )
+
+
+def _number(text: str, below: int) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) >= below:
+        raise UploadError("upload.failed", f"expected an Upload-Offset below {below}, got {text[:40]!r}", "")
+    return int(text)
