@@ -111,10 +111,10 @@ def merge(one: Observation, other: Observation) -> Observation:
 
 
 def _order(state: Observation) -> tuple[object, ...]:
-    # Beyond the revision only to be deterministic, should a box ever send two states under one revision.
+    # Beyond the revision only to be deterministic, should a box ever send two states under one revision: all
+    # that the newer one decides, and nothing that merging changes, or the order of merging would show.
     return (
         state.revision,
-        state.at,
         state.count,
         -math.inf if state.value is None else state.value,
         state.unit,
@@ -125,8 +125,15 @@ def _order(state: Observation) -> tuple[object, ...]:
 
 
 def _united(*parts: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    by_hash = {str(picture["sha256"]): picture for part in parts for picture in part}
-    return tuple(sorted(by_hash.values(), key=lambda picture: (picture["captured_at"], picture["sha256"])))
+    pictures = [picture for part in parts for picture in part]
+    # Sorted to the last detail, so that of two that differ under one hash it is always the same that stays.
+    pictures.sort(
+        key=lambda picture: (picture["captured_at"], picture["sha256"], repr(sorted(picture.items())))
+    )
+    by_hash: dict[str, Mapping[str, Any]] = {}
+    for picture in pictures:
+        by_hash.setdefault(picture["sha256"], picture)
+    return tuple(by_hash.values())
 
 
 def is_late(observation: Observation, rule: FusionRule, now: datetime) -> bool:
