@@ -46,6 +46,28 @@ def run(
 
 
 @app.command()
+def check(device: Device) -> None:
+    """Check a box's configuration, models and footage without starting it."""
+    from edge.inspect import inspect  # noqa: PLC0415
+
+    config = load_device(device)
+    typer.echo(
+        f"{config.address}: configuration ok, {len(config.cameras)} cameras, {len(config.sensors)} sensors"
+    )
+    faults = 0
+    for finding in inspect(config, device, os.environ):
+        if finding.error is None:
+            typer.echo(f"  ok     {finding.what}: {finding.found}")
+        else:
+            faults += 1
+            typer.echo(f"  fault  {finding.what}: {finding.error.code}: {finding.error}", err=True)
+    if faults:
+        typer.echo(f"{faults} to mend; a box started like this says so and goes on with the rest", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"start it: drumtower edge run {device}")
+
+
+@app.command()
 def outbox(
     where: Annotated[Path, typer.Argument(help="A device's configuration, or a data directory.")],
     data: Data = None,

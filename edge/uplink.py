@@ -15,6 +15,7 @@ import random
 import selectors
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -215,6 +216,7 @@ class _Session:
         self._flow = flow
         self._facts = facts
         self._packets: dict[int, PacketId] = {}
+        self._offsets: deque[int] = deque(maxlen=16)
         self._receive_maximum = 65_535
         self._connack: ReasonCode | None = None
         self._lost: UplinkError | None = None
@@ -402,7 +404,9 @@ class _Session:
         except WireError as error:
             _log.warning("uplink.receipt_unreadable", reason=error.reason, message=str(error))
             return
-        self._facts.clock_offset_ms = receipt.at - self._clock.now_ms()
+        # The least delayed of the last receipts tells the clocks apart best (as in RFC 5905, clock filter).
+        self._offsets.append(receipt.at - self._clock.now_ms())
+        self._facts.clock_offset_ms = max(self._offsets)
         try:
             self._flow.receipt(receipt)
         except DiskFullError as error:
