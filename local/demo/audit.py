@@ -107,6 +107,7 @@ def _compare(connection: psycopg.Connection, lives: list[Life]) -> Audit:
             _STREAM, [life.numbered, life.device.site, life.device.device, life.epoch]
         ).fetchone()
         in_store, given_up, beyond, missing = row or (0, 0, 0, f"[1,{life.numbered}]")
+        in_store, given_up, beyond = int(in_store), int(given_up), int(beyond)
         committed += in_store
         abandoned += given_up
         absent = life.numbered - in_store
@@ -186,7 +187,7 @@ WHERE d.site || '/' || d.name = ANY(%s)
 # Those that came in a box's packet; the gateway's own rules add theirs, which no box sent.
 _OBSERVATIONS = b"""
 SELECT count(*) FROM observation o JOIN device d USING (device_id)
-WHERE d.site || '/' || d.name = ANY(%s) AND o.source NOT LIKE 'rule:%%' AND o.source NOT LIKE 'gateway:%%'
+WHERE d.site || '/' || d.name = ANY(%s) AND o.epoch IS NOT NULL AND o.source NOT LIKE 'rule:%%' AND o.source NOT LIKE 'gateway:%%'
 """
 _TWICE = b"""
 SELECT observation_id || ' revision ' || revision FROM observation GROUP BY observation_id, revision, phase

@@ -27,6 +27,8 @@ class Snapshot:
     camera_tickets: int = 0
     sensor_tickets: int = 0
     dispatched: int = 0
+    camera_dispatched: int = 0
+    sensor_dispatched: int = 0
     oldest_unreceipted_s: float = 0.0
     boxes_online: int = 0
     boxes: int = 0

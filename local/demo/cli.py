@@ -1,0 +1,197 @@
+"""``drumtower demo``: the whole of Drumtower on this machine, until Ctrl-C or for a while."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import psycopg
+import typer
+from rich.console import Console
+
+from common.runtime.errors import DrumtowerError
+from common.runtime.stop import Stop
+from local.demo.audit import Audit, audit
+from local.demo.figures import read_snapshot
+from local.demo.screen import Screen, Snapshot
+from local.demo.stack import CONFIGS, Plan, Stack, elsewhere, hidden
+from local.paths import data_directory, exclusive_lock
+
+app = typer.Typer(help="Street video and sensors in, dispatched tickets out, on this machine.")
+#: How long the ticket centre may take to apply what the boxes sent last, in seconds.
+_SETTLE_S = 20.0
+
+
+@app.callback(invoke_without_command=True)
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=5, help="run this many seconds instead of until Ctrl-C")
+    ] = None,
+    *,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="headless: the last line is a JSON summary; exit code 1 unless camera and sensor tickets were"
+            " opened and dispatched and nothing was lost or doubled",
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="where the page is served on 127.0.0.1")] = 8080,
+    keep: Annotated[bool, typer.Option("--keep", help="go on with the data of the last run")] = False,
+) -> None:
+    """Run boxes, broker, gateway, store and ticket centre, and show what they do.
+
+    Looks at street video, listens to simulated sensors in a storm, opens tickets and dispatches them. Everything it
+    starts it stops. DRUMTOWER_DATABASE_URL and DRUMTOWER_BROKER_URL use services that run elsewhere.
+    """
+    stop = Stop().on_signals()
+    console = Console(stderr=check, force_terminal=False if check else None)
+    data = data_directory() / "demo"
+    with exclusive_lock(data_directory() / "demo.lock", lambda: _refuse_second(data)):
+        if data.exists() and not keep:
+            shutil.rmtree(data)
+        code = _run(_plan(data, port), stop, console, seconds, check=check)
+    raise typer.Exit(code)
+
+
+def _refuse_second(data: Path) -> None:
+    raise DrumtowerError(
+        "demo.running",
+        f"a demo runs already with the data in {data}",
+        "use its page, or end it with Ctrl-C there",
+    )
+
+
+def _plan(data: Path, port: int) -> Plan:
+    footage = data_directory() / "footage"
+    return Plan(
+        data=data,
+        boxes=tuple(sorted((CONFIGS / "devices").glob("*.yaml"))),
+        port=port,
+        footage=footage if footage.is_dir() else None,
+        **elsewhere(),  # type: ignore[arg-type]
+    )
+
+
+def _run(plan: Plan, stop: Stop, console: Console, seconds: float | None, *, check: bool) -> int:
+    started = time.monotonic()
+
+    def say(step: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {step}", highlight=False)
+
+    with Stack(plan, say) as stack:
+        _greet(stack, console)
+        watched = _watch(stack, stop, console, None if seconds is None else started + seconds, started)
+        say("stopping the boxes; they send what they hold")
+        stack.stop_boxes()
+        last, result = _settle(stack)
+        say("stopping the rest")
+    return _report(console, watched, last, result, time.monotonic() - started, check=check)
+
+
+def _greet(stack: Stack, console: Console) -> None:
+    assert stack.provision is not None
+    console.print(
+        f"\nthe page: [bold]{stack.address}[/bold]   store: {hidden(stack.database_url)}", highlight=False
+    )
+    for name, password in stack.provision.accounts.items():
+        console.print(f"  sign in as [bold]{name}[/bold]  password {password}", highlight=False, markup=True)
+    console.print(f"  logs: {stack.plan.data / 'logs'}\n", highlight=False)
+
+
+class _Watched:
+    """What the watch noticed: when the first ticket came, and which parts ended by themselves."""
+
+    def __init__(self) -> None:
+        self.first_ticket_s: float | None = None
+        self.faults: list[str] = []
+
+
+def _watch(stack: Stack, stop: Stop, console: Console, until: float | None, started: float) -> _Watched:
+    watched = _Watched()
+    screen = Screen(console, stack.address, "Ctrl-C stops everything that was started here")
+    before: tuple[float, Snapshot] | None = None
+    with screen, psycopg.connect(stack.database_url) as connection:
+        while not stop.is_set() and (until is None or time.monotonic() < until):
+            now, snapshot = time.monotonic(), read_snapshot(connection)
+            if snapshot.tickets and watched.first_ticket_s is None:
+                watched.first_ticket_s = round(now - started, 1)
+            screen.show(snapshot, before[1] if before else None, now - before[0] if before else 0.0)
+            if before is None or now - before[0] >= 5:
+                before = (now, snapshot)
+            watched.faults = stack.faults()
+            if watched.faults:
+                break
+            stop.wait(1.0)
+    return watched
+
+
+def _settle(stack: Stack) -> tuple[Snapshot, Audit]:
+    """Wait until the ticket centre has applied everything, then compare."""
+    assert stack.provision is not None
+    boxes = {address: stack.plan.data / "boxes" / address.device for address in stack.provision.boxes}
+    boxes = {address: data for address, data in boxes.items() if data.exists()}
+    result = _until(
+        lambda: audit(stack.database_url, boxes), lambda found: not (found.inbox_waiting or found.faults)
+    )
+    with psycopg.connect(stack.database_url) as connection:
+        return read_snapshot(connection), result
+
+
+def _until(ask: Callable[[], Audit], settled: Callable[[Audit], bool]) -> Audit:
+    deadline = time.monotonic() + _SETTLE_S
+    found = ask()
+    while not settled(found) and time.monotonic() < deadline:
+        time.sleep(0.5)
+        found = ask()
+    return found
+
+
+def _report(
+    console: Console, watched: _Watched, last: Snapshot, result: Audit, took_s: float, *, check: bool
+) -> int:
+    faults = [*watched.faults, *result.faults]
+    if result.packets_numbered != result.packets_committed:
+        faults.append(
+            f"boxes numbered {result.packets_numbered} packets, {result.packets_committed} are committed"
+        )
+    if check and not last.camera_dispatched:
+        faults.append("no ticket from a camera was opened and dispatched")
+    if check and not last.sensor_dispatched:
+        faults.append("no ticket from a sensor was opened and dispatched")
+    console.print(
+        f"\n{last.frames} frames, {last.detections} detections; {result.packets_numbered} packets numbered, "
+        f"{result.packets_committed} committed, {result.packets_lost} lost; {last.rows} rows; "
+        f"{last.incidents} incidents, {last.tickets} tickets, {last.dispatched} dispatched",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for fault in faults:
+        console.print(f"[red]fault:[/red] {fault}", highlight=False, soft_wrap=True)
+    if not faults:
+        console.print(
+            "nothing lost, nothing doubled; next: make demo again, or read docs/how-to.md", highlight=False
+        )
+    if check:
+        figures = {
+            name: value for name, value in asdict(last).items() if name not in {"latest", "packets_numbered"}
+        }
+        print(
+            json.dumps(
+                {
+                    "ok": not faults,
+                    "seconds": round(took_s, 1),
+                    "first_ticket_s": watched.first_ticket_s,
+                    **figures,
+                    **result.as_json(),
+                    "faults": faults,
+                },
+                ensure_ascii=False,
+            )
+        )
+    return 1 if faults else 0

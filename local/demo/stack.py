@@ -1,0 +1,347 @@
+"""Everything on one machine: the two services, and each tier as a child process, as an operator would run them.
+
+The order is the data's way backwards: store and broker, gateway, ticket centre, boxes; stopping goes the other way,
+so that what the boxes still hold arrives before the gateway goes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from common.runtime.errors import ConfigError, DrumtowerError
+from common.schema.runner import migrate
+from local.broker import Broker
+from local.certificates import ServerCertificate, ensure_certificates
+from local.demo.provision import Provision, provision
+from local.paths import REPOSITORY, write_atomically
+from local.postgres import PostgresServer
+from local.processes import Account, ServiceProcess, free_port, require_free
+
+CONFIGS = REPOSITORY / "firmware_configs"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run and where to keep it.
+
+    Args:
+        data: the directory of databases, keys, evidence, outboxes and logs of this run.
+        boxes: configuration files of the boxes.
+        port: where the ticket centre's page is served on 127.0.0.1.
+        gateways: how many gateways stand ready; one holds the lease.
+        footage: a directory with more footage than the repository ships.
+        database_url: a database that is there already, instead of our own.
+        broker_url: a broker that is there already; it must know the credentials in ``credentials``.
+        credentials: a folder with the files ``gateway`` and ``{site}.{device}``; by default made in ``data``.
+    """
+
+    data: Path
+    boxes: tuple[Path, ...]
+    port: int = 8080
+    gateways: int = 1
+    site: Path = CONFIGS / "sites" / "gulou.yaml"
+    district: Path = CONFIGS / "districts" / "demo.yaml"
+    rules: Path = CONFIGS / "gateway.yaml"
+    footage: Path | None = None
+    database_url: str | None = None
+    broker_url: str | None = None
+    credentials: Path | None = None
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of credentials and passwords."""
+        return self.credentials or self.data / "secrets"
+
+
+class Part:
+    """One tier's process: what it is called, how it is started, and whether it is alive."""
+
+    def __init__(
+        self, name: str, log: Path, arguments: Sequence[str | Path], environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self._arguments = [sys.executable, "-m", "common.runtime.cli", *arguments]
+        self._environment = dict(environment)
+        self._process = ServiceProcess(name, log, signal.SIGTERM)
+        self.wanted = False
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid
+
+    @property
+    def log(self) -> Path:
+        """The file of its messages."""
+        return self._process.log
+
+    def start(self) -> None:
+        """Start it."""
+        self._process.start(self._arguments, Account(), self._environment)
+        self.wanted = True
+
+    def ask_to_stop(self) -> None:
+        """Ask it to stop, without waiting."""
+        self.wanted = False
+        self._process.send(signal.SIGTERM)
+
+    def stop(self, timeout_seconds: float = 20.0) -> None:
+        """Ask it to stop and wait until it has."""
+        self.wanted = False
+        self._process.stop(timeout_seconds)
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        self.wanted = False
+        self._process.kill()
+
+    def fault(self) -> str | None:
+        """What it said last, where it should run and does not."""
+        return self._process.log_tail(12) if self.wanted and self.pid is None else None
+
+
+@dataclass
+class Stack:
+    """The running whole. Usable as a context manager, which starts and stops it.
+
+    Args:
+        plan: what to run.
+        say: told each step in a few words.
+    """
+
+    plan: Plan
+    say: Callable[[str], None] = field(default=lambda _text: None)
+    postgres: PostgresServer | None = None
+    broker: Broker | None = None
+    gateways: list[Part] = field(default_factory=list)
+    cloud: Part | None = None
+    boxes: dict[str, Part] = field(default_factory=dict)
+    database_url: str = ""
+    broker_url: str = ""
+    provision: Provision | None = None
+
+    def __enter__(self) -> Self:
+        """Start everything; what was started is stopped again where a step fails."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        self.stop()
+
+    @property
+    def address(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.plan.port}"
+
+    @property
+    def evidence_directory(self) -> Path:
+        """Where the gateway keeps evidence and the ticket centre reads it."""
+        return self.plan.data / "evidence"
+
+    def parts(self) -> list[Part]:
+        """Every tier's process."""
+        return [*self.gateways, *([self.cloud] if self.cloud else []), *self.boxes.values()]
+
+    def start(self) -> None:
+        """Start everything in order; raises DrumtowerError with one clear line."""
+        require_free(self.plan.port, "the ticket centre's page")
+        for name in ("logs", "evidence", "boxes", "secrets"):
+            (self.plan.data / name).mkdir(parents=True, exist_ok=True)
+        certificate = ensure_certificates(self.plan.data / "certificates")
+        self._start_database()
+        self._prepare()
+        self._start_broker()
+        evidence_port = self._start_gateways(certificate)
+        self._start_cloud()
+        self._start_boxes(f"https://127.0.0.1:{evidence_port}", certificate)
+
+    def stop(self) -> None:
+        """Stop everything in order; boxes first, so that nothing they hold is left behind."""
+        for box in self.boxes.values():
+            box.ask_to_stop()
+        for part in (*self.boxes.values(), *reversed(self.gateways), *([self.cloud] if self.cloud else [])):
+            part.stop()
+        if self.broker:
+            self.broker.stop()
+        if self.postgres:
+            self.postgres.stop()
+
+    def stop_boxes(self) -> None:
+        """Stop the boxes alone: they send what they hold and wait for its receipts."""
+        for box in self.boxes.values():
+            box.ask_to_stop()
+        for box in self.boxes.values():
+            box.stop(30.0)
+
+    def faults(self) -> list[str]:
+        """Each part that should run and does not, with its last words."""
+        return [
+            f"{part.name} ended: {fault}\n  its log: {part.log}"
+            for part in self.parts()
+            if (fault := part.fault())
+        ]
+
+    def _start_database(self) -> None:
+        if self.plan.database_url:
+            self.database_url = self.plan.database_url
+        else:
+            self.say("starting TimescaleDB")
+            self.postgres = PostgresServer(self.plan.data / "postgres")
+            self.postgres.start()
+            self.database_url = self.postgres.create_database("drumtower")
+
+    def _prepare(self) -> None:
+        self.say("preparing the database, the district and the accounts")
+        migrate(self.database_url)
+        self.provision = provision(self.database_url, self.plan.site, self.plan.district, self.plan.secrets)
+
+    def _start_broker(self) -> None:
+        assert self.provision is not None
+        if self.plan.broker_url:
+            self.broker_url = self.plan.broker_url
+            return
+        self.say("starting Mosquitto")
+        self.broker = Broker(self.plan.data / "broker")
+        for address, password in self.provision.boxes.items():
+            self.broker.add_device(address.site, address.device, password)
+        self.broker.add_gateway("gateway", self.provision.gateway_password)
+        self.broker.start()
+        self.broker_url = self.broker.url
+
+    def _ca_file(self, certificate: ServerCertificate) -> Path:
+        """One file of authorities: the evidence door's and the broker's."""
+        bundle = self.plan.data / "certificates" / "trusted.pem"
+        parts = [certificate.authority.read_bytes()]
+        if self.broker:
+            parts.append(self.broker.ca_file.read_bytes())
+        elif external := os.environ.get("DRUMTOWER_CA_FILE"):
+            parts.append(Path(external).read_bytes())
+        write_atomically(bundle, b"".join(parts))
+        return bundle
+
+    def _start_gateways(self, certificate: ServerCertificate) -> int:
+        self.say("starting the gateway")
+        port = free_port()
+        for number in range(self.plan.gateways):
+            environment = {
+                "DRUMTOWER_DATABASE_URL": self.database_url,
+                "DRUMTOWER_BROKER_URL": self.broker_url,
+                "DRUMTOWER_CA_FILE": str(self._ca_file(certificate)),
+                "DRUMTOWER_CREDENTIAL_FILE": str(self.plan.secrets / "gateway"),
+                "DRUMTOWER_EVIDENCE_DIR": str(self.evidence_directory),
+                "DRUMTOWER_TLS_CERT": str(certificate.certificate),
+                "DRUMTOWER_TLS_KEY": str(certificate.key),
+                "DRUMTOWER_DATA": str(self.plan.data / f"gateway-{number + 1}"),
+            }
+            # The evidence door of the second gateway stands beside the first's; boxes know the first.
+            door = port if number == 0 else free_port()
+            self.gateways.append(
+                Part(
+                    f"gateway-{number + 1}",
+                    self.plan.data / "logs" / f"gateway-{number + 1}.log",
+                    ["gateway", "run", "--config", self.plan.rules, "--evidence-port", str(door)],
+                    environment,
+                )
+            )
+            self.gateways[-1].start()
+        return port
+
+    def _start_cloud(self) -> None:
+        self.say("starting the ticket centre")
+        self.cloud = Part(
+            "the ticket centre",
+            self.plan.data / "logs" / "cloud.log",
+            ["cloud", "run", "--host", "127.0.0.1", "--port", str(self.plan.port)],
+            {
+                "DRUMTOWER_DATABASE_URL": self.database_url,
+                "DRUMTOWER_EVIDENCE_DIR": str(self.evidence_directory),
+            },
+        )
+        self.cloud.start()
+        self.await_page()
+
+    def await_page(self, seconds: float = 30.0) -> None:
+        """Wait until the page answers; raises DrumtowerError with the ticket centre's last words."""
+        assert self.cloud is not None
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if httpx.get(f"{self.address}/healthz", timeout=2).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass
+            if self.cloud.pid is None or time.monotonic() > deadline:
+                raise DrumtowerError(
+                    "demo.no_page",
+                    f"the ticket centre did not answer on {self.address}: {self.cloud.fault() or 'still starting'}",
+                    f"its log is {self.cloud.log}",
+                )
+            time.sleep(0.1)
+
+    def _start_boxes(self, evidence_url: str, certificate: ServerCertificate) -> None:
+        assert self.provision is not None
+        trusted = self._ca_file(certificate)
+        for config in self.plan.boxes:
+            name = config.stem
+            self.say(f"starting the box {name}")
+            data = self.plan.data / "boxes" / name
+            data.mkdir(parents=True, exist_ok=True)
+            credential = self.provision.credential_file(name)
+            environment = {
+                "DRUMTOWER_BROKER_URL": self.broker_url,
+                "DRUMTOWER_CA_FILE": str(trusted),
+                "DRUMTOWER_CREDENTIAL_FILE": str(credential),
+                "DRUMTOWER_EVIDENCE_URL": evidence_url,
+                "DRUMTOWER_DATA": str(data),
+            }
+            if self.plan.footage:
+                environment["DRUMTOWER_FOOTAGE_DIR"] = str(self.plan.footage)
+            self.boxes[name] = Part(
+                f"box {name}",
+                self.plan.data / "logs" / f"{name}.log",
+                ["edge", "run", config, "--data", data],
+                environment,
+            )
+            self.boxes[name].start()
+
+
+def hidden(url: str) -> str:
+    """A URL without its password, for people to read."""
+    parts = urlsplit(url)
+    return url.replace(f":{parts.password}@", ":***@") if parts.password else url
+
+
+def elsewhere() -> dict[str, str | Path]:
+    """The services that the environment names, as arguments of a plan.
+
+    Raises:
+        ConfigError: when a broker is named without the credentials that it knows.
+    """
+    found: dict[str, str | Path] = {}
+    if database := os.environ.get("DRUMTOWER_DATABASE_URL"):
+        found["database_url"] = database
+    if broker := os.environ.get("DRUMTOWER_BROKER_URL"):
+        folder = os.environ.get("DRUMTOWER_CREDENTIALS_DIR")
+        if not folder:
+            raise ConfigError(
+                "demo.no_credentials",
+                "DRUMTOWER_BROKER_URL is set, DRUMTOWER_CREDENTIALS_DIR is not",
+                "name a folder with the passwords that broker knows: one file `gateway`, one `SITE.DEVICE` a box",
+            )
+        found |= {"broker_url": broker, "credentials": Path(folder)}
+    return found
