@@ -190,6 +190,8 @@ def _open_session(model: Model, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Workers spin within a run, which makes small steps fast, but not between runs: the core is wanted.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return ort.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
     except (

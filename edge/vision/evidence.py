@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from common.runtime.config import Settings
@@ -88,7 +87,7 @@ class EvidenceMaker:
         persons = self._persons(frame.image, detections, tracks)
         image = blur_heads(frame.image, persons)
         if self.settings.mark:
-            _mark(image, events, [scene.outline for scene in scenes])
+            _mark(image, events, [scene.outline.corners for scene in scenes])
         image = _shrunk(image, self.settings.widest)
         jpeg, image = _encode(image, self.settings.quality, self.settings.most_bytes)
         return Picture(jpeg, image.shape[1], image.shape[0], frame.captured_at, len(persons))
@@ -102,11 +101,13 @@ class EvidenceMaker:
         return np.concatenate((without_groups(found).xyxy, np.array(followed, np.float32).reshape(-1, 4)))
 
 
-def _mark(image: Image, events: Sequence[SceneEvent], outlines: Sequence[NDArray[np.float64]]) -> None:
+def _mark(
+    image: Image, events: Sequence[SceneEvent], outlines: Sequence[Sequence[tuple[float, float]]]
+) -> None:
     height, width = image.shape[:2]
     stroke = max(1, round(width / 480))
     for outline in outlines:
-        corners = np.round(outline * (width - 1, height - 1)).astype(np.int32)
+        corners = np.round(np.array(outline) * (width - 1, height - 1)).astype(np.int32)
         cv2.polylines(image, [corners.reshape(-1, 1, 2)], True, _COLOUR, stroke, cv2.LINE_AA)
     for event in events:
         for sighting in event.tracks:

@@ -36,8 +36,9 @@ def suppress(
         return order
     inside = boxes[order]
     rivals = (overlaps(inside, inside) > overlap) & (group[order][:, None] == group[order][None, :])
+    rivals = np.triu(rivals, 1)
     alive = np.ones(order.size, np.bool_)
-    for n in range(order.size - 1):
+    for n in np.flatnonzero(rivals.any(axis=1)).tolist():
         if alive[n]:
-            alive[n + 1 :] &= ~rivals[n, n + 1 :]
+            alive &= ~rivals[n]
     return order[alive]

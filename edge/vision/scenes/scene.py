@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge.vision.tracker import Track
 
 ScenePhase = Literal["start", "update", "end", "act"]
@@ -62,8 +59,8 @@ class Scene(Protocol):
         ...
 
     @property
-    def outline(self) -> NDArray[np.float64]:
-        """The part of the picture it watches: ``(N, 2)`` corners in shares of the picture."""
+    def outline(self) -> Outline:
+        """The part of the picture it watches."""
         ...
 
     def step(self, tracks: Sequence[Track], at_ms: int) -> list[SceneEvent]:
@@ -79,13 +76,22 @@ class Scene(Protocol):
         ...
 
 
-def inside(outline: NDArray[np.float64], x: float, y: float) -> bool:
-    """Whether a point lies within a polygon, by counting the edges a ray to the right crosses.
+class Outline:
+    """A polygon in shares of the picture that can be asked about points."""
 
-    A point on an edge belongs to one of the two areas that the edge divides, never to both.
-    """
-    following = np.roll(outline, -1, axis=0)
-    straddles = (outline[:, 1] > y) != (following[:, 1] > y)
-    rise = np.where(straddles, following[:, 1] - outline[:, 1], 1.0)
-    crossing = outline[:, 0] + (y - outline[:, 1]) / rise * (following[:, 0] - outline[:, 0])
-    return bool(np.count_nonzero(straddles & (x < crossing)) % 2)
+    def __init__(self, corners: Sequence[tuple[float, float]]) -> None:
+        self.corners = tuple(corners)
+        self._edges = tuple(zip(self.corners, self.corners[1:] + self.corners[:1], strict=True))
+
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point lies within, by counting the edges that a ray to the right crosses.
+
+        A point on an edge belongs to one of the two areas that the edge divides, never to both. Points
+        beyond the picture's lower edge are taken as on it: there stand the feet of whoever is cut off.
+        """
+        y = min(y, 1.0 - 1e-9)
+        within = False
+        for (x1, y1), (x2, y2) in self._edges:
+            if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
+                within = not within
+        return within

@@ -6,12 +6,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge.vision.scenes.config import WrongWayConfig
-from edge.vision.scenes.scene import SceneEvent, Sighting, inside
-from edge.vision.tracker import GroundPoint, Track
+from edge.vision.scenes.scene import Outline, SceneEvent, Sighting
+from edge.vision.tracker import Track
 
 _STRAIGHTNESS = 0.6
 """Least distance between the ends of a way, as a share of its length: what only jitters goes nowhere."""
@@ -22,9 +19,10 @@ class WrongWayScene:
 
     def __init__(self, config: WrongWayConfig) -> None:
         self.config = config
-        self.outline: NDArray[np.float64] = np.asarray(config.lane, np.float64)
+        self.outline = Outline(config.lane)
         self._size = (1, 1)
         self._said: set[int] = set()
+        self._entered: dict[int, int] = {}
 
     @property
     def id(self) -> str:
@@ -40,12 +38,16 @@ class WrongWayScene:
 
     def step(self, tracks: Sequence[Track], at_ms: int) -> list[SceneEvent]:
         """An act for each track that is now known to go the wrong way."""
-        self._said &= {track.id for track in tracks}
+        alive = {track.id for track in tracks}
+        self._said &= alive
+        self._entered = {name: at for name, at in self._entered.items() if name in alive}
         events = []
         for track in tracks:
+            if track.last_seen_ms != at_ms or not track.ground:
+                continue
+            self._follow(track, at_ms)
             if (
                 track.confirmed
-                and track.last_seen_ms == at_ms
                 and track.id not in self._said
                 and track.label in self.config.labels
                 and (event := self._judge(track, at_ms)) is not None
@@ -54,9 +56,20 @@ class WrongWayScene:
                 events.append(event)
         return events
 
+    def _follow(self, track: Track, at_ms: int) -> None:
+        """Remember since when it has been in the lane."""
+        width, height = self._size
+        if not self.outline.holds(track.ground[-1].x / width, track.ground[-1].y / height):
+            self._entered.pop(track.id, None)
+        else:
+            self._entered.setdefault(track.id, at_ms)
+
     def _judge(self, track: Track, at_ms: int) -> SceneEvent | None:
         config = self.config
-        way = self._latest_stay(track.ground)
+        entered = self._entered.get(track.id)
+        if entered is None:
+            return None
+        way = [point for point in track.ground if point.at_ms >= entered]
         if len(way) < 3 or way[-1].at_ms - way[0].at_ms < config.least_s * 1000:
             return None
         height = max(track.xyxy[3] - track.xyxy[1], 1.0)
@@ -89,13 +102,3 @@ class WrongWayScene:
                 "angle": round(angle, 1),
             },
         )
-
-    def _latest_stay(self, ground: Sequence[GroundPoint]) -> Sequence[GroundPoint]:
-        """Where it stood since it last entered the lane."""
-        width, height = self._size
-        first = len(ground)
-        while first > 0 and inside(
-            self.outline, ground[first - 1].x / width, min(ground[first - 1].y / height, 1.0 - 1e-9)
-        ):
-            first -= 1
-        return ground[first:]

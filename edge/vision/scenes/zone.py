@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge.vision.scenes.config import ZoneConfig
-from edge.vision.scenes.scene import SceneEvent, ScenePhase, Sighting, inside
+from edge.vision.scenes.scene import Outline, SceneEvent, ScenePhase, Sighting
 from edge.vision.tracker import Track
 
 _LONGEST_STEP_MS = 2000
@@ -28,7 +25,7 @@ class ZoneScene:
 
     def __init__(self, config: ZoneConfig) -> None:
         self.config = config
-        self.outline: NDArray[np.float64] = np.asarray(config.zone, np.float64)
+        self.outline = Outline(config.zone)
         self._size = (1, 1)
         self._at_ms: int | None = None
         self._bucket_ms = 0
@@ -108,8 +105,7 @@ class ZoneScene:
             track.confirmed
             and track.label in self.config.labels
             and at_ms - track.last_seen_ms <= _UNSEEN_MS
-            # Feet below the picture's edge still stand at the edge.
-            and inside(self.outline, (left + right) / 2 / width, min(bottom / height, 1.0 - 1e-9))
+            and self.outline.holds((left + right) / 2 / width, bottom / height)
         )
 
     def _event(self, phase: ScenePhase, here: list[Track], at_ms: int, started_at: int) -> SceneEvent:

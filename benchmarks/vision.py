@@ -1,0 +1,170 @@
+"""The whole vision path against the bare model: ``python -m benchmarks.vision [--json] [footage]``.
+
+Both run on the same frames, model, input size and threads, in turns of a few frames within one run, the motion
+gate off. The path is decode (in the thread that reads cameras in the agent too), detector, tracker, scenes;
+bare is ``InferenceSession.run`` on the frames made ready beforehand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from common.runtime.errors import DrumtowerError
+from edge.camera.file import FileSource
+from edge.camera.frame import Frame
+from edge.camera.latest import LatestFrame
+from edge.vision.detector import OnnxDetector
+from edge.vision.pipeline import VisionPipeline, VisionSettings
+from models.store import open_model
+
+LIMIT = 0.8
+_TURN = 25
+"""Frames in one turn: short against the time in which a shared machine changes its mind."""
+
+_SETTINGS = {
+    "gate": {"enabled": False},
+    "scenes": [
+        {
+            "scene": "zone",
+            "id": "crowded",
+            "category": "camera.zone_crowded",
+            "zone": [[0.45, 0.30], [0.95, 0.36], [0.98, 0.72], [0.50, 0.62]],
+            "limit": 4,
+            "enter_s": 2,
+            "exit_s": 4,
+        },
+        {
+            "scene": "wrong_way",
+            "id": "path",
+            "lane": [[0.0, 0.24], [0.62, 0.27], [1.0, 0.42], [1.0, 0.9], [0.45, 0.66], [0.0, 0.47]],
+            "direction": [1.0, 0.45],
+            "labels": ["person"],
+        },
+    ],
+    # Evidence is made a few times a minute, not for every frame: it is no part of the frame rate.
+    "evidence": {"phases": []},
+}
+
+
+class Turn(NamedTuple):
+    """Seconds a frame, of both, in one turn."""
+
+    path: float
+    bare: float
+
+
+def find_footage(asked: Path | None) -> Path:
+    """The footage asked for, or the first there is of the usual places."""
+    repository = Path(__file__).resolve().parent.parent
+    named = os.environ.get("DRUMTOWER_FOOTAGE")
+    places = [
+        repository / ".drumtower" / "footage" / "vtest.avi",
+        repository.parent / "shared" / "data" / "video" / "vtest.avi",
+        repository / "firmware_configs" / "footage" / "bikes.mp4",
+    ]
+    if asked or named:
+        places = [asked or Path(str(named))]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def measure(detector: OnnxDetector, footage: Path, most_frames: int) -> tuple[list[Turn], VisionPipeline]:
+    """Play the footage through the path, a turn at a time, the bare model having its turn in between."""
+    pipeline = VisionPipeline(VisionSettings.model_validate(_SETTINGS), detector)
+    ready = _ready(detector, footage)
+    warm = [next(ready) for _ in range(10)]
+    for tensor in warm:
+        detector.run(tensor)
+    turns: list[Turn] = []
+    source = FileSource(footage, paced=False)
+    with LatestFrame(source, "benchmark", keep_all=True) as reader:
+        while pipeline.counters.frames < most_frames:
+            began = time.perf_counter()
+            count = _play(reader, pipeline)
+            between = time.perf_counter()
+            if count < _TURN:
+                break
+            path = (between - began) / count
+            # What waits between turns was read ahead in the path's own time; nothing is read meanwhile.
+            tensors = [tensor for _, tensor in zip(range(_TURN), ready, strict=False)]
+            if len(tensors) < _TURN:
+                break
+            began = time.perf_counter()
+            for tensor in tensors:
+                detector.run(tensor)
+            turns.append(Turn(path, (time.perf_counter() - began) / _TURN))
+    return turns, pipeline
+
+
+def _play(reader: LatestFrame, pipeline: VisionPipeline) -> int:
+    for count in range(_TURN):
+        frame: Frame | None = reader.take(10.0)
+        if frame is None:
+            return count
+        pipeline.process(frame)
+    return _TURN
+
+
+def _ready(detector: OnnxDetector, footage: Path) -> Iterator[NDArray[Any]]:
+    with FileSource(footage, paced=False) as source:
+        for frame in source.frames():
+            yield detector.prepare(frame.image)
+
+
+def main() -> None:
+    """Measure, and print one line of JSON last."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("footage", nargs="?", type=Path)
+    parser.add_argument("--json", action="store_true", help="print only the last line")
+    parser.add_argument("--model", default="cocossd")
+    parser.add_argument("--models", type=Path, default=None, help="where weights that do not ship lie")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--frames", type=int, default=795)
+    options = parser.parse_args()
+    footage = find_footage(options.footage)
+    try:
+        detector = OnnxDetector(open_model(options.model, options.models), threads=options.threads)
+        turns, pipeline = measure(detector, footage, options.frames)
+    except DrumtowerError as error:
+        raise SystemExit(f"vision: {error}") from error
+    path = statistics.median(turn.path for turn in turns)
+    bare = statistics.median(turn.bare for turn in turns)
+    # Each turn is judged by its own neighbour, so that a neighbour on the machine disturbs both alike.
+    ratio = statistics.median(turn.bare / turn.path for turn in turns)
+    detail = {
+        "footage": footage.name,
+        "model": options.model,
+        "input": f"{detector.manifest.input.width}x{detector.manifest.input.height}",
+        "threads": options.threads,
+        "turns": len(turns),
+        "frames": pipeline.counters.frames,
+        "detections": pipeline.counters.detections,
+        "events": pipeline.counters.events,
+        "bare_per_s": round(1 / bare, 1),
+        "path_ms": round(path * 1000, 2),
+        "bare_ms": round(bare * 1000, 2),
+        "overall_ratio": round(sum(turn.bare for turn in turns) / sum(turn.path for turn in turns), 3),
+    }
+    line = {
+        "name": "vision",
+        "value": round(1 / path, 1),
+        "unit": "frames/s",
+        "limit": LIMIT,
+        "ratio": round(ratio, 3),
+        "detail": detail,
+    }
+    if not options.json:
+        print(f"path {line['value']} frames/s, bare {detail['bare_per_s']}, ratio {line['ratio']} (limit {LIMIT})")
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
