@@ -74,7 +74,7 @@ def outbox(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Show what a box has numbered, and what the store has; safe while the box runs."""
-    from edge.outbox import read_stats  # noqa: PLC0415
+    from edge.outbox_stats import read_stats  # noqa: PLC0415
 
     directory = where if where.is_dir() else data_directory(data, load_device(where), os.environ)
     connection = open_read_only(directory)

@@ -40,6 +40,7 @@ from common.wire.codec import Data, WireError, decode_packet, encode_packet
 from common.wire.messages import Abandoned, Events, Readings, Receipt
 from common.wire.topics import Address
 from edge.database import Database, DiskFullError
+from edge.outbox_stats import held_bytes, read_stats
 from edge.packets import Kind, Outbox, OutboxStats, PacketId, Receipted, Waiting
 from edge.ranges import Range, runs, size, subtract, union
 
@@ -194,11 +195,11 @@ class SqliteOutbox:
 
     def _number(self, connection: sqlite3.Connection, data: Data) -> PacketId:
         packet, size = self._write(connection, data, self._clock.now_ms())
-        held = _held_bytes(connection)
+        held = held_bytes(connection)
         while held > self._max_bytes:
             # A twentieth at once, so that a full disk costs one abandoned packet now and then, not one each.
             self._give_up(connection, max(held - self._max_bytes + size, self._max_bytes // 20), keep=packet)
-            before, held = held, _held_bytes(connection)
+            before, held = held, held_bytes(connection)
             if held >= before:
                 raise DiskFullError(
                     "outbox.full",
@@ -356,47 +357,3 @@ class SqliteOutbox:
             issued_anew=moved,
             hint="a copy of this box runs under its name: give each box a data directory and credential of its own",
         )
-
-
-def _held_bytes(connection: sqlite3.Connection) -> int:
-    (held,) = connection.execute("SELECT bytes FROM tally").fetchone()
-    return int(held)
-
-
-def read_stats(connection: sqlite3.Connection) -> OutboxStats:
-    """The counts in a box's database; also for a reader beside the agent."""
-    lives = connection.execute(
-        "SELECT epoch, next_seq - 1 - withdrawn, began_at, reason, forked FROM life ORDER BY n"
-    ).fetchall()
-    (unreceipted,) = connection.execute("SELECT count(*) FROM packet WHERE receipted_at IS NULL").fetchone()
-    oldest = [
-        at
-        for urgent in (0, 1)
-        for (at,) in connection.execute(
-            "SELECT at FROM packet WHERE receipted_at IS NULL AND urgent = ? ORDER BY id LIMIT 1", (urgent,)
-        )
-    ]
-    gone: dict[int, list[Range]] = {}
-    for epoch, first, last in connection.execute("SELECT epoch, first, last FROM given_up"):
-        gone.setdefault(epoch, []).append((first, last))
-    abandoned = sum(map(size, gone.values()))
-    numbered = sum(count for _, count, *_ in lives)
-    return OutboxStats(
-        epoch=lives[-1][0] if lives else 0,
-        numbered=numbered,
-        receipted=numbered - unreceipted - abandoned,
-        unreceipted=unreceipted,
-        abandoned=abandoned,
-        oldest_unreceipted_ms=min(oldest, default=None),
-        held_bytes=_held_bytes(connection),
-        epochs=[
-            {
-                "epoch": f"{epoch:x}",
-                "numbered": count,
-                "began_at": began_at,
-                "reason": reason,
-                "forked": forked,
-            }
-            for epoch, count, began_at, reason, forked in lives
-        ],
-    )
