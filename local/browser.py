@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -27,6 +29,8 @@ _SYSTEM_NAMES = (
     "chromium-headless-shell",
 )
 _FONT_PACKAGES = ("fonts-wqy-microhei",)
+# Playwright's own driver needs it, and a bare machine has it not.
+_DRIVER_PACKAGES = ("libatomic1",)
 _BROWSER_PACKAGES = ("chromium-headless-shell",)
 _EXECUTABLE = "usr/lib/chromium/chromium-headless-shell"
 _LEFT_OUT = (
@@ -86,7 +90,7 @@ def _browser_packages() -> PackageSet:
     installed = system_browser() is not None
     return PackageSet(
         title="fonts" if installed else "browser and fonts",
-        names=_FONT_PACKAGES if installed else (*_BROWSER_PACKAGES, *_FONT_PACKAGES),
+        names=(*_FONT_PACKAGES, *_DRIVER_PACKAGES, *(() if installed else _BROWSER_PACKAGES)),
         left_out=_LEFT_OUT,
         pruned=_PRUNED,
         suite=None,
@@ -126,6 +130,24 @@ def chromium_command() -> Browser:
     if installed is not None:
         return Browser(installed, environment)
     return Browser(prefix / _EXECUTABLE, {**environment, "LD_LIBRARY_PATH": _library_path(prefix)})
+
+
+@contextmanager
+def driver_environment() -> Iterator[None]:
+    """Let Playwright start its driver on a bare machine: wrap the *start* of `sync_playwright` in it.
+
+    The driver takes its environment from this process, so the library path is there only while it starts.
+    """
+    before = os.environ.get("LD_LIBRARY_PATH")
+    own = _library_path(browser_prefix())
+    os.environ["LD_LIBRARY_PATH"] = f"{before}:{own}" if before else own
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["LD_LIBRARY_PATH"]
+        else:
+            os.environ["LD_LIBRARY_PATH"] = before
 
 
 def _library_path(prefix: Path) -> str:

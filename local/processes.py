@@ -58,6 +58,8 @@ class Account:
         switched = ["--reuid", str(self.uid), "--regid", str(self.gid), "--clear-groups"]
         if self.capability is not None:
             switched += [f"--inh-caps=-all,+{self.capability}", f"--ambient-caps=+{self.capability}"]
+            # PostgreSQL looks for its programs with access(2), which else leaves capabilities out of account.
+            switched += ["--securebits", "+no_setuid_fixup"]
         else:
             switched += ["--inh-caps=-all"]
         return switched

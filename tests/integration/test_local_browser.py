@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from local.browser import chromium_command
+from local.headless import headless_chromium
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
+def page() -> Iterator[Page]:
     """An empty page of a headless browser."""
-    browser = chromium_command()
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=str(browser.executable),
-            env={**browser.environment},
-            args=list(browser.arguments),
-        )
-        yield chromium.new_page()
-        chromium.close()
+    with headless_chromium() as browser:
+        yield browser.new_page()
 
 
 def test_chinese_characters_are_drawn_and_not_shown_as_empty_boxes(page: Page) -> None:

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from local.broker import Broker
 from local.errors import SetupError
 from local.packages import service_binaries
 from local.paths import REPOSITORY
+from local.postgres import PostgresServer
 from local.prefix import PackageSet, fetch, unpack
 from local.progress import Progress
 
@@ -53,18 +56,21 @@ def test_two_set_ups_at_once_leave_one_whole_prefix(tmp_path: Path, monkeypatch:
     assert remains in ([], ["services.lock"])
 
 
-def test_a_prefix_that_was_moved_still_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, after = tmp_path / "before", tmp_path / "after moving"
+def test_a_prefix_that_was_moved_below_a_closed_home_still_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, home = tmp_path / "before", tmp_path / "home"
+    home.mkdir(mode=0o700)  # as /root is: the account that the servers run as cannot enter it
     process = set_up_services(before)
     assert process.wait(200) == 0, process.communicate()[0]
     process.communicate()
     before.mkdir(exist_ok=True)  # nothing is unpacked where the system has both servers
-    before.rename(after)
-    monkeypatch.setenv("DRUMTOWER_DATA", str(after))
-    told = subprocess.run(
-        [service_binaries().mosquitto, "-h"], capture_output=True, text=True, check=False
-    ).stdout
-    assert "mosquitto version 2." in told
+    before.rename(home / "after moving")
+    monkeypatch.setenv("DRUMTOWER_DATA", str(home / "after moving"))
+    with PostgresServer(home / "database") as database, Broker(home / "broker") as broker:
+        assert broker.pid is not None
+        with psycopg.connect(database.url) as connection:
+            connection.execute("CREATE EXTENSION timescaledb")
 
 
 def test_a_tampered_package_in_the_cache_is_fetched_again(
