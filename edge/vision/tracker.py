@@ -156,29 +156,32 @@ class Tracker:
     def _match(self, found: Detections, at_ms: int) -> NDArray[np.intp]:
         """Give detections to tracks; returns the strong detections that are left."""
         settings = self.settings
-        age = np.array([at_ms - life.last_seen_ms for life in self._lives], np.int64)
+        hidden_ms = np.array([at_ms - life.last_seen_ms for life in self._lives], np.int64)
+        unsure_ms = np.array([at_ms - life.last_sure_ms for life in self._lives], np.int64)
         confirmed = np.array([life.confirmed for life in self._lives], np.bool_)
         predicted = self._motion.boxes()
-        strong = np.flatnonzero(found.score >= settings.strong_score)
-        weak = np.flatnonzero(found.score < settings.strong_score)
+        # Detections come surest first, so the strong ones are a prefix.
+        sure = int(np.count_nonzero(found.score >= settings.strong_score))
+        strong, weak = np.arange(sure), np.arange(sure, len(found))
         tracks = np.arange(len(self._lives))
-        first = _similarity(predicted, found.xyxy[strong], settings.widen_first)
+        similarity = _similarity(predicted, found.xyxy[strong], settings.widen_first)
         tracks, strong = self._pair(
-            found, tracks, strong, first, least=settings.least_similarity, at_ms=at_ms
+            found, tracks, strong, similarity, least=settings.least_similarity, at_ms=at_ms
         )
-        unsure = np.array([at_ms - life.last_sure_ms for life in self._lives], np.int64)
-        fresh = tracks[
-            (age[tracks] <= settings.weak_ms) & (unsure[tracks] <= settings.sure_ms) & confirmed[tracks]
-        ]
-        second = _similarity(predicted[fresh], found.xyxy[weak], settings.widen_first)
-        left, _ = self._pair(found, fresh, weak, second, least=settings.least_similarity_weak, at_ms=at_ms)
-        tracks = np.setdiff1d(tracks, np.setdiff1d(fresh, left))
+        fresh = (hidden_ms <= settings.weak_ms) & (unsure_ms <= settings.sure_ms) & confirmed
+        similarity = _similarity(predicted[tracks], found.xyxy[weak], settings.widen_first)
+        similarity[~fresh[tracks]] = 0.0
+        tracks, _ = self._pair(
+            found, tracks, weak, similarity, least=settings.least_similarity_weak, at_ms=at_ms
+        )
         boxes = found.xyxy[strong]
-        third = np.maximum(
+        similarity = np.maximum(
             _similarity(predicted[tracks], boxes, settings.widen_again),
             _similarity(self._seen[tracks], boxes, settings.widen_again),
         )
-        _, strong = self._pair(found, tracks, strong, third, least=settings.least_similarity, at_ms=at_ms)
+        _, strong = self._pair(
+            found, tracks, strong, similarity, least=settings.least_similarity, at_ms=at_ms
+        )
         return strong
 
     def _pair(
@@ -192,20 +195,15 @@ class Tracker:
         at_ms: int,
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Match for the greatest total similarity; returns the tracks and candidates left over."""
-        if not tracks.size or not candidates.size:
-            return tracks, candidates
-        cost = np.where(similarity >= least, 1.0 - similarity, 10.0)
-        columns = lap.lapjv(cost, extend_cost=True, cost_limit=2.0)[1]
-        rows = np.flatnonzero(columns >= 0)
-        rows = rows[similarity[rows, columns[rows]] >= least]
+        rows, columns = _assign(similarity, least)
         if not rows.size:
             return tracks, candidates
-        matched, taken = tracks[rows], candidates[columns[rows]]
+        matched, taken = tracks[rows], candidates[columns]
         self._motion.correct(matched, found.xyxy[taken], found.score[taken])
         self._seen[matched] = found.xyxy[taken]
         for track, candidate in zip(matched.tolist(), taken.tolist(), strict=True):
             self._hit(self._lives[track], found, candidate, at_ms)
-        return np.setdiff1d(tracks, matched), np.setdiff1d(candidates, taken)
+        return np.delete(tracks, rows), np.delete(candidates, columns)
 
     def _hit(self, life: _Life, found: Detections, candidate: int, at_ms: int) -> None:
         settings = self.settings
@@ -360,6 +358,20 @@ def _in_canonical_order(detections: Detections, weakest: float) -> Detections:
         (detections.label, boxes[:, 3], boxes[:, 2], boxes[:, 1], boxes[:, 0], -detections.score)
     )
     return detections.where(order[detections.score[order] >= weakest])
+
+
+def _assign(similarity: Floats, least: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the pairs whose similarities, each at least ``least``, make the greatest sum."""
+    likely = similarity >= least
+    if likely.any(axis=0).sum() == likely.any(axis=1).sum() == np.count_nonzero(likely):
+        # Nobody competes with anybody, as in most pictures of most streets.
+        rows, columns = np.nonzero(likely)
+        return rows, columns
+    cost = np.where(likely, 1.0 - similarity, 10.0)
+    assigned = lap.lapjv(cost, extend_cost=True, cost_limit=2.0)[1]
+    rows = np.flatnonzero(assigned >= 0)
+    rows = rows[likely[rows, assigned[rows]]]
+    return rows, assigned[rows].astype(np.intp)
 
 
 def _similarity(tracks: Boxes, candidates: Boxes, widen: float) -> Floats:
