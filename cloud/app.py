@@ -19,6 +19,7 @@ from cloud import problem
 from cloud.api import api, operations
 from cloud.auth.service import AuthService
 from cloud.config import CloudSettings, Environment
+from cloud.console import api as console
 from cloud.db import Database
 from cloud.incidents.repo import sync_categories
 from cloud.incidents.service import IncidentService
@@ -65,6 +66,7 @@ def build_api(services: Services, run_stream: bool = True) -> FastAPI:
     problem.install(app)
     app.include_router(api)
     app.include_router(operations)
+    console.install(app)
     return app
 
 

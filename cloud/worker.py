@@ -188,8 +188,6 @@ def _merged(rows: Sequence[dict[str, Any]]) -> _Group:
             f"expected one category in all phases of observation {first['observation_id']},"
             f" got {sorted({row['category'] for row in rows})}",
         )
-    states = [
-        repo.observation_from(row | {"kind": "act" if row["phase"] == "act" else "condition"}) for row in rows
-    ]
+    states = [repo.observation_from_inbox(row) for row in rows]
     device = Device(first["device_id"], first["site"], first["name"], first["lon"], first["lat"])
     return _Group(rows, device, reduce(domain.merge, states))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
@@ -26,6 +27,7 @@ from cloud.incidents.domain import (
 from cloud.incidents.schemas import IncidentFilters
 from common.runtime.errors import InvalidError
 from common.wire.categories import CATEGORIES
+from common.wire.messages import Evidence
 
 _Q = Queries("cloud.incidents")
 _STATE_FIELDS = tuple(field.name for field in fields(Observation))
@@ -52,9 +54,24 @@ def observation(
 
 
 def observation_from(row: Mapping[str, Any]) -> Observation:
-    """An observation from a row of the inbox or of our own table, with its kind added."""
+    """An observation from a row of our own table, with its kind added."""
     values = {name: row[name] for name in _STATE_FIELDS}
     return Observation(**values | {"evidence": tuple(row["evidence"])})
+
+
+def observation_from_inbox(row: Mapping[str, Any]) -> Observation:
+    """An observation's state as one phase tells it.
+
+    Raises:
+        InvalidError: when its evidence is not in the form of the wire.
+    """
+    try:
+        msgspec.convert(row["evidence"], list[Evidence])
+    except msgspec.ValidationError as error:
+        raise InvalidError(
+            "observation.wrong_evidence", f"expected evidence as on the wire: {error}"
+        ) from error
+    return observation_from({**row, "kind": "act" if row["phase"] == "act" else "condition"})
 
 
 def save_observation(transaction: Transaction, state: Observation, incident_id: UUID) -> None:
