@@ -20,6 +20,7 @@ from local.demo.audit import Audit, audit
 from local.demo.figures import read_snapshot
 from local.demo.screen import Screen, Snapshot
 from local.demo.stack import CONFIGS, Plan, Stack, elsewhere, hidden
+from local.footage import find_footage
 from local.paths import data_directory, exclusive_lock
 
 app = typer.Typer(help="Street video and sensors in, dispatched tickets out, on this machine.")
@@ -68,12 +69,12 @@ def _refuse_second(data: Path) -> None:
 
 
 def _plan(data: Path, port: int) -> Plan:
-    footage = data_directory() / "footage"
+    footage = find_footage()
     return Plan(
         data=data,
         boxes=tuple(sorted((CONFIGS / "devices").glob("*.yaml"))),
         port=port,
-        footage=footage if footage.is_dir() else None,
+        footage=footage.parent if footage else None,
         **elsewhere(),  # type: ignore[arg-type]
     )
 
