@@ -36,6 +36,8 @@ from gateway.rules import Origin, RuleState, ThresholdRule
 from gateway.watch import Groups, Outcome, Watch
 
 _REMEMBERED: Final = 65_536
+#: How many contents under one number are kept apart.
+_MAX_CONTENTS: Final = 8
 #: Rules see no reading further ahead of its receipt than this: a fast clock must not silence them later.
 RULE_AHEAD_MS: Final = 10_000
 ABANDONED_CATEGORY: Final = "device.packets_abandoned"
@@ -65,7 +67,7 @@ class Memory:
         self.sites: frozenset[str] = frozenset()
         self.watch = Watch(rules)
         self.streams: set[StreamKey] = set()
-        self.digests: dict[tuple[int, int, int], int] = {}
+        self.digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self.categories: set[str] = set()
         self._loaded_at = 0.0
 
@@ -148,7 +150,7 @@ class Transaction:
         self._rejects: list[tuple[int | None, Rejected]] = []
         self._told: list[Told] = []
         self._series: dict[SeriesKey, Series] = {}
-        self._digests: dict[tuple[int, int, int], int] = {}
+        self._digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self._categories: set[str] = set()
         self._outcome: Outcome | None = None
 
@@ -230,9 +232,9 @@ class Transaction:
         if not stream.received.add(seq) and not self._again:
             stream.duplicates += 1
             self.result.duplicates += 1
-            self._look_for_clone(device, item, epoch, seq)
+            self._look_at_repeat(device, item, epoch, seq)
             return
-        self._digests[device.device_id, epoch, seq] = hash(item.raw.payload)
+        self._digests[device.device_id, epoch, seq] = (hash(item.raw.payload),)
         if isinstance(item, Rejected):
             stream.rejected += 1
             self._rejects.append((device.device_id, item))
@@ -249,12 +251,17 @@ class Transaction:
             stream.urgent = True
             self._abandon(device, item, item.data)
 
-    def _look_for_clone(self, device: Device, item: DecodedPacket | Rejected, epoch: int, seq: int) -> None:
+    def _look_at_repeat(self, device: Device, item: DecodedPacket | Rejected, epoch: int, seq: int) -> None:
+        """Drop a plain repeat; keep what came under a used number with another content."""
         key = (device.device_id, epoch, seq)
-        first = self._digests.get(key, self._memory.digests.get(key))
-        if first is None or first == hash(item.raw.payload) or isinstance(item, Rejected):
+        digest = hash(item.raw.payload)
+        seen = self._digests.get(key) or self._memory.digests.get(key, ())
+        if digest in seen or len(seen) >= _MAX_CONTENTS or not (seen or isinstance(item, Rejected)):
             return
-        self._digests[key] = hash(item.raw.payload)  # a repeat of the second must not be kept again
+        self._digests[key] = (*seen, digest)  # so that its own repeats are not kept again
+        if isinstance(item, Rejected):
+            self._rejects.append((device.device_id, item))
+            return
         message = (
             f"expected packet {epoch:x}-{seq} only once, got another content under its number: a cloned card?"
         )
