@@ -30,6 +30,7 @@ class Window:
         resend_after_s: first wait for a receipt.
         longest_wait_s: the wait does not double beyond this.
         refused_wait_s: when to try again what the broker refused.
+        unheard_wait_s: first wait before sending again what the broker dropped because nobody had subscribed.
     """
 
     def __init__(
@@ -38,12 +39,16 @@ class Window:
         resend_after_s: float = 30.0,
         longest_wait_s: float = 960.0,
         refused_wait_s: float = 60.0,
+        unheard_wait_s: float = 2.0,
     ) -> None:
         self._limit = limit
         self._resend_after_s = resend_after_s
         self._longest_wait_s = longest_wait_s
         self._refused_wait_s = refused_wait_s
+        self._unheard_wait_s = unheard_wait_s
         self._wait_s = resend_after_s
+        self._deaf_s = unheard_wait_s
+        self._deaf_until = 0.0
         self._flights: dict[PacketId, _Flight] = {}
         self._refused: dict[PacketId, float] = {}
 
@@ -81,9 +86,18 @@ class Window:
         if self._flights.pop(packet, None) is not None:
             self._refused[packet] = now + self._refused_wait_s
 
+    def unheard(self, packet: PacketId, now: float) -> None:
+        """The broker dropped it, for nobody had subscribed: a gateway that comes back finds nothing of it."""
+        if now >= self._deaf_until:
+            self._deaf_until = now + self._deaf_s
+            self._deaf_s = min(self._deaf_s * 2, self._refused_wait_s)
+        if self._flights.pop(packet, None) is not None:
+            self._refused[packet] = self._deaf_until
+
     def receipted(self, epoch: int, upto: int) -> None:
         """The store has these."""
         self._wait_s = self._resend_after_s
+        self._deaf_s = self._unheard_wait_s
         for packet in [packet for packet in self._flights if packet.epoch == epoch and packet.seq <= upto]:
             del self._flights[packet]
 

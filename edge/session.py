@@ -241,16 +241,21 @@ class Session:
         self, _client: mqtt.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any
     ) -> None:
         packet = self._packets.pop(mid, None)
-        if not reason.is_failure:
+        now = self._clock.monotonic()
+        if reason.value == _NOBODY_LISTENS:
             if packet is not None:
-                self._flow.window.acknowledged(packet, self._clock.monotonic())
-            if reason.value == _NOBODY_LISTENS and not self._said_nobody:
+                self._flow.window.unheard(packet, now)
+            if not self._said_nobody:
                 self._said_nobody = True
                 _log.warning("uplink.nobody_listens", hint="no gateway has subscribed; packets are kept")
             return
+        if not reason.is_failure:
+            if packet is not None:
+                self._flow.window.acknowledged(packet, now)
+            return
         self._facts.refused += 1
         if packet is not None:
-            self._flow.window.refused(packet, self._clock.monotonic())
+            self._flow.window.refused(packet, now)
         if not self._said_refused:
             self._said_refused = True
             _log.error(

@@ -76,6 +76,19 @@ def test_what_the_broker_refuses_waits_before_it_is_tried_again() -> None:
     assert packet(1) not in window.occupied
 
 
+def test_what_nobody_heard_is_sent_again_soon_and_then_ever_later() -> None:
+    window = Window(unheard_wait_s=2)
+    now = 0.0
+    for wait in (2, 4, 8, 16, 32, 60, 60):
+        window.sent(packet(1), now)
+        window.unheard(packet(1), now)
+        window.expire(now + wait - 0.1)
+        assert packet(1) in window.occupied
+        now += wait
+        window.expire(now)
+        assert packet(1) not in window.occupied
+
+
 def test_no_more_than_the_window_is_under_way() -> None:
     _, outbox, flow = make_flow(limit=3)
     for n in range(5):
@@ -206,6 +219,12 @@ class NothingIsForgotten(RuleBasedStateMachine):
     def refuse(self, data: st.DataObject) -> None:
         chosen, _ = self.wire.pop(data.draw(st.integers(0, len(self.wire) - 1)))
         self.flow.window.refused(chosen, self.clock.monotonic())
+
+    @precondition(lambda self: self.wire)
+    @rule(data=st.data())
+    def nobody_hears(self, data: st.DataObject) -> None:
+        chosen, _ = self.wire.pop(data.draw(st.integers(0, len(self.wire) - 1)))
+        self.flow.window.unheard(chosen, self.clock.monotonic())
 
     @precondition(lambda self: self.wire)
     @rule(data=st.data(), again=st.booleans())
