@@ -1,13 +1,13 @@
 """The console's addresses.
 
-Wiring (``cloud/app.py``): ``app.state.auth``, ``app.state.tickets`` (TicketService), ``app.state.console``
-(ConsoleService), then ``install(app)``.
+Wiring (``cloud/app.py``): once ``app.state.services`` and ``app.state.auth`` are there, ``install(app)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 from uuid import UUID
@@ -33,15 +33,26 @@ from cloud.console.filters import STATE_CHOICES, ListFilter
 from cloud.console.pages import LANGUAGE_COOKIE, STATIC, language_of, render, safe_next
 from cloud.console.service import MARKERS, ConsoleService
 from cloud.console.texts import LANGUAGES, texts
-from cloud.errors import ConflictError, ForbiddenError, NotFoundError, StaleVersionError
+from cloud.errors import NotFoundError
+from cloud.problem import status_of
+from cloud.services import Services, services_of
 from cloud.tickets.domain import DISTRICT_ZONE, Action
 from cloud.tickets.schemas import TicketDetail
 from cloud.tickets.service import TicketService
+from common.runtime.clock import Clock, SystemClock
 from common.runtime.errors import DrumtowerError, InvalidError, TransientError
 from common.wire.categories import CATEGORIES
 
 _YEAR_S: Final = 365 * 86_400
 _PARTS: Final = ("list", "map", "detail", "status")
+#: What a page says of an error, by its status; "invalid" of all others.
+_WORDS: Final = {
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.FORBIDDEN: "forbidden",
+    HTTPStatus.CONFLICT: "conflict",
+    HTTPStatus.PRECONDITION_FAILED: "stale",
+    HTTPStatus.SERVICE_UNAVAILABLE: "away",
+}
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -68,8 +79,10 @@ class PageRoute(APIRoute):
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-def install(app: FastAPI) -> None:
-    """Add the pages and what they load to an application."""
+def install(app: FastAPI, clock: Clock | None = None) -> None:
+    """Add the pages and what they load to an application that has its services."""
+    services: Services = app.state.services
+    app.state.console = ConsoleService(services.database, clock or SystemClock())
     app.include_router(router)
     app.mount("/static", _KeptStatic(directory=STATIC), name="static")
 
@@ -90,8 +103,7 @@ def _console(request: Request) -> ConsoleService:
 
 
 def _tickets(request: Request) -> TicketService:
-    service: TicketService = request.app.state.tickets
-    return service
+    return services_of(request).tickets
 
 
 Console = Annotated[ConsoleService, Depends(_console)]
@@ -309,17 +321,8 @@ def _problem(request: Request, error: DrumtowerError, status: int, kind: str) ->
 
 def _status(error: DrumtowerError) -> tuple[int, str]:
     """The HTTP status of an error and the word for it in the catalogue."""
-    for kind, status, word in (
-        (NotFoundError, 404, "not_found"),
-        (ForbiddenError, 403, "forbidden"),
-        (StaleVersionError, 412, "stale"),
-        (ConflictError, 409, "conflict"),
-        (InvalidError, 422, "invalid"),
-        (TransientError, 503, "away"),
-    ):
-        if isinstance(error, kind):
-            return status, word
-    raise error
+    status = status_of(error)
+    return status.value, _WORDS.get(status, "invalid")
 
 
 def _district_time(text: str) -> datetime | None:

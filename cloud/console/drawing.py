@@ -13,6 +13,8 @@ from cloud.district.geometry import Point, Ring
 
 WIDTH = 1000.0
 _MARGIN = 16.0
+#: Half of a name with its count below, and half of a marker beside it.
+_LABEL = (105.0, 52.0)
 #: Where nothing is drawn yet: about a city block around nowhere, so that the page still stands.
 _EMPTY: Ring = ((119.0, 26.0), (119.01, 26.01))
 
@@ -66,8 +68,6 @@ class DrawnFeature:
 
     feature: MapFeature
     path: str
-    x: float
-    y: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +118,44 @@ def _street_index(code: str, parents: Mapping[str, str | None], streets: Sequenc
 
 
 def _feature(feature: MapFeature, projection: Projection) -> DrawnFeature:
-    closed = feature.kind == "park"
-    middle = geometry.centroid(feature.points) if closed else feature.points[max(0, len(feature.points) // 4)]
-    return DrawnFeature(feature, projection.path(feature.points, closed=closed), *projection.at(*middle))
+    return DrawnFeature(feature, projection.path(feature.points, closed=feature.kind == "park"))
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Where a unit's name stands."""
+
+    unit: Unit
+    x: float
+    y: float
+
+
+def place_labels(drawing: DistrictDrawing, obstacles: Sequence[Point]) -> list[Label]:
+    """The communities' names, away from what must not be hidden (devices, where tickets come up).
+
+    In the middle of the community if nothing is there, else in the freest of its grids.
+    """
+    labels = []
+    for community in drawing.communities:
+        places = [(community.x, community.y)]
+        places += [
+            (grid.x, grid.y) for grid in drawing.grids if grid.unit.parent_code == community.unit.unit_code
+        ]
+        x, y = max(places, key=lambda place: (min(_room(place, obstacles), 1.0), place == places[0]))
+        labels.append(Label(community.unit, x, y))
+    return labels
+
+
+def _room(place: Point, obstacles: Sequence[Point]) -> float:
+    """How far the nearest obstacle is, in sizes of a label."""
+    x, y = place
+    return min(
+        (
+            max(abs(x - other_x) / _LABEL[0], abs(y + 13 - other_y) / _LABEL[1])
+            for other_x, other_y in obstacles
+        ),
+        default=math.inf,
+    )
 
 
 def spread(places: Sequence[Point], distance: float) -> list[Point]:

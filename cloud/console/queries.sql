@@ -34,7 +34,8 @@ SELECT count(*) AS devices,
        count(*) FILTER (WHERE presence.state = 'online' AND presence.silent_since IS NULL) AS online,
        max(CASE WHEN jsonb_typeof(presence.counters -> 'oldest_unreceipted_s') = 'number'
                 THEN (presence.counters ->> 'oldest_unreceipted_s')::double precision END)
-           FILTER (WHERE presence.state = 'online') AS oldest_unreceipted_s
+           FILTER (WHERE presence.state = 'online') AS oldest_unreceipted_s,
+       (SELECT at FROM stream_event ORDER BY event_id DESC LIMIT 1) AS last_event_at
 FROM device LEFT JOIN device_presence AS presence USING (device_id)
 
 -- name: packets_last_minute

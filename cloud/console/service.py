@@ -12,7 +12,7 @@ from uuid import UUID
 from psycopg.rows import DictRow
 
 from cloud.console import repo
-from cloud.console.drawing import DistrictDrawing, draw, spread
+from cloud.console.drawing import DistrictDrawing, Label, draw, place_labels, spread
 from cloud.db import Database
 from cloud.district import repo as district_repo
 from cloud.district.domain import Unit, ancestors
@@ -60,6 +60,7 @@ class Fleet:
     online: int
     oldest_unreceipted_s: float | None
     packets_last_minute: int | None
+    last_event_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class LiveMap:
     tickets: list[Marker]
     devices: list[Marker]
     counts: dict[str, DictRow]
+    labels: list[Label]
     total: int
 
 
@@ -121,13 +123,15 @@ class ConsoleService:
             counts = repo.counts_by_community(tx)
             total = int(repo.queue(tx)["open"])
         places = [projection.at(row["lon"], row["lat"]) for row in tickets]
+        standing = [projection.at(row["lon"], row["lat"]) for row in devices]
         return LiveMap(
             [
                 Marker(row, x, y)
                 for row, (x, y) in zip(tickets, spread(places, _MARKER_DISTANCE), strict=True)
             ],
-            [Marker(row, *projection.at(row["lon"], row["lat"])) for row in devices],
+            [Marker(row, *place) for row, place in zip(devices, standing, strict=True)],
             counts,
+            place_labels(self.district().drawing, standing),
             total,
         )
 
@@ -157,7 +161,7 @@ class ConsoleService:
         with self._database.transaction() as tx:
             row = repo.fleet(tx)
             packets = repo.packets_last_minute(tx, now)
-        return Fleet(row["devices"], row["online"], row["oldest_unreceipted_s"], packets)
+        return Fleet(packets_last_minute=packets, **row)
 
 
 class _Kept(Generic[T]):

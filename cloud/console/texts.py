@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from cloud.tickets.domain import DISTRICT_ZONE
+from common.runtime.errors import DrumtowerError
 
 LANGUAGES: Final = ("zh-CN", "en")
 DEFAULT_LANGUAGE: Final = LANGUAGES[0]
@@ -42,10 +43,16 @@ class Texts:
         )
         return str(found)
 
+    def problem(self, error: DrumtowerError) -> str:
+        """What went wrong, in words for an operator where there are some for its code, else in its own."""
+        return self.entries.get(f"error.{error.code}", error.message)
+
     def moment(self, at: datetime, now: datetime) -> str:
-        """An instant in the district's time: today without its date."""
+        """An instant in the district's time: today without its date, this year without its year."""
         local, today = at.astimezone(DISTRICT_ZONE), now.astimezone(DISTRICT_ZONE)
-        return f"{local:%H:%M:%S}" if local.date() == today.date() else f"{local:%Y-%m-%d %H:%M}"
+        if local.date() == today.date():
+            return f"{local:%H:%M:%S}"
+        return f"{local:%m-%d %H:%M}" if local.year == today.year else f"{local:%Y-%m-%d %H:%M}"
 
     def age(self, at: datetime, now: datetime) -> str:
         """How long ago, in its largest unit."""

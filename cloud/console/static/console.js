@@ -36,7 +36,7 @@
     if (element.textContent !== text) element.textContent = text;
   }
 
-  let lastEvent = null;
+  let lastEvent = 0;
   function tick() {
     for (const element of document.querySelectorAll("[data-due]")) {
       const left = Date.parse(element.dataset.due) - now();
@@ -47,7 +47,9 @@
     for (const element of document.querySelectorAll("[data-age]")) {
       write(element, age(now() - Date.parse(element.dateTime)));
     }
-    write(document.getElementById("last-event"), lastEvent === null ? words.noEvent : age(Date.now() - lastEvent));
+    const last = document.getElementById("last-event");
+    const at = Math.max(lastEvent, Date.parse(last.dataset.at ?? "") || 0);
+    if (at) write(last, age(now() - at));
   }
 
   // ---- parts of the page ----
@@ -166,6 +168,7 @@
         const asked = location.href;
         const html = await get(address(part));
         if (asked === location.href) show(PARTS[part], parse(html));
+        if (part === "list") announce();
       }
     } catch {
       batch.forEach((part) => wanted.add(part)); // tried again with the next beat
@@ -175,6 +178,19 @@
   }
 
   // ---- the stream ----
+  const opened = new Set(); // tickets to tell a screen reader about, once their rows are there
+
+  function announce() {
+    for (const id of opened) {
+      const row = document.querySelector(`.row[data-ticket="${CSS.escape(id)}"]`);
+      if (!row) continue;
+      const number = row.querySelector(".number").textContent.split("·")[0].trim();
+      const what = row.querySelector(".what").textContent;
+      write(document.getElementById("announce"), words.opened.replace("{number}", number).replace("{category}", what));
+    }
+    opened.clear();
+  }
+
   function state(name) {
     const element = document.getElementById("stream");
     element.dataset.state = name;
@@ -182,13 +198,14 @@
   }
 
   function heard(event) {
-    lastEvent = Date.now();
+    lastEvent = now();
     let news = {};
     try {
       news = JSON.parse(event.data);
     } catch {
       return;
     }
+    if (event.type === "ticket.opened") opened.add(news.ticket_id);
     refresh("list", "map");
     const open = document.querySelector("[data-ticket-open]")?.dataset.ticketOpen;
     if (!open || open === news.ticket_id || event.type === "reset") refresh("detail");
@@ -205,7 +222,7 @@
       state("reconnecting");
       if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 3000); // refused; the browser gave up
     };
-    for (const kind of ["ticket.opened", "ticket.changed", "incident.opened", "incident.changed", "reset", "message"]) {
+    for (const kind of ["ticket.opened", "ticket.changed", "incident.opened", "incident.changed", "incident.ended", "reset"]) {
       stream.addEventListener(kind, heard);
     }
     addEventListener("pagehide", () => stream.close(), { once: true });
