@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from cloud import problem
 from cloud.api import api, operations
 from cloud.auth.service import AuthService
+from cloud.body_limit import BodyLimit
 from cloud.config import CloudSettings, Environment
 from cloud.console import api as console
 from cloud.db import Database
@@ -64,6 +65,7 @@ def build_api(services: Services, run_stream: bool = True) -> FastAPI:
     app.state.services = services
     app.state.auth = services.auth
     problem.install(app)
+    app.add_middleware(BodyLimit)
     app.include_router(api)
     app.include_router(operations)
     console.install(app)

@@ -101,7 +101,7 @@ def install(app: FastAPI) -> None:
     app.openapi = with_problem  # type: ignore[method-assign] # the place FastAPI names for extending it
 
 
-def _answer(
+def answer(
     request: Request,
     status: HTTPStatus,
     code: str,
@@ -111,6 +111,7 @@ def _answer(
     headers: Mapping[str, str] | None = None,
     errors: list[FieldFault] | None = None,
 ) -> JSONResponse:
+    """An error's response."""
     problem = Problem(
         type=f"urn:drumtower:problem:{code}",
         title=status.phrase,
@@ -140,7 +141,7 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
         _log.error("a request failed", path=request.url.path, code=error.code, error=error.message)
     # What a lost database says of itself names hosts and users; those who ask over HTTP need not know.
     detail = "the database is away" if isinstance(error, TransientError) else error.message
-    return _answer(request, status, error.code, detail, hint=error.hint, headers=headers)
+    return answer(request, status, error.code, detail, hint=error.hint, headers=headers)
 
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
@@ -150,7 +151,7 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
         for fault in error.errors()[:50]
     ]
     count = len(error.errors())
-    return _answer(
+    return answer(
         request,
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "request.invalid",
@@ -163,19 +164,29 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
 async def _of_the_framework(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    code = {404: "request.unknown_path", 405: "request.wrong_method"}.get(status, "request.refused")
+    if status is HTTPStatus.BAD_REQUEST:  # a body so wrong that the framework's parser gave up on it
+        return answer(
+            request,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "request.invalid",
+            f"the body cannot be read: {error.detail}",
+            hint="/api/openapi.json says what is expected",
+        )
+    code = {404: "request.unknown_path", 405: "request.wrong_method", 413: "request.too_large"}.get(
+        status, "request.refused"
+    )
     detail = {
         404: f"there is nothing at {request.url.path}",
         405: f"{request.method} is not possible here",
     }.get(status, str(error.detail))
-    return _answer(
+    return answer(
         request, status, code, detail, hint="/api/openapi.json lists what there is", headers=error.headers
     )
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
     _log.error("a request met a bug", path=request.url.path, method=request.method, exc_info=error)
-    return _answer(
+    return answer(
         request,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "request.bug",

@@ -17,7 +17,8 @@ from cloud.db.transaction import Transaction
 from common.runtime.errors import TransientError
 
 T = TypeVar("T")
-_POOL_WAIT_S = 10.0
+_POOL_WAIT_S = 5.0
+_RECONNECT_S = 2.0
 _RACES = 4
 
 
@@ -58,6 +59,8 @@ class Database:
             min_size=1,
             max_size=size,
             timeout=_POOL_WAIT_S,
+            # Few tries in a row: their pauses double, and a database that is back should be noticed at once.
+            reconnect_timeout=_RECONNECT_S,
             # Autocommit, so that a transaction is exactly what `transaction()` opens.
             kwargs={"autocommit": True, "row_factory": dict_row, "application_name": "drumtower-cloud"},
             check=ConnectionPool.check_connection,
