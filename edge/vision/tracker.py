@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.vision.detections import Boxes, Detections, overlaps
+from edge.vision.suppression import suppress
 
 Floats = NDArray[np.float64]
 
@@ -83,6 +84,8 @@ class TrackerSettings:
         birth_overlap: no track begins over a track that was just seen and overlaps by more.
         manoeuvre: standard deviation of unforeseen acceleration, in box heights a second squared.
         jitter: standard deviation of a sure detection, in box heights.
+        alike: groups of labels that a detector takes for one another; a track is matched within its group
+            only, so that a rider and what is ridden stay two.
         ground_step_ms, ground_ms: how densely and for how long it is remembered where a track stood.
     """
 
@@ -102,6 +105,7 @@ class TrackerSettings:
     birth_overlap: float = 0.3
     manoeuvre: float = 1.0
     jitter: float = 0.08
+    alike: tuple[tuple[str, ...], ...] = (("bicycle", "motorcycle"), ("car", "bus", "truck"))
     ground_step_ms: int = 150
     ground_ms: int = 10_000
 
@@ -130,6 +134,8 @@ class Tracker:
         self._motion = _Motion(self.settings.manoeuvre, self.settings.jitter)
         self._lives: list[_Life] = []
         self._seen: Boxes = np.zeros((0, 4), np.float32)
+        self._kind: NDArray[np.int32] = np.zeros(0, np.int32)
+        self._kinds: dict[tuple[str, ...], NDArray[np.int32]] = {}
         self._next_id = 1
         self._at_ms: int | None = None
 
@@ -148,29 +154,42 @@ class Tracker:
         self._at_ms = at_ms
         self._motion.predict(elapsed)
         found = _in_canonical_order(detections, self.settings.weak_score)
-        free = self._match(found, at_ms)
-        self._begin(found, free, at_ms)
+        kind = self._kinds_of(found.labels)[found.label]
+        free = self._match(found, kind, at_ms)
+        self._begin(found, kind, free, at_ms)
         self._bury(at_ms)
         return self._tracks(found.labels, at_ms)
 
-    def _match(self, found: Detections, at_ms: int) -> NDArray[np.intp]:
+    def _kinds_of(self, labels: tuple[str, ...]) -> NDArray[np.int32]:
+        """By label: a number that labels which are alike share."""
+        kinds = self._kinds.get(labels)
+        if kinds is None:
+            groups = [
+                next((group for group in self.settings.alike if label in group), (label,)) for label in labels
+            ]
+            kinds = np.array([groups.index(group) for group in groups], np.int32)
+            self._kinds[labels] = kinds
+        return kinds
+
+    def _match(self, found: Detections, kind: NDArray[np.int32], at_ms: int) -> NDArray[np.intp]:
         """Give detections to tracks; returns the strong detections that are left."""
         settings = self.settings
         hidden_ms = np.array([at_ms - life.last_seen_ms for life in self._lives], np.int64)
         unsure_ms = np.array([at_ms - life.last_sure_ms for life in self._lives], np.int64)
         confirmed = np.array([life.confirmed for life in self._lives], np.bool_)
         predicted = self._motion.boxes()
+        alike = self._kind[:, None] == kind[None, :]
         # Detections come surest first, so the strong ones are a prefix.
         sure = int(np.count_nonzero(found.score >= settings.strong_score))
         strong, weak = np.arange(sure), np.arange(sure, len(found))
         tracks = np.arange(len(self._lives))
-        similarity = _similarity(predicted, found.xyxy[strong], settings.widen_first)
+        similarity = _similarity(predicted, found.xyxy[strong], settings.widen_first) * alike[:, strong]
         tracks, strong = self._pair(
             found, tracks, strong, similarity, least=settings.least_similarity, at_ms=at_ms
         )
         fresh = (hidden_ms <= settings.weak_ms) & (unsure_ms <= settings.sure_ms) & confirmed
         similarity = _similarity(predicted[tracks], found.xyxy[weak], settings.widen_first)
-        similarity[~fresh[tracks]] = 0.0
+        similarity *= alike[np.ix_(tracks, weak)] & fresh[tracks, None]
         tracks, _ = self._pair(
             found, tracks, weak, similarity, least=settings.least_similarity_weak, at_ms=at_ms
         )
@@ -179,6 +198,7 @@ class Tracker:
             _similarity(predicted[tracks], boxes, settings.widen_again),
             _similarity(self._seen[tracks], boxes, settings.widen_again),
         )
+        similarity *= alike[np.ix_(tracks, strong)]
         _, strong = self._pair(
             found, tracks, strong, similarity, least=settings.least_similarity, at_ms=at_ms
         )
@@ -218,17 +238,20 @@ class Tracker:
             life.hits >= settings.confirm_hits and life.total_score >= settings.confirm_score * life.hits
         )
 
-    def _begin(self, found: Detections, free: NDArray[np.intp], at_ms: int) -> None:
+    def _begin(self, found: Detections, kind: NDArray[np.int32], free: NDArray[np.intp], at_ms: int) -> None:
         """Begin tracks with sure detections that belong to none and cover none."""
+        limit = self.settings.birth_overlap
         born = free[found.score[free] >= self.settings.birth_score]
-        here = [n for n, life in enumerate(self._lives) if life.last_seen_ms == at_ms]
-        if born.size and here:
-            over = overlaps(found.xyxy[born], self._seen[here]).max(axis=1)
-            born = born[over <= self.settings.birth_overlap]
+        if born.size:
+            here = [n for n, life in enumerate(self._lives) if life.last_seen_ms == at_ms]
+            over = overlaps(found.xyxy[born], self._seen[here]) * (kind[born, None] == self._kind[None, here])
+            born = born[over.max(axis=1, initial=0.0) <= limit]
+            born = born[np.sort(suppress(found.xyxy[born], found.score[born], kind[born], limit))]
         if not born.size:
             return
         self._motion.begin(found.xyxy[born])
         self._seen = np.concatenate((self._seen, found.xyxy[born]))
+        self._kind = np.concatenate((self._kind, kind[born]))
         for candidate in born.tolist():
             life = _Life(self._next_id, at_ms, at_ms, at_ms, 0.0)
             self._next_id += 1
@@ -246,6 +269,7 @@ class Tracker:
         if len(keep) < len(self._lives):
             self._lives = [self._lives[n] for n in keep]
             self._seen = self._seen[keep]
+            self._kind = self._kind[keep]
             self._motion.keep(keep)
 
     def _tracks(self, labels: tuple[str, ...], at_ms: int) -> tuple[Track, ...]:
