@@ -1,0 +1,180 @@
+"""A box's configuration: every fault at once, and what the environment says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.runtime.config import InvalidConfigError
+from common.runtime.errors import ConfigError
+from edge.config import (
+    DeviceConfig,
+    broker_of,
+    data_directory,
+    evidence_door_of,
+    footage_file,
+    load_device,
+)
+
+FIVE_FAULTS = """\
+site: Gulou District
+device: lamp-01
+sensors:
+  - {name: flood-1, kind: flod}
+  - {name: flood-2, kind: flood, exposure: -1}
+cameras:
+  - name: cam-1
+    footage: vtest
+    scenes:
+      - {scene: zone, id: square, zone: [[0, 0], [1, 0]]}
+outbox: {max_megabytes: 5}
+"""
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / "devices" / "box.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def config(**more: object) -> DeviceConfig:
+    return DeviceConfig.model_validate({"site": "gulou", "device": "lamp-01", **more})
+
+
+def environment(directory: Path, **more: str) -> dict[str, str]:
+    (directory / "ca.pem").write_text("a certificate")
+    (directory / "credential").write_text("pass word\n")
+    return {
+        "DRUMTOWER_BROKER_URL": "mqtts://broker.example:9883",
+        "DRUMTOWER_CA_FILE": str(directory / "ca.pem"),
+        "DRUMTOWER_CREDENTIAL_FILE": str(directory / "credential"),
+        **more,
+    }
+
+
+def test_every_fault_is_told_at_once_with_its_line_and_what_was_meant(tmp_path: Path) -> None:
+    path = write(tmp_path, FIVE_FAULTS)
+    with pytest.raises(InvalidConfigError) as refused:
+        load_device(path)
+    assert [fault.line for fault in refused.value.faults] == [1, 4, 5, 10, 11]
+    text = str(refused.value)
+    assert "did you mean 'flood'?" in text
+    assert "max_mb" in text
+    assert f"{path}:1: site" in text
+
+
+def test_names_must_differ_across_cameras_and_sensors(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "site: gulou\ndevice: lamp-01\ncameras: [{name: one, footage: bikes}]\nsensors: [{name: one, kind: rain}]\n",
+    )
+    with pytest.raises(InvalidConfigError, match="got twice: one"):
+        load_device(path)
+
+
+@pytest.mark.parametrize("source", ["", "footage: bikes\n    path: a.mp4"])
+def test_a_camera_has_exactly_one_source(tmp_path: Path, source: str) -> None:
+    path = write(tmp_path, f"site: gulou\ndevice: lamp-01\ncameras:\n  - name: one\n    {source}\n")
+    with pytest.raises(InvalidConfigError, match="exactly one of footage and path"):
+        load_device(path)
+
+
+def test_a_severity_needs_its_scene(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "site: gulou\ndevice: lamp-01\ncameras: [{name: one, footage: bikes, severity: {square: 3}}]\n",
+    )
+    with pytest.raises(InvalidConfigError, match="expected severities of scenes"):
+        load_device(path)
+
+
+def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
+    told = config(uplink={"broker_url": "mqtt://elsewhere", "credential_file": "/nowhere"})
+    broker = broker_of(told, environment(tmp_path))
+    assert (broker.host, broker.port, broker.tls, broker.password) == (
+        "broker.example",
+        9883,
+        True,
+        "pass word",
+    )
+    assert broker.ca_file == tmp_path / "ca.pem"
+    assert "pass word" not in repr(broker)
+
+
+def test_the_file_serves_where_the_environment_says_nothing(tmp_path: Path) -> None:
+    credential = tmp_path / "credential"
+    credential.write_text("secret")
+    told = config(uplink={"broker_url": "mqtt://broker.example", "credential_file": str(credential)})
+    broker = broker_of(told, {})
+    assert (broker.host, broker.port, broker.tls, broker.ca_file) == ("broker.example", 1883, False, None)
+
+
+def test_every_fault_of_the_environment_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        broker_of(
+            config(),
+            {"DRUMTOWER_BROKER_URL": "mqtss://broker", "DRUMTOWER_CA_FILE": str(tmp_path / "none.pem")},
+        )
+    message = refused.value.message
+    assert message.startswith("3 faults")
+    assert "did you mean mqtts://?" in message
+    assert "DRUMTOWER_CA_FILE" in message
+    assert "DRUMTOWER_CREDENTIAL_FILE: missing" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("", "expected one line"), ("a\nb\n", "expected one line"), (None, "cannot read")]
+)
+def test_a_credential_is_one_line(tmp_path: Path, content: str | None, said: str) -> None:
+    told = environment(tmp_path)
+    if content is None:
+        (tmp_path / "credential").unlink()
+    else:
+        (tmp_path / "credential").write_text(content)
+    with pytest.raises(ConfigError, match=said):
+        broker_of(config(), told)
+
+
+@pytest.mark.parametrize("port", ["0x50", "99999"])
+def test_a_port_is_a_port(tmp_path: Path, port: str) -> None:
+    with pytest.raises(ConfigError, match="expected a port"):
+        broker_of(config(), environment(tmp_path, DRUMTOWER_BROKER_URL=f"mqtts://broker:{port}"))
+
+
+def test_evidence_may_stay_on_the_box(tmp_path: Path) -> None:
+    assert evidence_door_of(config(), environment(tmp_path)) is None
+    door = evidence_door_of(
+        config(), environment(tmp_path, DRUMTOWER_EVIDENCE_URL="https://door.example:9443/")
+    )
+    assert door is not None
+    assert (door.url, door.username, door.password) == (
+        "https://door.example:9443",
+        "gulou/lamp-01",
+        "pass word",
+    )
+    with pytest.raises(ConfigError, match="expected https://host:port"):
+        evidence_door_of(config(), environment(tmp_path, DRUMTOWER_EVIDENCE_URL="ftp://door"))
+
+
+def test_data_lies_where_the_option_or_the_environment_says(tmp_path: Path) -> None:
+    assert data_directory(tmp_path, config(), {"DRUMTOWER_DATA": "/elsewhere"}) == tmp_path
+    assert data_directory(None, config(), {"DRUMTOWER_DATA": "/elsewhere"}) == Path("/elsewhere")
+    assert data_directory(None, config(), {}) == Path(".drumtower/boxes/lamp-01")
+
+
+def test_fetched_footage_comes_first_then_what_ships(tmp_path: Path) -> None:
+    path = write(tmp_path, "")
+    (tmp_path / "footage").mkdir()
+    (tmp_path / "footage" / "bikes.mp4").write_text("")
+    told = config(cameras=[{"name": "one", "footage": "vtest"}, {"name": "two", "path": "a/b.mp4"}])
+    one, two = told.cameras
+    fetched = tmp_path / "fetched"
+    fetched.mkdir()
+    named = {"DRUMTOWER_FOOTAGE_DIR": str(fetched)}
+    assert footage_file(one, path, named) == tmp_path / "footage" / "bikes.mp4"
+    (fetched / "vtest.avi").write_text("")
+    assert footage_file(one, path, named) == fetched / "vtest.avi"
+    assert footage_file(one, path, {}) == tmp_path / "footage" / "bikes.mp4"
+    assert footage_file(two, path, named) == tmp_path / "devices" / "a" / "b.mp4"
