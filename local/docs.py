@@ -20,6 +20,7 @@ from rich.console import Console
 from common.runtime.cli import GROUP
 from common.wire.asyncapi import document
 from common.wire.categories import CATEGORIES
+from gateway.metrics_catalogue import catalogue
 
 REPOSITORY = Path(__file__).parents[1]
 REFERENCE = REPOSITORY / "docs" / "reference"
@@ -35,6 +36,7 @@ def documents() -> dict[str, str]:
         "categories.md": _categories(),
         "commands.md": _commands(),
         "errors.md": _errors(),
+        "metrics.md": _metrics(),
     }
 
 
@@ -47,6 +49,17 @@ def _categories() -> str:
     lines += [
         f"| `{c.code}` | {c.en} | {c.zh} | {c.kind} | {c.severity} | {c.gbt_30428} |" for c in CATEGORIES
     ]
+    return _NOTE + "\n".join(lines) + "\n"
+
+
+def _metrics() -> str:
+    lines = [
+        "# Metrics of readings\n",
+        "What the gateway knows of each metric. A value outside the plausible range is stored and flagged.\n",
+        "| metric | unit | plausible |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{m.name}` | {m.unit or '1'} | {m.low:g} … {m.high:g} |" for m in catalogue(()).values()]
     return _NOTE + "\n".join(lines) + "\n"
 
 

@@ -32,7 +32,7 @@ PHASES: tuple[Phase, ...] = ("start", "update", "end", "act")
 class Series(Struct, frozen=True, forbid_unknown_fields=True):
     """Readings of one metric of one sensor, in columns of equal length.
 
-    ``at`` is when each was captured; ``value`` is in the metric's unit (docs/wire.md lists them).
+    ``at`` is when each was captured; ``value`` is in the metric's unit (docs/reference/metrics.md lists them).
     """
 
     sensor: Name

@@ -23,7 +23,7 @@ class Reading:
 
     Attributes:
         sensor: its name on this box.
-        metric: such as ``water_depth``; docs/wire.md lists metrics with their units.
+        metric: such as ``water_depth``; docs/reference/metrics.md lists metrics with their units.
         value: in the metric's unit, finite.
         at: when it was captured, ms since the Unix epoch.
     """
