@@ -162,7 +162,9 @@ def main() -> None:
         "detail": detail,
     }
     if not options.json:
-        print(f"path {line['value']} frames/s, bare {detail['bare_per_s']}, ratio {line['ratio']} (limit {LIMIT})")
+        print(
+            f"path {line['value']} frames/s, bare {detail['bare_per_s']}, ratio {line['ratio']} (limit {LIMIT})"
+        )
     print(json.dumps(line))
 
 

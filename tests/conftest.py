@@ -24,7 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     for item in items:
         if item.get_closest_marker("shared_data"):
-            item.add_marker(pytest.mark.skip(reason="not run: the footage of ../shared is not on this machine"))
+            item.add_marker(
+                pytest.mark.skip(reason="not run: the footage of ../shared is not on this machine")
+            )
 
 
 @pytest.fixture(scope="session")
