@@ -7,7 +7,8 @@
   const words = body.dataset;
   const WIDE = window.matchMedia("(min-width: 1151px)");
   const SETTLE_MS = 250; // events come in bursts; one look at the end of a burst is enough
-  const PARTS = { list: "list", map: "map", detail: "detail", status: "status" };
+  const RETRY_MS = 2000;
+  const DEAF_MS = 10000; // the server spoke so long ago and the stream did not tell: it is dead
 
   // ---- time ----
   // The server's clock decides; a console's own may be minutes off.
@@ -153,28 +154,39 @@
 
   const wanted = new Set();
   let running = false, timer = 0;
+  const ready = () => [...wanted].filter((part) => !busyWith(document.getElementById(part)));
+
   function refresh(...parts) {
     for (const part of parts) wanted.add(part);
-    if (!timer && !running) timer = setTimeout(run, SETTLE_MS);
+    schedule(SETTLE_MS);
+  }
+
+  function schedule(ms) {
+    if (!timer && !running) timer = setTimeout(run, ms);
   }
 
   async function run() {
     timer = 0;
     running = true;
-    const batch = [...wanted].filter((part) => !busyWith(document.getElementById(part)));
+    const batch = ready();
     batch.forEach((part) => wanted.delete(part));
+    let pause = SETTLE_MS;
     try {
       for (const part of batch) {
         const asked = location.href;
         const html = await get(address(part));
-        if (asked === location.href) show(PARTS[part], parse(html));
+        if (asked === location.href) show(part, parse(html));
         if (part === "list") announce();
       }
+      reached(true);
     } catch {
-      batch.forEach((part) => wanted.add(part)); // tried again with the next beat
+      batch.forEach((part) => wanted.add(part));
+      pause = RETRY_MS;
+      reached(false);
     } finally {
       running = false;
     }
+    if (ready().length) schedule(pause);
   }
 
   // ---- the stream ----
@@ -211,24 +223,40 @@
     if (!open || open === news.ticket_id || event.type === "reset") refresh("detail");
   }
 
+  let stream = null, openSince = 0;
+
   function follow() {
     state("connecting");
-    const stream = new EventSource(words.stream);
-    stream.onopen = () => {
+    stream?.close();
+    const mine = stream = new EventSource(words.stream);
+    mine.onopen = () => {
+      openSince = now();
       state("live");
       refresh("list", "map", "detail", "status"); // what happened while nobody listened
     };
-    stream.onerror = () => {
+    mine.onerror = () => {
       state("reconnecting");
-      if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 3000); // refused; the browser gave up
+      if (mine.readyState === EventSource.CLOSED && mine === stream) setTimeout(follow, RETRY_MS); // it gave up
     };
     for (const kind of ["ticket.opened", "ticket.changed", "incident.opened", "incident.changed", "incident.ended", "reset"]) {
-      stream.addEventListener(kind, heard);
+      mine.addEventListener(kind, heard);
     }
-    addEventListener("pagehide", () => stream.close(), { once: true });
+  }
+
+  // A connection can be dead for minutes before a stream notices; fetching shows it at once.
+  function reached(yes) {
+    if (!yes) {
+      state("reconnecting");
+    } else if (stream?.readyState === EventSource.OPEN) {
+      state("live");
+      const spoke = Date.parse(document.getElementById("last-event").dataset.at ?? "") || 0;
+      if (spoke > Math.max(lastEvent, openSince) && now() - spoke > DEAF_MS) follow();
+    }
   }
 
   // ---- choosing and acting without leaving the page ----
+  let shown = location.pathname + location.search;
+
   async function open(url, method, form) {
     const response = await fetch(url, {
       method, redirect: "follow", headers: { Accept: "text/html" },
@@ -244,8 +272,12 @@
     const detail = document.getElementById("detail");
     detail.replaceChildren(...fresh.childNodes);
     detail.scrollTop = 0;
-    if (!form) history.pushState(null, "", response.url);
+    if (!form && response.url !== location.href) history.pushState(null, "", response.url);
+    shown = location.pathname + location.search;
     document.title = page.title;
+    for (const link of document.querySelectorAll(".who a[hreflang]")) {
+      link.href = page.querySelector(".who a[hreflang]").getAttribute("href"); // leads back to where we are now
+    }
     body.className = page.body.className;
     mark();
     tick();
@@ -274,13 +306,18 @@
     event.preventDefault();
     const fields = new FormData(form, event.submitter);
     event.submitter?.setAttribute("disabled", "");
-    open(form.action, "POST", fields).catch(() => {
+    // Not form.action: that is the field of this name.
+    open(form.getAttribute("action"), "POST", fields).catch(() => {
       event.submitter?.removeAttribute("disabled");
       state("reconnecting");
     });
   });
 
-  addEventListener("popstate", () => location.reload());
+  addEventListener("popstate", () => {
+    const target = location.pathname + location.search;
+    if (target === shown) return; // only moved within the page
+    open(target, "GET").catch(() => location.reload());
+  });
 
   document.addEventListener("keydown", (event) => {
     if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
@@ -300,5 +337,7 @@
     refresh("status");
     if (document.querySelector("[data-evidence-missing]")) refresh("detail");
   }, 5000);
+  addEventListener("pagehide", () => stream?.close());
+  addEventListener("pageshow", (event) => event.persisted && follow());
   follow();
 })();
