@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 import httpx
+import msgspec
 
 from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
@@ -28,9 +29,16 @@ _REFUSED: Final = {
     422: "what arrived does not have the announced hash or size: the file may be damaged on the box's disk",
 }
 _OF_THE_DEVICE: Final = {401, 403}
+_FOR_TODAY: Final = {"evidence.day_full"}
 _IDLE_S: Final = 1.0
 _TRIM_EVERY: Final = 300
 _log = get_logger("upload")
+
+
+class _Problem(msgspec.Struct):
+    """What of RFC 9457 matters here."""
+
+    code: str = ""
 
 
 class UploadError(TransientError):
@@ -117,7 +125,7 @@ class Uploader:
             if self._hold():
                 return 0.0
             response = self._put(file, content, offset)
-            if response.status_code in _REFUSED:
+            if response.status_code in _REFUSED and _code(response) not in _FOR_TODAY:
                 return self._refused(file, response)
             offset = _next_offset(file, response)
         raise UploadError("upload.failed", f"the evidence door never took all of {file.sha256[:12]}…", "")
@@ -174,12 +182,24 @@ def _next_offset(file: StoredEvidence, response: httpx.Response) -> int | None:
         return _number(response.headers["Upload-Offset"], below=file.size)
     raise UploadError(
         "upload.failed",
-        f"expected 201 from the evidence door for {file.sha256[:12]}…, got {response.status_code}",
+        f"expected 201 from the evidence door for {file.sha256[:12]}…, got {response.status_code} {_code(response)}",
         "look at the gateway's log",
     )
 
 
+def _code(response: httpx.Response) -> str:
+    """The code of a problem+json, or nothing."""
+    if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
+        return ""
+    try:
+        problem = msgspec.json.decode(response.content, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    return problem.code
+
+
 def _number(text: str, below: int) -> int:
-    if not text.isascii() or not text.isdecimal() or int(text) >= below:
-        raise UploadError("upload.failed", f"expected an Upload-Offset below {below}, got {text[:40]!r}", "")
-    return int(text)
+    if not text.isascii() or not text.isdecimal():
+        raise UploadError("upload.failed", f"expected a number as Upload-Offset, got {text[:40]!r}", "")
+    # All of it kept and yet not stored: what they keep is not what we have. From the beginning, then.
+    return int(text) if int(text) < below else 0

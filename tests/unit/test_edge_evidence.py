@@ -1,0 +1,255 @@
+"""Evidence on the box and on its way: synced, capped, resumed, refused, never before an alarm."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+
+from common.runtime.clock import Clock, ManualClock, SystemClock
+from common.runtime.stop import Stop
+from edge.config import EvidenceDoor
+from edge.database import Database, DiskFullError
+from edge.evidence import EvidenceStore
+from edge.settings import UploadSettings
+from edge.upload import Uploader
+from local.certificates import ensure_certificates
+from tests.fixtures.edge_door import PlayedDoor, play_door
+from tests.fixtures.edge_gateway import eventually
+
+WHO, PASSWORD = "gulou/lamp-01", "pass word"
+
+
+def picture(number: int, size: int = 1000) -> bytes:
+    return (b"\xff\xd8\xff" + str(number).encode()).ljust(size, b".")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "box")
+    yield database
+    database.close()
+
+
+def make(database: Database, clock: Clock | None = None, **limits: float) -> EvidenceStore:
+    return EvidenceStore(database, clock or ManualClock(), **limits)  # type: ignore[arg-type]
+
+
+def files(database: Database) -> set[str]:
+    return {path.stem for path in (database.directory / "evidence").iterdir()}
+
+
+@contextmanager
+def uploading(
+    store: EvidenceStore, door: EvidenceDoor, hold: Callable[[], bool] = lambda: False, part_kb: int = 16
+) -> Iterator[Uploader]:
+    settings = UploadSettings(part_kb=part_kb, retry_s=0.05, longest_retry_s=0.2, timeout_s=5)
+    uploader = Uploader(store, door, settings, hold)
+    stop = Stop()
+    thread = threading.Thread(target=uploader.run, args=(stop,), name="upload")
+    thread.start()
+    try:
+        yield uploader
+    finally:
+        stop.set()
+        uploader.wake()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def door() -> Iterator[PlayedDoor]:
+    with play_door(PlayedDoor(WHO, PASSWORD)) as running:
+        yield running
+
+
+def to(door: PlayedDoor, password: str = PASSWORD, ca_file: Path | None = None) -> EvidenceDoor:
+    return EvidenceDoor(door.url, WHO, password, ca_file)
+
+
+def test_a_picture_is_kept_under_its_sha256_once(database: Database) -> None:
+    store = make(database)
+    name = store.keep(picture(1), "image/jpeg", 2)
+    assert name == hashlib.sha256(picture(1)).hexdigest()
+    assert store.keep(picture(1), "image/jpeg", 2) == name
+    assert files(database) == {name}
+    assert store.stats().waiting == 1
+
+
+def test_the_severest_goes_first_and_of_those_the_oldest(database: Database) -> None:
+    clock = ManualClock()
+    store = make(database, clock)
+    names = []
+    for number, severity in enumerate((2, 4, 1, 4)):
+        names.append(store.keep(picture(number), "image/jpeg", severity))
+        clock.advance(1)
+    order = []
+    while (waiting := store.next()) is not None:
+        order.append(waiting.sha256)
+        store.receipted(waiting.sha256)
+    assert order == [names[1], names[3], names[0], names[2]]
+
+
+def test_a_full_store_gives_up_what_the_district_has_then_the_least_severe(database: Database) -> None:
+    store = make(database, max_bytes=4500)
+    sent, mild, severe, parked = (
+        store.keep(picture(number), "image/jpeg", severity) for number, severity in enumerate((4, 1, 4, 4))
+    )
+    store.receipted(sent)
+    store.park(parked, "422 damaged")
+    store.keep(picture(10), "image/jpeg", 2)
+    assert sent not in files(database)
+    store.keep(picture(11), "image/jpeg", 2)
+    assert parked not in files(database)
+    store.keep(picture(12), "image/jpeg", 2)
+    assert mild not in files(database)
+    assert severe in files(database)
+    assert store.given_up == 2
+
+
+def test_what_the_district_has_is_kept_for_a_while(database: Database) -> None:
+    clock = ManualClock()
+    store = make(database, clock, keep_receipted_s=100)
+    name = store.keep(picture(1), "image/jpeg", 2)
+    store.receipted(name)
+    clock.advance(99)
+    store.trim()
+    assert files(database) == {name}
+    clock.advance(2)
+    store.trim()
+    assert files(database) == set()
+
+
+def test_files_and_queue_agree_after_a_power_cut(database: Database) -> None:
+    store = make(database)
+    lost = store.keep(picture(1), "image/jpeg", 2)
+    kept = store.keep(picture(2), "image/jpeg", 2)
+    (database.directory / "evidence" / f"{lost}.jpg").unlink()
+    (database.directory / "evidence" / "half.jpg.new").write_bytes(b"half")
+    again = make(database)
+    assert files(database) == {kept}
+    assert again.stats().waiting == 1
+
+
+def test_a_picture_without_room_is_refused_clearly(database: Database) -> None:
+    store = make(database)
+    name = hashlib.sha256(picture(1)).hexdigest()
+    # A directory where the file is to be written fails as any full or broken disk does.
+    (database.directory / "evidence" / f"{name}.jpg").mkdir()
+    with pytest.raises(DiskFullError) as refused:
+        store.keep(picture(1), "image/jpeg", 2)
+    assert refused.value.code == "evidence.disk_full"
+    assert store.stats().waiting == 0
+
+
+def test_pictures_reach_the_district_over_tls(database: Database, tmp_path: Path) -> None:
+    served = ensure_certificates(tmp_path / "certificates")
+    store = make(database, SystemClock())
+    names = {store.keep(picture(number), "image/jpeg", 2) for number in range(5)}
+    with play_door(PlayedDoor(WHO, PASSWORD), served) as door:
+        with uploading(store, to(door, ca_file=served.authority)) as uploader:
+            eventually(lambda: store.stats().waiting == 0)
+            assert uploader.uploaded == 5
+        assert door.stored.keys() == names
+
+
+def test_a_door_that_another_authority_signed_gets_nothing(database: Database, tmp_path: Path) -> None:
+    served, other = ensure_certificates(tmp_path / "one"), ensure_certificates(tmp_path / "two")
+    store = make(database, SystemClock())
+    store.keep(picture(1), "image/jpeg", 2)
+    with (
+        play_door(PlayedDoor(WHO, PASSWORD), served) as door,
+        structlog.testing.capture_logs() as logs,
+        uploading(store, to(door, ca_file=other.authority)),
+    ):
+        eventually(lambda: any(log["event"] == "upload.unreachable" for log in logs))
+    assert (store.stats().waiting, door.stored) == (1, {})
+
+
+def test_a_large_file_goes_in_parts(database: Database, door: PlayedDoor) -> None:
+    store = make(database, SystemClock())
+    content = picture(1, 50_000)
+    name = store.keep(content, "image/jpeg", 2)
+    with uploading(store, to(door)):
+        eventually(lambda: name in door.stored)
+    assert door.stored[name] == content
+    assert door.requests[0] == "PUT bytes 0-16383/50000"
+    assert len(door.requests) == 4
+
+
+def test_an_upload_that_broke_goes_on_where_it_was(database: Database, door: PlayedDoor) -> None:
+    store = make(database, SystemClock())
+    content = picture(1, 60_000)
+    name = store.keep(content, "image/jpeg", 2)
+    door.cut_after = 5000
+    with uploading(store, to(door)):
+        eventually(lambda: name in door.stored)
+    assert door.stored[name] == content
+    assert "HEAD" in door.requests
+    assert any(request.startswith("PUT bytes 5000-") for request in door.requests)
+
+
+def test_a_wrong_guess_of_the_offset_is_corrected(database: Database, door: PlayedDoor) -> None:
+    store = make(database, SystemClock())
+    content = picture(1, 60_000)
+    name = store.keep(content, "image/jpeg", 2)
+    door.answers = [(500, "broken")]
+    door.kept[name] = content
+    with uploading(store, to(door)):
+        eventually(lambda: name in door.stored)
+    assert door.stored[name] == content
+
+
+def test_a_district_that_is_away_is_asked_again(database: Database, door: PlayedDoor) -> None:
+    store = make(database, SystemClock())
+    store.keep(picture(1), "image/jpeg", 2)
+    door.answers = [(503, ""), (500, ""), (507, "evidence.disk_full"), (413, "evidence.day_full")]
+    with uploading(store, to(door)):
+        eventually(lambda: len(door.stored) == 1)
+    assert store.stats().parked == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "evidence.quarantined"), (413, "evidence.too_large"), (422, "evidence.wrong_hash")],
+)
+def test_a_refusal_is_said_and_not_tried_for_ever(
+    database: Database, door: PlayedDoor, status: int, code: str
+) -> None:
+    store = make(database, SystemClock())
+    store.keep(picture(1), "image/jpeg", 4)
+    door.answers = [(status, code)]
+    with structlog.testing.capture_logs() as logs, uploading(store, to(door)):
+        eventually(lambda: store.stats().parked == 1)
+        second = store.keep(picture(2), "image/jpeg", 2)
+        eventually(lambda: second in door.stored)
+    assert store.stats().waiting == 0
+    (said,) = [log for log in logs if log["event"] == "upload.refused"]
+    assert (said["status"], bool(said["hint"])) == (status, True)
+
+
+def test_a_wrong_credential_parks_and_a_restart_tries_once_more(database: Database, door: PlayedDoor) -> None:
+    store = make(database, SystemClock())
+    name = store.keep(picture(1), "image/jpeg", 2)
+    with uploading(store, to(door, "wrong")):
+        eventually(lambda: store.stats().parked == 1)
+    again = make(database, SystemClock())
+    with uploading(again, to(door)):
+        eventually(lambda: name in door.stored)
+
+
+def test_nothing_is_sent_while_an_alarm_waits(database: Database, door: PlayedDoor) -> None:
+    store = make(database, SystemClock())
+    store.keep(picture(1), "image/jpeg", 2)
+    alarms = [True]
+    with uploading(store, to(door), hold=lambda: alarms[0]):
+        time.sleep(0.3)
+        assert door.requests == []
+        alarms[0] = False
+        eventually(lambda: len(door.stored) == 1)
