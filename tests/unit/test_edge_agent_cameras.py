@@ -1,0 +1,228 @@
+"""Cameras that see and cameras that cannot: real footage, real model, and every way to lack them."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+import models.store
+from common.runtime.clock import SystemClock
+from common.runtime.stop import Stop
+from common.wire.codec import decode_packet
+from common.wire.messages import Events, Observation
+from edge.cameras import BLIND, Camera, CameraLoop, Detectors
+from edge.config import CameraConfig, DeviceConfig
+from edge.database import Database
+from edge.evidence import EvidenceStore
+from edge.inspect import inspect
+from edge.observations import ObservationBook
+from edge.outbox import SqliteOutbox
+from tests.fixtures.edge_gateway import eventually
+from tests.fixtures.edge_messages import ADDRESS
+
+FOOTAGE = Path(__file__).parents[2] / "firmware_configs" / "footage" / "bikes.mp4"
+OCCUPIED = {
+    "scene": "zone",
+    "id": "crossing",
+    "category": "camera.zone_occupied",
+    "zone": [[0, 0], [1, 0], [1, 1], [0, 1]],
+    "labels": ["car", "truck", "bus"],
+    "limit": 1,
+    "enter_s": 0.5,
+    "exit_s": 3600,
+}
+
+
+@dataclass
+class Box:
+    """The parts of an agent that cameras need."""
+
+    directory: Path
+
+    def __post_init__(self) -> None:
+        self.database = Database(self.directory)
+        self.clock = SystemClock()
+        self.outbox = SqliteOutbox(self.database, ADDRESS, self.clock)
+        self.evidence = EvidenceStore(self.database, self.clock)
+        self.book = ObservationBook(self.database, self.outbox, self.clock)
+        self.detectors = Detectors(None, 1)
+
+    def camera(self, path: Path = FOOTAGE, name: str = "cam-1", **more: Any) -> Camera:
+        told = {"name": name, "path": str(path), "paced": False, "loop": False, "scenes": [OCCUPIED], **more}
+        return Camera(
+            CameraConfig.model_validate(told),
+            path,
+            detectors=self.detectors,
+            book=self.book,
+            evidence=self.evidence,
+            clock=self.clock,
+        )
+
+    @property
+    def observations(self) -> list[Observation]:
+        found = []
+        for packet in self.outbox.pending(1000):
+            held = self.outbox.payload(packet.id)
+            assert held is not None
+            data = decode_packet(held[1], ADDRESS).data
+            assert isinstance(data, Events)
+            found += data.observations
+        return found
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    box = Box(tmp_path / "box")
+    yield box
+    box.database.close()
+
+
+def watch(box: Box, *cameras: Camera, until: int = 1) -> None:
+    """Run the loop until so many observations were made."""
+    stop = Stop()
+    loop = CameraLoop(cameras, box.book)
+    thread = threading.Thread(target=loop.run, args=(stop,), name="cameras")
+    thread.start()
+    try:
+        eventually(lambda: box.outbox.stats().numbered >= until, 60)
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_a_camera_says_what_it_sees_with_a_picture_that_is_kept(box: Box) -> None:
+    camera = box.camera()
+    watch(box, camera)
+    first = box.observations[0]
+    assert (first.phase, first.category, first.source, first.sensor) == (
+        "start",
+        "camera.zone_occupied",
+        "scene:cam-1:crossing",
+        "cam-1",
+    )
+    (shown,) = first.evidence
+    kept = box.database.directory / "evidence" / f"{shown.sha256}.jpg"
+    assert kept.stat().st_size == shown.size
+    assert kept.read_bytes().startswith(b"\xff\xd8\xff")
+    assert box.evidence.stats().waiting == 1
+    assert camera.read >= camera.counters.analysed > 0
+
+
+def test_a_condition_that_was_open_goes_on_after_a_restart(tmp_path: Path) -> None:
+    before = Box(tmp_path / "box")
+    watch(before, before.camera())
+    started = before.observations[0]
+    before.database.close()
+    after = Box(tmp_path / "box")
+    watch(after, after.camera(), until=2)
+    again = after.observations[-1]
+    assert (again.observation_id, again.phase, again.started_at) == (
+        started.observation_id,
+        "update",
+        started.started_at,
+    )
+    after.database.close()
+
+
+def test_a_condition_whose_scene_is_gone_is_ended(tmp_path: Path) -> None:
+    before = Box(tmp_path / "box")
+    watch(before, before.camera())
+    started = before.observations[0]
+    before.database.close()
+    after = Box(tmp_path / "box")
+    watch(after, after.camera(scenes=[]), until=2)
+    assert [(one.observation_id, one.phase) for one in after.observations] == [
+        (started.observation_id, "start"),
+        (started.observation_id, "end"),
+    ]
+    after.database.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (None, "camera.missing"),
+        (b"", "camera.corrupt"),
+        (b"this is no video" * 1000, "camera.not_video"),
+    ],
+)
+def test_a_camera_without_usable_footage_says_so_and_the_others_go_on(
+    box: Box, tmp_path: Path, content: bytes | None, code: str
+) -> None:
+    path = tmp_path / "broken.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with structlog.testing.capture_logs() as logs:
+        watch(box, box.camera(path, "cam-2"), box.camera(), until=2)
+    by_source = {one.source: one for one in box.observations}
+    blind = by_source["camera:cam-2"]
+    assert (blind.phase, blind.category, blind.detail["code"]) == ("start", BLIND, code)
+    assert by_source["scene:cam-1:crossing"].phase == "start"
+    assert [log["code"] for log in logs if log["event"] == "camera.blind"] == [code]
+
+
+def test_a_video_that_is_cut_short_is_played_as_far_as_it_goes(box: Box, tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp4"
+    content = bytearray(FOOTAGE.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 20_000] = bytes(20_000)
+    path.write_bytes(content)
+    watch(box, box.camera(path))
+    assert box.observations[0].category == "camera.zone_occupied"
+
+
+@pytest.mark.parametrize("fault", ["missing", "tampered"])
+def test_a_camera_whose_model_is_missing_or_tampered_is_blind(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    if fault == "tampered":
+        for file in models.store.WEIGHTS.glob("*.onnx"):
+            shutil.copy(file, weights)
+            (weights / file.name).open("ab").write(b"!")
+    monkeypatch.setattr(models.store, "WEIGHTS", weights)
+    watch(box, box.camera())
+    (blind,) = box.observations
+    assert (blind.category, blind.detail["code"]) == (BLIND, f"model.{fault}")
+
+
+def test_a_camera_that_sees_again_ends_its_blindness(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    before = Box(tmp_path / "box")
+    watch(before, before.camera(path))
+    blind = before.observations[0]
+    before.database.close()
+    shutil.copy(FOOTAGE, path)
+    after = Box(tmp_path / "box")
+    watch(after, after.camera(path), until=2)
+    ended = after.observations[1]
+    assert (ended.observation_id, ended.phase, ended.category) == (blind.observation_id, "end", BLIND)
+    after.database.close()
+
+
+def test_a_check_tells_each_fault_on_its_own(tmp_path: Path) -> None:
+    config = DeviceConfig.model_validate(
+        {
+            "site": "gulou",
+            "device": "lamp-01",
+            "cameras": [
+                {"name": "one", "path": str(FOOTAGE)},
+                {"name": "two", "path": "none.mp4", "model": "yolo-none"},
+            ],
+        }
+    )
+    found = list(inspect(config, tmp_path / "devices" / "box.yaml", {}))
+    assert [finding.error.code if finding.error else "ok" for finding in found] == [
+        "ok",
+        "ok",
+        "model.unknown",
+        "camera.missing",
+    ]
