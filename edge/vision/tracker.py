@@ -16,7 +16,6 @@ The ideas and where they come from:
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -122,7 +121,7 @@ class _Life:
     total_score: float = 0.0
     hits: int = 0
     confirmed: bool = False
-    votes: Counter[int] = field(default_factory=Counter)
+    votes: dict[int, float] = field(default_factory=dict)
     ground: tuple[GroundPoint, ...] = ()
 
 
@@ -216,8 +215,6 @@ class Tracker:
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Match for the greatest total similarity; returns the tracks and candidates left over."""
         rows, columns = _assign(similarity, least)
-        if not rows.size:
-            return tracks, candidates
         matched, taken = tracks[rows], candidates[columns]
         self._motion.correct(matched, found.xyxy[taken], found.score[taken])
         self._seen[matched] = found.xyxy[taken]
@@ -233,7 +230,8 @@ class Tracker:
         life.last_seen_ms = at_ms
         if life.score >= settings.strong_score:
             life.last_sure_ms = at_ms
-        life.votes[int(found.label[candidate])] += life.score  # type: ignore[assignment]
+        label = int(found.label[candidate])
+        life.votes[label] = life.votes.get(label, 0.0) + life.score
         life.confirmed = life.confirmed or (
             life.hits >= settings.confirm_hits and life.total_score >= settings.confirm_score * life.hits
         )
@@ -261,11 +259,9 @@ class Tracker:
     def _bury(self, at_ms: int) -> None:
         """Let go of what was not seen for too long."""
         settings = self.settings
-        keep = [
-            n
-            for n, life in enumerate(self._lives)
-            if at_ms - life.last_seen_ms <= (settings.lost_ms if life.confirmed else settings.tentative_ms)
-        ]
+        limits = (settings.tentative_ms, settings.lost_ms)
+        lives = enumerate(self._lives)
+        keep = [n for n, life in lives if at_ms - life.last_seen_ms <= limits[life.confirmed]]
         if len(keep) < len(self._lives):
             self._lives = [self._lives[n] for n in keep]
             self._seen = self._seen[keep]
@@ -278,19 +274,10 @@ class Tracker:
             if life.last_seen_ms == at_ms:
                 self._stand(life, GroundPoint(at_ms, (left + right) / 2, bottom))
             # Equal votes go to the label that comes first, so that the answer does not hang on history.
-            label = min(life.votes, key=lambda place: (-life.votes[place], place))
+            name = labels[min(life.votes, key=lambda place: (-life.votes[place], place))]
+            box, seen = (left, top, right, bottom), (life.first_seen_ms, life.last_seen_ms)
             tracks.append(
-                Track(
-                    life.id,
-                    (left, top, right, bottom),
-                    life.score,
-                    labels[label],
-                    life.first_seen_ms,
-                    life.last_seen_ms,
-                    life.hits,
-                    life.confirmed,
-                    life.ground,
-                )
+                Track(life.id, box, life.score, name, *seen, life.hits, life.confirmed, life.ground)
             )
         return tuple(tracks)
 
@@ -312,8 +299,7 @@ class _Motion:
     """
 
     def __init__(self, manoeuvre: float, jitter: float) -> None:
-        self._manoeuvre = manoeuvre
-        self._jitter = jitter
+        self._manoeuvre, self._jitter = manoeuvre, jitter
         self._place = np.zeros((0, 4))
         self._speed = np.zeros((0, 4))
         self._var_place = np.zeros((0, 4))
