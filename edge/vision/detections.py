@@ -8,6 +8,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+STREET_LABELS = ("person", "bicycle", "motorcycle", "car", "bus", "truck")
+"""What a street camera looks for."""
+
 Boxes = NDArray[np.float32]
 """Boxes: ``(N, 4)``, left, top, right, bottom, in pixels of the frame."""
 

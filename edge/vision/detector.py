@@ -12,14 +12,11 @@ from numpy.typing import NDArray
 
 from common.runtime.errors import InvalidError
 from edge.camera.frame import Image
-from edge.vision.detections import Detections
+from edge.vision.detections import STREET_LABELS, Detections
 from edge.vision.heads import HEADS, Head
 from edge.vision.suppression import suppress
 from models.manifest import InputSpec, Manifest
 from models.store import Model
-
-STREET_LABELS = ("person", "bicycle", "motorcycle", "car", "bus", "truck")
-"""What a street camera looks for."""
 
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from common.runtime.errors import InvalidError
 from edge.camera.frame import Image
-from edge.vision.detections import Detections, overlaps
-from edge.vision.detector import STREET_LABELS, OnnxDetector
+from edge.vision.detections import STREET_LABELS, Detections, overlaps
+from edge.vision.detector import OnnxDetector
 from edge.vision.regions import detect_in, tiles
 from edge.vision.suppression import suppress
 from models.manifest import Manifest

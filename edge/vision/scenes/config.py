@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from common.runtime.config import Settings
-from edge.vision.detector import STREET_LABELS
+from edge.vision.detections import STREET_LABELS
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Point = tuple[Share, Share]
