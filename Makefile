@@ -6,7 +6,7 @@ ARGS   ?=
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format lock extras docs clean
+.PHONY: help setup demo test check bench format lock extras docs screenshots clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,6 +35,10 @@ bench: setup  ## all benchmarks, as a table of ratios against their limits
 
 docs: setup  ## write the generated documents again
 	@$(VENV)/python -m local.docs
+
+screenshots:  ## take the README's pictures of this build
+	@$(PYTHON) -m local.bootstrap --with browser
+	@$(VENV)/python -m local.demo.screenshots
 
 format: setup  ## put the code in order
 	@$(VENV)/ruff check --fix .

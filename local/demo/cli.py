@@ -136,7 +136,6 @@ def _settle(stack: Stack) -> tuple[Snapshot, Audit]:
     """Wait until the ticket centre has applied everything, then compare."""
     assert stack.provision is not None
     boxes = {address: stack.plan.data / "boxes" / address.device for address in stack.provision.boxes}
-    boxes = {address: data for address, data in boxes.items() if data.exists()}
     result = _until(
         lambda: audit(stack.database_url, boxes), lambda found: not (found.inbox_waiting or found.faults)
     )

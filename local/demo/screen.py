@@ -62,7 +62,7 @@ class Screen:
     def show(self, snapshot: Snapshot, previous: Snapshot | None, seconds: float) -> None:
         """Draw one; ``previous`` is the snapshot of ``seconds`` ago, for the rates."""
         if self._live:
-            self._live.update(self._picture(snapshot, previous, seconds), refresh=True)
+            self._live.update(self.picture(snapshot, previous, seconds), refresh=True)
         elif time.monotonic() - self._said >= 10:
             self._said = time.monotonic()
             self._console.print(_line(snapshot, self._elapsed()), highlight=False, soft_wrap=True)
@@ -70,7 +70,9 @@ class Screen:
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
-    def _picture(self, now: Snapshot, before: Snapshot | None, seconds: float) -> Panel:
+    def picture(self, now: Snapshot, before: Snapshot | None, seconds: float) -> Panel:
+        """The summary as it is drawn."""
+
         def rate(name: str) -> str:
             if before is None or seconds <= 0:
                 return ""
