@@ -7,14 +7,27 @@ Reasons of rejects here: those of ``common.wire.codec.WireError``, ``wrong_topic
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
+from common.runtime.clock import to_ms
 from common.wire import ids
 from common.wire.codec import MAX_PACKET_BYTES, Data, WireError, decode_packet, decode_status
-from common.wire.messages import Abandoned, Envelope, Events, Readings, Status
+from common.wire.messages import (
+    READINGS_TYPE,
+    Abandoned,
+    Envelope,
+    Events,
+    Millis,
+    Readings,
+    Series,
+    Status,
+)
 from common.wire.topics import Address, parse_up
 
 #: Of a payload too large to be a packet only this much is kept.
@@ -22,6 +35,7 @@ KEPT_OF_OVERSIZED: Final = 4096
 
 _KIND_OF: Final[dict[str, tuple[type[Data], ...]]] = {"readings": (Readings,), "events": (Events, Abandoned)}
 _CACHED_TOPICS: Final = 50_000
+_CACHED_NAMES: Final = 200_000
 _envelope: Final = msgspec.json.Decoder(Envelope)
 _encoder: Final = msgspec.json.Encoder()
 
@@ -80,11 +94,28 @@ class Rejected:
 Decoded = DecodedPacket | DecodedStatus | Rejected
 
 
+class _QuickSeries(Series, frozen=True, forbid_unknown_fields=True):
+    """A series whose names are not held to their patterns yet: matching them is half the cost of decoding."""
+
+    sensor: str
+    metric: str
+    at: Annotated[list[Millis], Meta(min_length=1, max_length=5000)]
+    value: Annotated[list[float], Meta(min_length=1, max_length=5000)]
+
+
+class _QuickReadings(Readings, frozen=True, forbid_unknown_fields=True):
+    series: Annotated[list[_QuickSeries], Meta(min_length=1, max_length=1000)]  # type: ignore[assignment]
+
+
+_quick_readings: Final = msgspec.json.Decoder(_QuickReadings)
+
+
 class Decoder:
-    """Turns raw messages into what they say. Keeps nothing but a cache of parsed topics."""
+    """Turns raw messages into what they say. Keeps nothing but caches of topics and names that were right."""
 
     def __init__(self) -> None:
         self._topics: dict[str, tuple[Address, str]] = {}
+        self._names: set[tuple[str, str]] = set()
 
     def decode(self, raw: RawMessage) -> Decoded:
         """The packet or status in a message, or why there is none."""
@@ -107,7 +138,46 @@ class Decoder:
             return Rejected(
                 "unsupported_kind", f"expected readings, events or status, got {kind}", raw, address
             )
-        return _decode_packet(raw, address, kind)
+        if kind == "readings" and (quick := self._decode_known(raw, address)):
+            return quick
+        decoded = _decode_packet(raw, address, kind)
+        if isinstance(decoded, DecodedPacket) and isinstance(decoded.data, Readings):
+            if len(self._names) >= _CACHED_NAMES:
+                self._names.clear()
+            self._names.update((series.sensor, series.metric) for series in decoded.data.series)
+        return decoded
+
+    def _decode_known(self, raw: RawMessage, address: Address) -> DecodedPacket | None:
+        """A readings packet all of whose names were seen to be right before; None leaves it to the codec.
+
+        Whatever the codec checks is checked here too, so both give the same packet (a test compares them).
+        """
+        try:
+            envelope = _envelope.decode(raw.payload)
+            if envelope.type != READINGS_TYPE or envelope.source != f"/{address}":
+                return None
+            data = _quick_readings.decode(envelope.data)
+            epoch, seq = ids.parse_packet_id(envelope.id)
+        except (ValueError, RecursionError):
+            return None
+        for series in data.series:
+            if (
+                (series.sensor, series.metric) not in self._names
+                or len(series.at) != len(series.value)
+                or not math.isfinite(sum(series.value))
+            ):
+                return None
+        sent_at = _parse_time(envelope.time)
+        return None if sent_at is None else DecodedPacket(address, epoch, seq, sent_at, data, raw)
+
+
+def _parse_time(text: str) -> int | None:
+    """An RFC 3339 time with its zone as ms since the Unix epoch, None when it is not one."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if at.tzinfo is None else to_ms(at)
 
 
 def _decode_packet(raw: RawMessage, address: Address, kind: str) -> Decoded:

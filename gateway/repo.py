@@ -41,6 +41,16 @@ _STATUS_ROW: Final = (
 )
 
 
+def _numbers(values: Iterable[int]) -> str:
+    """An array of whole numbers as PostgreSQL writes it: much less work than adapting a list."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _texts(values: Iterable[object]) -> str:
+    """An array of texts that hold neither quotes nor backslashes."""
+    return '{"' + '","'.join(map(str, values)) + '"}'
+
+
 def devices(connection: Connection) -> dict[Address, tuple[int, str, bool]]:
     """Every registered device: its id, its partition, whether it is quarantined."""
     rows = connection.execute(
@@ -96,18 +106,19 @@ def save_rule_states(connection: Connection, states: Mapping[int, Mapping[str, R
         connection.execute(
             "DELETE FROM rule_state r USING unnest(%s::integer[], %s::text[]) AS k (series_id, rule_id)"
             " WHERE r.series_id = k.series_id AND r.rule_id = k.rule_id",
-            [[series for series, _ in quiet], [rule for _, rule in quiet]],
+            [_numbers(series for series, _ in quiet), _texts(rule for _, rule in quiet)],
         )
-    if kept := [
-        (series, rule, msgspec.json.encode(state).decode())
+    kept = [
+        {"series_id": series, "rule_id": rule, "state": state}
         for series, rule, state in flat
         if state.position != "quiet"
-    ]:
+    ]
+    if kept:
         connection.execute(
-            "INSERT INTO rule_state (series_id, rule_id, state)"
-            " SELECT s, r, j::jsonb FROM unnest(%s::integer[], %s::text[], %s::text[]) AS k (s, r, j)"
+            "INSERT INTO rule_state (series_id, rule_id, state) SELECT series_id, rule_id, state"
+            " FROM jsonb_to_recordset(%s::jsonb) AS k (series_id integer, rule_id text, state jsonb)"
             " ON CONFLICT (rule_id, series_id) DO UPDATE SET state = excluded.state",
-            [list(column) for column in zip(*kept, strict=True)],
+            [msgspec.json.encode(kept).decode()],
         )
 
 
@@ -117,7 +128,7 @@ def newest_captures(connection: Connection, series: Sequence[int], until_ms: int
         "SELECT k.series_id, coalesce((extract(epoch FROM (SELECT r.captured_at FROM reading r"
         " WHERE r.series_id = k.series_id AND r.captured_at <= %s ORDER BY r.captured_at DESC LIMIT 1))"
         " * 1000)::bigint, 0) FROM unnest(%s::integer[]) AS k (series_id)",
-        [to_datetime(until_ms), list(series)],
+        [to_datetime(until_ms), _numbers(series)],
     ).fetchall()
     return dict(rows)
 
@@ -129,7 +140,7 @@ def create_streams(connection: Connection, keys: Iterable[StreamKey]) -> None:
         "INSERT INTO device_stream (device_id, epoch, received_at)"
         " SELECT d, e, now() FROM unnest(%s::integer[], %s::bigint[]) AS k (d, e) ORDER BY d, e"
         " ON CONFLICT DO NOTHING",
-        [[device for device, _ in ordered], [epoch for _, epoch in ordered]],
+        [_numbers(device for device, _ in ordered), _numbers(epoch for _, epoch in ordered)],
     )
 
 
@@ -140,7 +151,7 @@ def lock_streams(connection: Connection, wanted: Mapping[StreamKey, Device]) -> 
         "SELECT s.device_id, s.epoch, s.received::text, s.abandoned::text FROM device_stream s"
         " JOIN unnest(%s::integer[], %s::bigint[]) AS k (device_id, epoch) USING (device_id, epoch)"
         " ORDER BY s.device_id, s.epoch FOR UPDATE OF s",
-        [[device for device, _ in keys], [epoch for _, epoch in keys]],
+        [_numbers(device for device, _ in keys), _numbers(epoch for _, epoch in keys)],
     ).fetchall()
     return {
         (device, epoch): Stream(
@@ -158,18 +169,18 @@ def widen_streams(connection: Connection, streams: Mapping[StreamKey, Stream]) -
     connection.execute(
         "UPDATE device_stream s SET received = k.received::int8multirange,"
         " abandoned = k.abandoned::int8multirange, duplicates = s.duplicates + k.duplicates,"
-        " rejected = s.rejected + k.rejected, received_at = greatest(s.received_at, k.received_at)"
+        " rejected = s.rejected + k.rejected, received_at = greatest(s.received_at, to_timestamp(k.at / 1000.0))"
         " FROM unnest(%s::integer[], %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],"
-        " %s::timestamptz[]) AS k (device_id, epoch, received, abandoned, duplicates, rejected, received_at)"
+        " %s::bigint[]) AS k (device_id, epoch, received, abandoned, duplicates, rejected, at)"
         " WHERE s.device_id = k.device_id AND s.epoch = k.epoch",
         [
-            [key[0] for key, _ in touched],
-            [key[1] for key, _ in touched],
-            [str(stream.received) for _, stream in touched],
-            [str(stream.abandoned) for _, stream in touched],
-            [stream.duplicates for _, stream in touched],
-            [stream.rejected for _, stream in touched],
-            [to_datetime(stream.received_at) for _, stream in touched],
+            _numbers(key[0] for key, _ in touched),
+            _numbers(key[1] for key, _ in touched),
+            _texts(stream.received for _, stream in touched),
+            _texts(stream.abandoned for _, stream in touched),
+            _numbers(stream.duplicates for _, stream in touched),
+            _numbers(stream.rejected for _, stream in touched),
+            _numbers(stream.received_at for _, stream in touched),
         ],
     )
 

@@ -199,7 +199,7 @@ def _go_on(
 ) -> tuple[RuleState, Observation | None]:
     at, value = reading
     worse = rule.sign * value > rule.sign * state.peak
-    severity = max(state.severity, rule.severity_of(value))
+    severity = max(state.severity, rule.severity_of(value)) if worse else state.severity
     due = bool(rule.update_ms) and at - state.updated_at >= rule.update_ms
     tells = due or severity > state.severity
     after = msgspec.structs.replace(

@@ -150,6 +150,7 @@ class Transaction:
         self._rejects: list[tuple[int | None, Rejected]] = []
         self._told: list[Told] = []
         self._series: dict[SeriesKey, Series] = {}
+        self._unknown = False
         self._digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self._categories: set[str] = set()
         self._outcome: Outcome | None = None
@@ -160,8 +161,10 @@ class Transaction:
         self._lock(numbered)
         for device, item in numbered:
             self._take(device, item)
-        self._create_series()
         columns = flatten(self._fresh, self._series_of)
+        if self._unknown:
+            self._create_series()
+            columns = flatten(self._fresh, self._series_of)
         if len(columns):
             self._store_readings(columns)
         self._categories = repo.insert_observations(
@@ -331,6 +334,8 @@ class Transaction:
         self._rejects.append((device.device_id, series_reject(packet, reason, message, series)))
 
     def _series_of(self, device: Device, wire: WireSeries) -> Series | None:
+        """A series that its device does not know yet; asked only for those."""
+        self._unknown = True
         return self._series.get((device.device_id, wire.sensor, wire.metric))
 
     def _store_readings(self, columns: Columns) -> None:

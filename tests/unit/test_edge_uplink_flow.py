@@ -112,15 +112,27 @@ def test_an_outage_is_replayed_at_its_pace_while_live_packets_go_at_once() -> No
     assert send(flow, 0.5) == []
 
 
-def test_what_the_store_misses_is_sent_at_once_and_first() -> None:
+def test_what_was_sent_and_is_missed_goes_again_at_once_behind_fresh_alarms_only() -> None:
     clock, outbox, flow = make_flow()
     for n in range(30):
         outbox.append(readings(n))
     assert len(send(flow, 0)) == 30
     clock.advance(600)
+    outbox.append(readings())
     outbox.append(events())
     flow.receipt(receipt(outbox.epoch, 2, highest=30, gaps=[(3, 20)]))
-    assert send(flow, 600) == [*range(3, 21), 31]
+    assert send(flow, 600) == [32, *range(3, 21), 31]
+
+
+def test_a_gap_that_is_only_the_rest_of_a_replay_does_not_hurry_it() -> None:
+    clock, outbox, flow = make_flow()
+    for n in range(50):
+        outbox.append(readings(n))
+    clock.advance(600)
+    assert send(flow, 0) == list(range(50, 40, -1))
+    flow.receipt(receipt(outbox.epoch, 0, highest=50, gaps=[(1, 40)]))
+    assert send(flow, 0) == []
+    assert send(flow, 0.3) == [40, 39, 38]
 
 
 def test_a_lost_connection_frees_everything() -> None:
