@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,6 +99,14 @@ def key_of(category: str, lon: float, lat: float) -> tuple[str, int, int]:
     return category, round(lon * 1e6), round(lat * 1e6)
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """When an alarm was sent, by two clocks, in seconds."""
+
+    monotonic: float
+    wall: float
+
+
 class Boxes:
     """All boxes in one MQTT client: it publishes for each, numbering its packets."""
 
@@ -112,14 +121,14 @@ class Boxes:
         self._epoch = secrets.randbits(60) + 1
         self._lock = threading.Lock()
 
-    def send(self, box: str, data: Readings | Events) -> float:
-        """Publish a packet of a box; when that began, in seconds of the monotonic clock."""
+    def send(self, box: str, data: Readings | Events) -> Sent:
+        """Publish a packet of a box; when that began."""
         with self._lock:
             seq = self._seq[box] = self._seq.get(box, 0) + 1
         address = Address(SITE, box)
         payload = encode_packet(address, self._epoch, seq, time.time_ns() // 1_000_000, data)
         topic = address.up("events" if isinstance(data, Events) else "readings")
-        began = time.monotonic()
+        began = Sent(time.monotonic(), time.time())
         self._client.publish(topic, payload, qos=1)
         return began
 
@@ -181,6 +190,33 @@ class Background(threading.Thread):
         """Stop."""
         self._stop_it.set()
         self.join()
+
+
+_STAGES = """
+SELECT ticket.category, ticket.lon, ticket.lat, extract(epoch FROM seen.received_at) AS received,
+       extract(epoch FROM ticket.opened_at) AS taken, extract(epoch FROM told.at) AS told
+FROM ticket
+JOIN ticket_incident USING (ticket_id)
+JOIN incident_observation AS seen USING (incident_id)
+JOIN stream_event AS told ON told.kind = 'ticket.opened' AND told.payload ->> 'ticket_id' = ticket.ticket_id::text
+"""
+
+
+def stages(url: str, sent: dict[Any, Sent], arrived: dict[Any, float]) -> dict[str, list[float]]:
+    """How long each alarm took on each part of its way, in ms, by the wall clock that all parts share."""
+    found: dict[str, list[float]] = {}
+    with Database(url, size=2) as database, database.transaction() as transaction:
+        for row in transaction.rows(_STAGES):
+            key = key_of(row["category"], row["lon"], row["lat"])
+            way = [
+                sent[key].wall,
+                *(float(row[name]) for name in ("received", "taken", "told")),
+                sent[key].wall + arrived[key] - sent[key].monotonic,
+            ]
+            names = ("box_to_gateway", "gateway_to_worker", "worker_to_commit", "commit_to_page")
+            for name, (begin, end) in zip(names, pairwise(way), strict=True):
+                found.setdefault(name, []).append((end - begin) * 1000)
+    return found
 
 
 class Watcher(threading.Thread):
@@ -287,9 +323,9 @@ def _await_started(gateway: Part, centre: Part, address: str) -> None:
     raise TimeoutError("gateway and ticket centre did not start within 60 s")
 
 
-def raise_alarms(boxes: Boxes, alarms: list[Alarm], rate: float, dice: random.Random) -> dict[Any, float]:
+def raise_alarms(boxes: Boxes, alarms: list[Alarm], rate: float, dice: random.Random) -> dict[Any, Sent]:
     """Send them at random instants (a Poisson process); when each was sent."""
-    sent: dict[Any, float] = {}
+    sent: dict[Any, Sent] = {}
     next_at = time.monotonic()
     for alarm in alarms:
         next_at += dice.expovariate(rate)
@@ -323,16 +359,19 @@ def measure(rate: float, seed: int) -> dict[str, Any]:
             background.end()
             with Database(url, size=2) as database:
                 summary = summarise(database, DEFAULT_RULES)
+            parts = stages(url, sent, watcher.arrived) if len(watcher.arrived) >= len(alarms) else {}
     missing = [key for key in sent if key not in watcher.arrived]
     if missing or not summary.sound:
         raise RuntimeError(f"{len(missing)} of {len(sent)} alarms became no ticket: {missing[:5]}; {summary}")
-    return _result(sent, watcher, round(rate_of_readings), rate)
+    return _result(sent, watcher, parts, round(rate_of_readings), rate)
 
 
-def _result(sent: dict[Any, float], watcher: Watcher, readings: int, rate: float) -> dict[str, Any]:
+def _result(
+    sent: dict[Any, Sent], watcher: Watcher, parts: dict[str, list[float]], readings: int, rate: float
+) -> dict[str, Any]:
     by_kind: dict[bool, list[float]] = {False: [], True: []}
     for key, at in sent.items():
-        by_kind[_ALARMS[key[0]] is not None].append((watcher.arrived[key] - at) * 1000)
+        by_kind[_ALARMS[key[0]] is not None].append((watcher.arrived[key] - at.monotonic) * 1000)
     everything = sorted(by_kind[False] + by_kind[True])
     value = _percentile(everything, 0.99)
     return {
@@ -351,6 +390,8 @@ def _result(sent: dict[Any, float], watcher: Watcher, readings: int, rate: float
             "max_ms": round(everything[-1], 1),
             "by_box_p99_ms": round(_percentile(sorted(by_kind[False]), 0.99), 1),
             "by_rule_p99_ms": round(_percentile(sorted(by_kind[True]), 0.99), 1),
+            "parts_p50_ms": {name: round(_percentile(sorted(ms), 0.5), 1) for name, ms in parts.items()},
+            "parts_p99_ms": {name: round(_percentile(sorted(ms), 0.99), 1) for name, ms in parts.items()},
             "tls": True,
         },
     }

@@ -25,7 +25,7 @@ from cloud.db import Database
 from cloud.incidents.repo import sync_categories
 from cloud.incidents.service import IncidentService
 from cloud.services import Services
-from cloud.sla.service import fire_due
+from cloud.sla.service import fire_due, resume_reviewed
 from cloud.stream.repo import prune
 from cloud.stream.service import StreamHub
 from cloud.tickets.service import TicketService
@@ -39,7 +39,7 @@ from common.runtime.stop import Stop
 Role = Literal["api", "worker", "all"]
 _log = get_logger("centre")
 _GRACE_S: Final = 5
-_PRUNE_EVERY_S: Final = 300.0
+_SLOW_SWEEP_S: Final = 30.0
 
 
 def build_api(services: Services, run_stream: bool = True) -> FastAPI:
@@ -179,17 +179,19 @@ class Cloud:
             stop.set(f"{name} ended")
 
     def _sweep(self, stop: Stop) -> None:
-        """Fire clocks, verify claims, forget old stream events."""
-        next_prune = self._clock.monotonic()
+        """Fire clocks, end suspensions, verify claims; now and then look at the blind and forget old events."""
+        next_slow = self._clock.monotonic()
         while not stop.wait(self._settings.sweep_s):
             now = to_datetime(self._clock.now_ms())
             try:
                 fire_due(self._database, now)
+                resume_reviewed(self._database, now)
                 check_claims(self._database, self._settings.verify, now)
-                if self._clock.monotonic() >= next_prune:
+                if self._clock.monotonic() >= next_slow:
+                    check_claims(self._database, self._settings.verify, now, blind=True)
                     with self._database.transaction() as transaction:
                         prune(transaction, now - timedelta(hours=self._settings.stream_keep_h))
-                    next_prune = self._clock.monotonic() + _PRUNE_EVERY_S
+                    next_slow = self._clock.monotonic() + _SLOW_SWEEP_S
             except TransientError as error:
                 _log.warning("the sweep is put off", error=error.message)
 

@@ -145,9 +145,8 @@ class Listener:
 def take_locks(transaction: Transaction, names: Iterable[str]) -> None:
     """Take advisory locks, to the end of the transaction, always in one order so that two never deadlock."""
     keys = sorted({lock_key(name) for name in names})
-    # One statement a lock: within one statement PostgreSQL does not promise the order of evaluation.
-    for key in keys:
-        transaction.run("SELECT pg_advisory_xact_lock(%(key)s)", key=key)
+    # A scan of an array yields it in its order, and the lock is taken as each element is yielded.
+    transaction.run("SELECT pg_advisory_xact_lock(key) FROM unnest(%(keys)s::bigint[]) AS key", keys=keys)
 
 
 def lock_key(name: str) -> int:

@@ -10,7 +10,7 @@ for nothing but the disk, so it can neither deadlock nor be held long.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,6 +38,13 @@ class Transaction:
     def run(self, statement: str, **values: Any) -> int:
         """Execute a statement; the number of rows it touched."""
         return self._connection.execute(statement, values or None).rowcount
+
+    def run_all(self, statement: str, values: Sequence[Mapping[str, Any]]) -> None:
+        """Execute a statement for each of these, sent together: one round trip for all."""
+        if len(values) == 1:
+            self._connection.execute(statement, values[0])
+        elif values:
+            self._connection.cursor().executemany(statement, values)
 
     def row(self, statement: str, **values: Any) -> DictRow | None:
         """The first row, or None."""

@@ -21,9 +21,8 @@ def clocks_of(transaction: Transaction, ticket_id: UUID) -> Clocks:
 def save(transaction: Transaction, ticket_id: UUID, before: Clocks, after: Clocks) -> None:
     """Write what differs."""
     known = set(before)
-    for clock in after:
-        if clock not in known:
-            transaction.run(_Q["save_clock"], ticket_id=ticket_id, **asdict(clock))
+    changed = [asdict(clock) | {"ticket_id": ticket_id} for clock in after if clock not in known]
+    transaction.run_all(_Q["save_clock"], changed)
 
 
 def due(transaction: Transaction, now: datetime, limit: int) -> list[tuple[UUID, ClockName, int]]:

@@ -9,7 +9,7 @@ from cloud.db import Database
 from cloud.sla import domain, repo
 from cloud.sla.domain import ClockName
 from cloud.tickets import repo as ticket_repo
-from cloud.tickets.domain import FINAL, EventKind
+from cloud.tickets.domain import FINAL, Action, EventKind, State
 from cloud.tickets.editing import Editing
 
 _BATCH = 200
@@ -31,6 +31,31 @@ def fire_due(database: Database, now: datetime) -> int:
     with database.transaction() as transaction:
         due = repo.due(transaction, now, _BATCH)
     return sum(_fire(database, ticket_id, name, number, now) for ticket_id, name, number in due)
+
+
+def resume_reviewed(database: Database, now: datetime) -> int:
+    """Set suspended tickets going again whose review is due: a suspension nobody looks at must not last for ever.
+
+    Returns:
+        How many.
+
+    Raises:
+        TransientError: when the database is away.
+    """
+    with database.transaction() as transaction:
+        due = ticket_repo.due_for_review(transaction, now, _BATCH)
+    return sum(_resume(database, ticket_id, now) for ticket_id in due)
+
+
+def _resume(database: Database, ticket_id: UUID, now: datetime) -> bool:
+    with database.transaction() as transaction:
+        ticket = ticket_repo.try_lock(transaction, ticket_id)
+        if ticket is None or ticket.state is not State.SUSPENDED or (ticket.review_at or now) > now:
+            return False
+        editing = Editing(transaction, ticket, now)
+        editing.move(Action.RESUME, detail={"because": "the review is due"})
+        editing.save()
+        return True
 
 
 def _fire(database: Database, ticket_id: UUID, name: ClockName, number: int, now: datetime) -> bool:

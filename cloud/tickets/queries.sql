@@ -47,7 +47,13 @@ INSERT INTO ticket_incident (incident_id, ticket_id, linked_at) VALUES (%(incide
 SELECT unit_code FROM assignment WHERE ticket_id = %(ticket_id)s AND kind = 'called' AND ended_at IS NULL
 
 -- name: verifying
-SELECT ticket_id FROM ticket WHERE state = 'verifying' ORDER BY claimed_at LIMIT %(limit)s
+SELECT ticket_id FROM ticket
+WHERE state = 'verifying' AND (blind_at IS NOT NULL) = %(blind)s
+  AND (%(after)s::uuid IS NULL OR ticket_id > %(after)s)
+ORDER BY ticket_id LIMIT %(limit)s
+
+-- name: due_for_review
+SELECT ticket_id FROM ticket WHERE state = 'suspended' AND review_at <= %(now)s ORDER BY review_at LIMIT %(limit)s
 
 -- name: summaries
 SELECT ticket.ticket_id, ticket.number, ticket.category,

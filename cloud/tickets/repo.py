@@ -80,9 +80,10 @@ def update(transaction: Transaction, ticket: Ticket) -> None:
 
 def add_events(transaction: Transaction, ticket_id: UUID, events: Iterable[NewEvent]) -> None:
     """Append to the history."""
-    for event in events:
-        values = asdict(event) | {"detail": Jsonb(event.detail)}
-        transaction.run(_Q["add_event"], ticket_id=ticket_id, **values)
+    transaction.run_all(
+        _Q["add_event"],
+        [asdict(event) | {"ticket_id": ticket_id, "detail": Jsonb(event.detail)} for event in events],
+    )
 
 
 def called_units(transaction: Transaction, ticket_id: UUID) -> list[str]:
@@ -90,9 +91,15 @@ def called_units(transaction: Transaction, ticket_id: UUID) -> list[str]:
     return [row["unit_code"] for row in transaction.rows(_Q["called_units"], ticket_id=ticket_id)]
 
 
-def verifying(transaction: Transaction, limit: int) -> list[UUID]:
-    """Tickets that wait for a look, the oldest claim first."""
-    return [row["ticket_id"] for row in transaction.rows(_Q["verifying"], limit=limit)]
+def verifying(transaction: Transaction, *, blind: bool, after: UUID | None, limit: int) -> list[UUID]:
+    """Tickets that wait for a look, in the order of their ids, after one; those known to be blind or the others."""
+    rows = transaction.rows(_Q["verifying"], blind=blind, after=after, limit=limit)
+    return [row["ticket_id"] for row in rows]
+
+
+def due_for_review(transaction: Transaction, now: datetime, limit: int) -> list[UUID]:
+    """Suspended tickets whose review is due, the longest overdue first."""
+    return [row["ticket_id"] for row in transaction.rows(_Q["due_for_review"], now=now, limit=limit)]
 
 
 def summaries(

@@ -15,19 +15,31 @@ from cloud.verify.domain import Verdict, VerifySettings, decide
 _BATCH = 500
 
 
-def check_claims(database: Database, settings: VerifySettings, now: datetime) -> dict[Verdict, int]:
+def check_claims(
+    database: Database, settings: VerifySettings, now: datetime, *, blind: bool = False
+) -> dict[Verdict, int]:
     """Close what is clean, reopen what is dirty, mark what nobody can look at; how many of each.
+
+    Args:
+        database: where the tickets are.
+        settings: what counts as a look.
+        now: the instant.
+        blind: look through those already marked instead; there may be many, and little changes for them.
 
     Raises:
         TransientError: when the database is away.
     """
-    with database.transaction() as transaction:
-        waiting = ticket_repo.verifying(transaction, _BATCH)
     verdicts: dict[Verdict, int] = {}
-    for ticket_id in waiting:
-        verdict = _check(database, settings, ticket_id, now)
-        verdicts[verdict] = verdicts.get(verdict, 0) + 1
-    return verdicts
+    after: UUID | None = None
+    while True:
+        with database.transaction() as transaction:
+            waiting = ticket_repo.verifying(transaction, blind=blind, after=after, limit=_BATCH)
+        for ticket_id in waiting:
+            verdict = _check(database, settings, ticket_id, now)
+            verdicts[verdict] = verdicts.get(verdict, 0) + 1
+        if len(waiting) < _BATCH:
+            return verdicts
+        after = waiting[-1]
 
 
 def _check(database: Database, settings: VerifySettings, ticket_id: UUID, now: datetime) -> Verdict:

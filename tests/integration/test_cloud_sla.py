@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from cloud.db import Database
-from cloud.sla.service import fire_due
+from cloud.sla.service import fire_due, resume_reviewed
 from cloud.tickets.domain import Action, State
 from cloud.verify.domain import Verdict, VerifySettings
 from cloud.verify.service import check_claims
@@ -79,6 +79,20 @@ def test_a_suspended_ticket_misses_nothing(centre: Centre) -> None:
     assert fire_due(centre.database, centre.now) == 1
 
 
+def test_a_suspension_ends_when_its_review_is_due(centre: Centre) -> None:
+    ticket_id = centre.open_one()
+    review = centre.now + timedelta(hours=2)
+    centre.tickets.act(ticket_id, Action.SUSPEND, person(), note="the road is closed", review_at=review)
+    centre.clock.advance(7199)
+    assert resume_reviewed(centre.database, centre.now) == 0
+    centre.clock.advance(1)
+    assert resume_reviewed(centre.database, centre.now) == 1
+    assert resume_reviewed(centre.database, centre.now) == 0
+    detail = centre.tickets.get_ticket(ticket_id)
+    assert (detail.state, detail.review_at, detail.events[-1].actor_id) == ("dispatched", None, "")
+    assert {clock.state for clock in detail.clocks} == {"running"}
+
+
 def test_a_clock_met_at_the_last_moment_does_not_fire(centre: Centre) -> None:
     ticket_id = centre.open_one()
     centre.clock.advance(60)
@@ -133,7 +147,8 @@ class Claim:
 
     def check(self, after_s: float = 0) -> Verdict:
         self.centre.clock.advance(after_s)
-        (verdict,) = check_claims(self.centre.database, SETTINGS, self.centre.now)
+        blind = self.centre.value("SELECT blind_at IS NOT NULL FROM ticket")
+        (verdict,) = check_claims(self.centre.database, SETTINGS, self.centre.now, blind=blind)
         return verdict
 
     @property

@@ -195,6 +195,13 @@ def test_a_supervisor_can_confirm_with_a_reason_and_it_is_counted(centre: Centre
     assert detail.actions == ()
 
 
+def test_escalating_by_hand_raises_the_level_and_a_note_is_kept(centre: Centre) -> None:
+    ticket_id = centre.open_one()
+    detail = act(centre, ticket_id, "escalate", "note", note="the pump station does not answer")
+    assert (detail.level, detail.state) == (1, "dispatched")
+    assert [event.note for event in detail.events[3:]] == ["the pump station does not answer"] * 2
+
+
 def test_a_closed_matter_that_comes_back_gets_a_new_ticket(centre: Centre) -> None:
     device = centre.device("gauge-1")
     centre.put(device)
