@@ -9,10 +9,9 @@ from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from psycopg.rows import DictRow
-
 from cloud.console import repo
 from cloud.console.drawing import DistrictDrawing, Label, draw, place_labels, spread
+from cloud.console.repo import Row
 from cloud.db import Database
 from cloud.district import repo as district_repo
 from cloud.district.domain import Unit, ancestors
@@ -67,7 +66,7 @@ class Fleet:
 class Marker:
     """A ticket or a device where it stands in the drawing."""
 
-    row: DictRow
+    row: Row
     x: float
     y: float
 
@@ -78,7 +77,7 @@ class LiveMap:
 
     tickets: list[Marker]
     devices: list[Marker]
-    counts: dict[str, DictRow]
+    counts: dict[str, Row]
     labels: list[Label]
     total: int
 
@@ -109,7 +108,7 @@ class ConsoleService:
         """How the boxes do, at most 2 s old."""
         return self._fleet.get()
 
-    def queue(self) -> DictRow:
+    def queue(self) -> Row:
         """Counts of open tickets."""
         with self._database.transaction() as tx:
             return repo.queue(tx)
@@ -135,17 +134,17 @@ class ConsoleService:
             total,
         )
 
-    def counts_by_community(self) -> dict[str, DictRow]:
+    def counts_by_community(self) -> dict[str, Row]:
         """Open tickets of each community that has any."""
         with self._database.transaction() as tx:
             return repo.counts_by_community(tx)
 
-    def recent_incidents(self) -> list[DictRow]:
+    def recent_incidents(self) -> list[Row]:
         """The incidents last heard of."""
         with self._database.transaction() as tx:
             return repo.recent_incidents(tx, _INCIDENTS)
 
-    def observations(self, ticket_id: UUID) -> list[DictRow]:
+    def observations(self, ticket_id: UUID) -> list[Row]:
         """What was observed about a ticket, the latest first."""
         with self._database.transaction() as tx:
             return repo.observations(tx, ticket_id, _OBSERVATIONS)
