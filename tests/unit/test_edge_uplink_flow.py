@@ -43,7 +43,7 @@ def test_an_acknowledgement_leaves_a_packet_in_the_window_and_a_receipt_takes_it
     window.sent(packet(2), 0)
     window.acknowledged(packet(1), 1)
     assert (window.room, window.in_flight, window.unacknowledged) == (0, 2, 1)
-    window.receipted(EPOCH, 1)
+    window.receipted(receipt(EPOCH, 1))
     assert (window.room, list(window.occupied)) == (1, [packet(2)])
 
 
@@ -54,7 +54,7 @@ def test_a_receipt_that_does_not_come_frees_the_packet_and_each_wait_is_longer()
         window.acknowledged(packet(1), began)
         assert window.expire(began + wait - 1) == 0
         assert window.expire(began + wait) == 1
-    window.receipted(EPOCH, 0)
+    window.receipted(receipt(EPOCH, 0))
     window.sent(packet(2), 4000)
     window.acknowledged(packet(2), 4000)
     assert window.expire(4030) == 1
@@ -133,6 +133,20 @@ def test_a_gap_that_is_only_the_rest_of_a_replay_does_not_hurry_it() -> None:
     flow.receipt(receipt(outbox.epoch, 0, highest=50, gaps=[(1, 40)]))
     assert send(flow, 0) == []
     assert send(flow, 0.3) == [40, 39, 38]
+
+
+def test_a_replay_larger_than_the_window_goes_on_although_its_oldest_packet_comes_last() -> None:
+    clock, outbox, flow = make_flow(limit=4)
+    for n in range(20):
+        outbox.append(readings(n))
+    clock.advance(600)
+    sent: set[int] = set()
+    for second in range(1, 6):
+        sent |= set(send(flow, float(second)))
+        gap = [(1, min(sent) - 1)] if min(sent) > 1 else []
+        flow.receipt(receipt(outbox.epoch, 0 if gap else 20, highest=20, gaps=gap))
+    assert sent == set(range(1, 21))
+    assert outbox.stats().unreceipted == 0
 
 
 def test_a_lost_connection_frees_everything() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,3 +181,20 @@ def test_any_json_inside_a_right_envelope_never_raises(data: object, kind: str) 
         loaded = json.loads(envelope)
         loaded["data"] = data
         assert isinstance(decode(json.dumps(loaded).encode(), kind), Rejected)
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=4)), max_size=2))
+def test_a_decoder_that_knows_the_names_says_the_same_as_a_fresh_one(edits: list[tuple[int, bytes]]) -> None:
+    payload = READINGS
+    for place, inserted in edits:
+        payload = payload[:place] + inserted + payload[place + len(inserted) :]
+    raw = RawMessage(BOX.up("readings"), payload, False, AT, len(payload))
+    knowing = Decoder()
+    knowing.decode(RawMessage(BOX.up("readings"), READINGS, False, AT, len(READINGS)))
+    fresh, known = Decoder().decode(raw), knowing.decode(raw)
+    assert type(fresh) is type(known)
+    if isinstance(fresh, DecodedPacket) and isinstance(known, DecodedPacket):
+        assert (fresh.epoch, fresh.seq, fresh.sent_at) == (known.epoch, known.seq, known.sent_at)
+        assert msgspec.to_builtins(fresh.data) == msgspec.to_builtins(known.data)
+    else:
+        assert fresh == known
