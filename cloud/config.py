@@ -21,7 +21,7 @@ class CloudSettings(Settings):
 
     fusion: Annotated[
         tuple[FusionRule, ...],
-        Field(min_length=1, description="how observations become matters; the first rule that fits"),
+        Field(description="how observations become matters; the first rule that fits"),
     ] = DEFAULT_RULES
     verify: VerifySettings = VerifySettings()
     workers: Annotated[int, Field(ge=1, le=16, description="threads that apply observations")] = 1

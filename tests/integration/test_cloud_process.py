@@ -181,6 +181,17 @@ def test_the_summary_on_the_command_line_is_one_line_and_fails_when_a_promise_is
     assert json.loads(broken.stdout)["checks"]["incidents_without_exactly_one_ticket"] == 1
 
 
+def test_a_part_that_meets_a_bug_ends_the_process_and_says_so(centre: Centre, database_url: str) -> None:
+    with process(database_url, "--port", "0") as running:
+        first_line(running, "listening on ")
+        with centre.database.transaction() as tx:
+            tx.run("ALTER TABLE inbox_attempt RENAME TO mislaid")
+        said, _ = running.communicate(timeout=30)
+    assert running.returncode == 1
+    assert "cloud.part_failed" in said
+    assert "UndefinedTable" in said
+
+
 def test_a_taken_port_is_one_clear_line(centre: Centre, database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
