@@ -282,4 +282,5 @@ def add_box(broker: Broker, site: str, device: str, epoch: int | None = None) ->
 def rows(url: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """Ask the database."""
     with psycopg.connect(url, autocommit=True) as connection:
-        return connection.execute(query.encode(), parameters or None).fetchall()
+        cursor = connection.execute(query.encode(), parameters or None)
+        return cursor.fetchall() if cursor.description else []

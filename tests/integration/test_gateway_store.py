@@ -1,0 +1,372 @@
+"""The single transaction against the real database."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from common.runtime.stop import Stop
+from common.wire.codec import encode_packet, encode_status
+from common.wire.messages import Abandoned, Readings, Series, Status
+from common.wire.topics import Address
+from gateway.batch import BatchResult
+from gateway.decode import Decoded, Decoder, RawMessage
+from gateway.fleet import repo as fleet
+from gateway.lease import Lease, LeaseKeeper
+from gateway.metrics_catalogue import Metric, catalogue
+from gateway.rejects import repo as rejects
+from gateway.rejects.retry import StillRejectedError, retry
+from gateway.rules import ThresholdRule
+from gateway.silence import sweep
+from gateway.store import Limits, Store
+from tests.integration.gateway_rig import events, eventually, now_ms, readings, register, rows
+
+pytestmark = pytest.mark.services
+
+BOX = Address("kiln", "box-0")
+SMOKE = ThresholdRule("smoke", "smoke_density", "smoke.alarm", 0.15, 0.08, ((0.15, 3),), "dB/m", update_ms=0)
+
+
+@pytest.fixture
+def lease(database_url: str) -> Iterator[Lease]:
+    """The default partition's lease."""
+    register(database_url, "kiln", "box-0", "box-1")
+    held = LeaseKeeper(database_url, "default", "test").try_acquire()
+    assert held is not None
+    yield held
+    held.release()
+
+
+class Stores:
+    """Makes stores and closes them."""
+
+    def __init__(self, url: str, lease: Lease) -> None:
+        self.url = url
+        self.lease = lease
+        self.made: list[Store] = []
+
+    def __call__(self, **more: Any) -> Store:
+        """A store under the lease."""
+        usual: dict[str, Any] = {"rules": (SMOKE,), "metrics": catalogue(), "stop": Stop()}
+        made = Store(self.url, "default", self.lease.fencing, **(usual | more))
+        self.made.append(made)
+        return made
+
+
+@pytest.fixture
+def stores(database_url: str, lease: Lease) -> Iterator[Stores]:
+    """Stores of this test."""
+    made = Stores(database_url, lease)
+    yield made
+    for store in made.made:
+        store.close()
+
+
+def packet(
+    seq: int, data: Any, address: Address = BOX, epoch: int = 9, received: int | None = None
+) -> Decoded:
+    """A decoded packet."""
+    payload = encode_packet(address, epoch, seq, now_ms(), data)
+    kind = "readings" if isinstance(data, Readings) else "events"
+    return Decoder().decode(RawMessage(address.up(kind), payload, False, received or now_ms(), len(payload)))
+
+
+def raw(payload: bytes, kind: str = "readings") -> Decoded:
+    """Whatever some bytes are."""
+    return Decoder().decode(RawMessage(BOX.up(kind), payload, False, now_ms(), len(payload)))
+
+
+def smoke(*values: float, at: int) -> Readings:
+    """Smoke readings."""
+    return readings(*values, at=at, sensor="smoke-1", metric="smoke_density")
+
+
+def test_a_batch_sent_twice_counts_once(stores: Stores) -> None:
+    store = stores()
+    batch = [packet(1, readings(1.0)), packet(2, events(str(uuid.uuid4()))), packet(1, readings(1.0))]
+    first, again = store.commit(batch), store.commit(batch)
+    assert (first.packets, first.duplicates, again.packets, again.duplicates) == (2, 1, 0, 3)
+    assert rows(stores.url, "SELECT count(*) FROM reading") == [(1,)]
+    assert rows(stores.url, "SELECT count(*) FROM observation_inbox") == [(1,)]
+    assert rows(stores.url, "SELECT count(*) FROM observation") == [(1,)]
+
+
+def test_what_the_database_refuses_is_found_and_kept_while_the_rest_goes_in(stores: Stores) -> None:
+    poison, good = str(uuid.uuid4()), [str(uuid.uuid4()) for _ in range(6)]
+    rows(stores.url, f"ALTER TABLE observation_inbox ADD CHECK (observation_id <> '{poison}')")
+    store = stores()
+    batch = [packet(seq, events(one)) for seq, one in enumerate(good[:4], 1)]
+    batch.append(packet(5, events(poison)))
+    batch += [packet(6, events(good[4])), packet(7, readings(1.0)), packet(8, events(good[5]))]
+    result = store.commit(batch)
+    assert result.rejects == {"database_refused": 1}
+    assert {str(row[0]) for row in rows(stores.url, "SELECT observation_id FROM observation_inbox")} == set(
+        good
+    )
+    assert rows(stores.url, "SELECT reason, seq, message LIKE '%23514%' FROM reject") == [
+        ("database_refused", 5, True)
+    ]
+    assert rows(stores.url, "SELECT committed, missing FROM device_packets") == [(8, 0)]
+
+
+def test_rule_state_survives_a_change_of_gateway(stores: Stores) -> None:
+    at = now_ms() - 60_000
+    first = stores()
+    assert first.commit([packet(1, smoke(0.0, 0.2, at=at))]).observations == 1
+    first.close()
+    second = stores()
+    assert second.commit([packet(2, smoke(0.3, at=at + 1000))]).observations == 0, "it is raised already"
+    assert second.commit([packet(3, smoke(0.0, at=at + 2000))]).observations == 1
+    told = rows(stores.url, "SELECT phase, observation_id FROM observation ORDER BY at")
+    assert [phase for phase, _ in told] == ["start", "end"]
+    assert told[0][1] == told[1][1]
+    assert rows(stores.url, "SELECT count(*) FROM rule_state") == [(0,)]
+
+
+def test_a_late_reading_raises_nothing_even_for_a_gateway_that_just_started(stores: Stores) -> None:
+    at = now_ms() - 60_000
+    stores().commit([packet(1, smoke(0.0, at=at + 10_000))])
+    late = stores().commit([packet(2, smoke(0.9, at=at))])
+    assert (late.rows, late.observations) == (1, 0)
+    assert rows(stores.url, "SELECT flags FROM reading WHERE value = 0.9") == [(4,)]
+
+
+def test_a_fast_clock_does_not_silence_the_rules_after_it_is_put_right(stores: Stores) -> None:
+    store = stores()
+    store.commit([packet(1, smoke(0.0, at=now_ms() + 20 * 3_600_000))])
+    put_right = store.commit([packet(2, smoke(0.9, at=now_ms() + 11_000))])
+    assert put_right.observations == 1
+    assert stores().commit([packet(3, smoke(0.0, at=now_ms() + 12_000))]).observations == 1
+
+
+def test_a_transaction_that_fails_leaves_no_trace_in_memory(stores: Stores) -> None:
+    store = stores()
+    at = now_ms() - 60_000
+    store.commit([packet(1, smoke(0.0, at=at))])
+    rows(stores.url, "ALTER TABLE observation_inbox ADD CONSTRAINT no CHECK (category <> 'smoke.alarm')")
+    batch = [
+        packet(2, Readings([Series("new-1", "temperature", [at], [1.0]), *smoke(0.9, at=at + 1).series]))
+    ]
+    assert store.commit(batch).rejects == {"database_refused": 1}
+    rows(stores.url, "ALTER TABLE observation_inbox DROP CONSTRAINT no")
+    again = store.commit(
+        [packet(3, Readings([Series("new-1", "temperature", [at], [1.0]), *smoke(0.9, at=at + 2).series]))]
+    )
+    assert (again.rows, again.observations) == (2, 1)
+    assert rows(
+        stores.url,
+        "SELECT count(*) FROM reading r JOIN series s USING (series_id) WHERE s.sensor = 'new-1'",
+    ) == [(1,)]
+
+
+def test_an_outage_is_waited_for_with_the_batch_in_hand(stores: Stores) -> None:
+    store = stores()
+    store.commit([packet(1, readings(1.0))])
+    with psycopg.connect(stores.url, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'drumtower/%'"
+        )
+    result = store.commit([packet(2, readings(2.0))])
+    assert result.packets == 1
+    assert rows(stores.url, "SELECT value FROM reading ORDER BY 1") == [(1.0,), (2.0,)]
+
+
+def test_abandoned_numbers_count_once_and_late_comers_among_them_are_repeats(stores: Stores) -> None:
+    store = stores()
+    store.commit([packet(1, readings(1.0)), packet(3, readings(3.0))])
+    told = store.commit([packet(6, Abandoned("9", [(2, 5)], "disk full"))])
+    assert (told.abandoned, told.observations) == (3, 1), "3 had come already"
+    assert told.progress[0].upto == 6
+    assert store.commit([packet(4, readings(4.0))]).duplicates == 1
+    assert store.commit([packet(7, Abandoned("9", [(2, 5)], "disk full"))]).observations == 0
+    assert rows(stores.url, "SELECT committed, abandoned, missing FROM device_packets") == [(4, 3, 0)]
+
+
+def test_a_box_may_abandon_numbers_of_its_former_life(stores: Stores) -> None:
+    store = stores()
+    store.commit([packet(1, readings(1.0)), packet(4, readings(1.0))])
+    store.commit([packet(1, Abandoned("9", [(2, 3)], "restored from an image"), epoch=10)])
+    assert rows(stores.url, "SELECT epoch, abandoned, missing FROM device_packets ORDER BY 1") == [
+        (9, 2, 0),
+        (10, 0, 0),
+    ]
+
+
+def test_a_flood_of_rejects_is_kept_up_to_its_quota_and_counted_beyond(stores: Stores) -> None:
+    store = stores(limits=Limits(reject_bytes_per_day=1000))
+    result = BatchResult()
+    for _ in range(10):
+        result.add(store.commit([raw(b"x" * 90) for _ in range(5)]))
+    assert result.rejects == {"not_json": 50}
+    assert result.rejects_dropped == 39
+    assert rows(stores.url, "SELECT count(*)::int, sum(length(payload))::int FROM reject") == [(11, 990)]
+    assert rows(stores.url, "SELECT kept, kept_bytes, dropped FROM reject_day") == [(11, 990, 39)]
+    assert store.commit([packet(1, readings(1.0))]).packets == 1
+
+
+def test_a_device_may_not_make_up_series_without_end(stores: Stores) -> None:
+    store = stores(limits=Limits(series_per_device=3))
+    many = Readings([Series(f"s{number}", "temperature", [now_ms()], [1.0]) for number in range(5)])
+    result = store.commit([packet(1, many)])
+    assert (result.rows, result.rejects) == (3, {"too_many_series": 1})
+
+
+def test_a_quarantined_device_is_ignored_until_it_is_released(stores: Stores) -> None:
+    rows(stores.url, "UPDATE device SET quarantined_at = now() WHERE name = 'box-0' RETURNING 1")
+    result = stores().commit([packet(1, readings(1.0)), packet(1, readings(2.0), Address("kiln", "box-1"))])
+    assert (result.packets, result.ignored) == (1, 1)
+    assert [one.address.device for one in result.progress] == ["box-1"], "no receipt: the box keeps it"
+    rows(stores.url, "UPDATE device SET quarantined_at = NULL RETURNING 1")
+    assert stores().commit([packet(1, readings(1.0))]).packets == 1
+
+
+def test_devices_of_another_partition_are_left_to_their_own_gateway(stores: Stores) -> None:
+    rows(stores.url, "UPDATE device SET partition = 'north' WHERE name = 'box-0' RETURNING 1")
+    result = stores().commit([packet(1, readings(1.0))])
+    assert (result.packets, result.ignored, result.progress) == (0, 1, [])
+
+
+def test_an_unknown_category_is_kept_and_marked(stores: Stores) -> None:
+    stores().commit([packet(1, events(str(uuid.uuid4()), category="lamp.out"))])
+    assert rows(stores.url, "SELECT code, known FROM category") == [("lamp.out", False)]
+
+
+def test_an_event_with_a_wild_clock_keeps_its_length(stores: Stores) -> None:
+    year = 365 * 86_400_000
+    stores().commit([packet(1, events(str(uuid.uuid4()), at=now_ms() + year))])
+    found = rows(
+        stores.url,
+        "SELECT at = received_at, started_at = at, claimed_at > now() + interval '300 days' FROM observation",
+    )
+    assert found == [(True, True, True)]
+
+
+def test_implausible_values_are_kept_and_flagged(stores: Stores) -> None:
+    stores().commit([packet(1, readings(20.0, 5000.0))])
+    assert rows(stores.url, "SELECT value, flags FROM reading ORDER BY 1") == [(20.0, 0), (5000.0, 2)]
+
+
+def test_an_unknown_metric_is_taken_in_after_it_is_declared(stores: Stores) -> None:
+    both = Readings(
+        [Series("s1", "temperature", [now_ms()], [1.0]), Series("s1", "phlogiston", [now_ms()], [7.0])]
+    )
+    stores().commit([packet(1, both)])
+    ((reject_id,),) = rows(stores.url, "SELECT reject_id FROM reject")
+    with fleet.connect(stores.url, "test") as connection:
+        with pytest.raises(StillRejectedError, match="unknown_metric"):
+            retry(connection, reject_id, catalogue(), Limits())
+        assert [line.reason for line in rejects.counts(connection)] == ["unknown_metric"]
+        declared = catalogue([Metric("phlogiston", "g", 0, 10)])
+        assert retry(connection, reject_id, declared, Limits()) == 1
+        assert rejects.counts(connection) == []
+    assert rows(stores.url, "SELECT value FROM reading ORDER BY 1") == [(1.0,), (7.0,)]
+    assert rows(stores.url, "SELECT committed FROM device_packets") == [(1,)]
+
+
+def test_a_reject_of_an_unknown_device_is_not_taken_in_twice(stores: Stores) -> None:
+    stranger = Address("kiln", "box-7")
+    store = stores()
+    assert store.commit([packet(1, readings(1.0), stranger)]).rejects == {"unknown_device": 1}
+    register(stores.url, "kiln", "box-7")
+    ((reject_id,),) = rows(stores.url, "SELECT reject_id FROM reject")
+    fresh = stores()
+    assert fresh.commit([packet(1, readings(1.0), stranger)]).packets == 1, "the box sent it again meanwhile"
+    with fleet.connect(stores.url, "test") as connection:
+        assert retry(connection, reject_id, catalogue(), Limits()) == 0
+    assert rows(stores.url, "SELECT count(*) FROM reading") == [(1,)]
+
+
+def status(at: int, *, state: str = "online", retain: bool = False) -> Decoded:
+    """A decoded status."""
+    said = Status("online" if state == "online" else "offline", at, "0.1", "9", {"frames": 1})
+    payload = encode_status(BOX, at, said)
+    return Decoder().decode(RawMessage(BOX.up("status"), payload, retain, now_ms(), len(payload)))
+
+
+def test_a_replayed_status_counts_only_when_it_is_news(stores: Stores) -> None:
+    store = stores()
+    store.commit([status(now_ms() - 1000)])
+    for _ in range(2):
+        store.commit([status(now_ms() - 5000, retain=True)])
+    assert rows(stores.url, "SELECT count(*) FROM device_status") == [(1,)]
+    store.commit([status(now_ms(), state="offline", retain=True)])
+    assert rows(stores.url, "SELECT state FROM device_presence") == [("offline",)]
+    assert rows(stores.url, "SELECT count(*) FROM device_status") == [(2,)]
+
+
+def listens(stores: Stores) -> None:
+    """The gateway is connected to the broker, and has written so."""
+    stores.lease.listening(connected=True)
+    eventually(lambda: rows(stores.url, "SELECT 1 FROM partition_lease WHERE listening_since IS NOT NULL"))
+
+
+def silences(url: str) -> list[tuple[Any, ...]]:
+    """What was told of silence."""
+    return rows(url, "SELECT phase, revision, category FROM observation_inbox ORDER BY inbox_id")
+
+
+def test_a_silent_device_is_told_once_and_again_when_it_returns(stores: Stores) -> None:
+    store = stores()
+    store.commit([packet(1, readings(1.0))])
+    age = "UPDATE device_stream SET received_at = now() - interval '5 minutes' RETURNING 1"
+    listen = "UPDATE partition_lease SET listening_since = now() - %s::interval RETURNING 1"
+    with fleet.connect(stores.url, "test") as connection:
+        rows(stores.url, age)
+        assert sweep(connection) == 0, "nobody listens yet"
+        listens(stores)
+        rows(stores.url, listen, "10 seconds")
+        assert sweep(connection) == 0, "nobody listened long enough to know"
+        rows(stores.url, listen, "10 minutes")
+        assert sweep(connection) == 1
+        assert sweep(connection) == 0
+        assert silences(stores.url) == [("start", 0, "device.silent")]
+        store.commit([packet(2, readings(1.0))])
+        assert sweep(connection) == 1
+        assert sweep(connection) == 0
+        assert silences(stores.url) == [("start", 0, "device.silent"), ("end", 1, "device.silent")]
+        ids = rows(stores.url, "SELECT DISTINCT observation_id FROM observation_inbox")
+        assert len(ids) == 1
+        rows(stores.url, age)
+        assert sweep(connection) == 1
+        assert len(rows(stores.url, "SELECT DISTINCT observation_id FROM observation_inbox")) == 2
+
+
+def test_a_last_will_does_not_count_as_a_sign_of_life(stores: Stores) -> None:
+    store = stores()
+    store.commit([status(now_ms())])
+    rows(stores.url, "UPDATE device_presence SET seen_at = now() - interval '5 minutes' RETURNING 1")
+    listens(stores)
+    rows(stores.url, "UPDATE partition_lease SET listening_since = now() - interval '1 hour' RETURNING 1")
+    store.commit([status(now_ms(), state="offline")])
+    with fleet.connect(stores.url, "test") as connection:
+        assert sweep(connection) == 1
+        store.commit([status(now_ms())])
+        assert sweep(connection) == 1
+    assert [phase for phase, *_ in silences(stores.url)] == ["start", "end"]
+
+
+def test_only_one_sweeper_looks_at_a_time(stores: Stores) -> None:
+    with fleet.connect(stores.url, "one") as one, fleet.connect(stores.url, "two") as two, one.transaction():
+        assert fleet.lock_sweep(one)
+        with two.transaction():
+            assert not fleet.lock_sweep(two)
+
+
+def test_many_boxes_and_many_batches_add_up(stores: Stores) -> None:
+    names = [f"many-{number}" for number in range(20)]
+    register(stores.url, "kiln", *names)
+    store = stores()
+    order = secrets.SystemRandom()
+    waiting = [(name, seq) for name in names for seq in range(1, 31)] * 2
+    order.shuffle(waiting)
+    while waiting:
+        part, waiting = waiting[:97], waiting[97:]
+        store.commit([packet(seq, readings(float(seq)), Address("kiln", name)) for name, seq in part])
+    assert rows(stores.url, "SELECT count(*)::int FROM reading") == [(600,)]
+    assert rows(stores.url, "SELECT DISTINCT received::text FROM device_stream") == [("{[1,31)}",)]
+    assert rows(stores.url, "SELECT sum(duplicates)::int FROM device_stream") == [(600,)]
