@@ -230,6 +230,7 @@ class PahoIntake:
         client.reconnect_delay_set(1, 8)
         client.max_inflight_messages_set(1000)
         client.max_queued_messages_set(_OUTGOING)
+        client.on_pre_connect = self._before_connect
         client.on_connect = self._connect_answered
         client.on_connect_fail = self._connect_failed
         client.on_disconnect = self._disconnected
@@ -251,8 +252,11 @@ class PahoIntake:
         self._on_connection(True)
 
     def _connect_failed(self, _client: mqtt.Client, _data: Any) -> None:
+        if not self._may_connect():
+            self._end()
+            return
         _log.warning("the broker does not answer", host=self._broker.host, port=self._broker.port)
-        self._hold_back()
+        time.sleep(random.uniform(0.0, 0.5))
 
     def _disconnected(
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
@@ -267,15 +271,12 @@ class PahoIntake:
         if reason.value == _TAKEN_OVER:
             self._end()
         else:
-            self._hold_back()
+            time.sleep(random.uniform(0.0, 0.5))  # so that not all come back in one moment
 
-    def _hold_back(self) -> None:
-        """Before a reconnect: a little patience, so that not all come at once, and a look at the lease."""
-        if self._closing:
-            return
-        time.sleep(random.uniform(0.0, 0.5))
+    def _before_connect(self, _client: mqtt.Client, _data: Any) -> None:
+        """The last moment to see that the session is not ours any more; paho reports it as a failed connect."""
         if not self._may_connect():
-            self._end()
+            raise ConnectionAbortedError("the lease is not fresh")
 
     def _end(self) -> None:
         self._ended.set()

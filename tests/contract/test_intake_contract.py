@@ -1,0 +1,251 @@
+"""What every intake must do, shown by the default one against the real broker."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from common.wire.topics import Address
+from gateway.config import BrokerAddress
+from gateway.intake import Delivery, Intake, PahoIntake
+from local.broker import Broker
+from tests.conftest import Credential
+from tests.integration.gateway_rig import eventually
+
+pytestmark = pytest.mark.services
+
+
+class Rig:
+    """Intakes of one partition, and a box that publishes to them."""
+
+    def __init__(self, broker: Broker, gateway: Credential) -> None:
+        self.site = f"site-{secrets.token_hex(4)}"
+        self.partition = f"part-{secrets.token_hex(4)}"
+        self.box = Address(self.site, "box-1")
+        self.address = BrokerAddress(
+            "127.0.0.1", broker.port, True, gateway.username, gateway.password, broker.ca_file
+        )
+        password = secrets.token_urlsafe(12)
+        broker.add_device(self.site, "box-1", password)
+        broker.reload()
+        self.open: list[Intake] = []
+        self.heard: list[mqtt.MQTTMessage] = []
+        self._box = mqtt.Client(CallbackAPIVersion.VERSION2, f"box-{self.site}")
+        self._box.username_pw_set(str(self.box), password)
+        self._box.tls_set(ca_certs=str(broker.ca_file))
+        self._box.on_message = lambda _client, _data, message: self.heard.append(message)
+        self._box.connect("127.0.0.1", broker.port)
+        self._box.loop_start()
+        self._box.subscribe(self.box.down("receipt"), qos=1)
+
+    def intake(self, *, started: bool = True, **more: Any) -> Intake:
+        """One more intake of the same partition, listening to the box's site."""
+        made: Intake = PahoIntake(more.pop("address", self.address), self.partition, **more)
+        self.open.append(made)
+        made.listen_to(frozenset({self.site}))
+        if started:
+            made.start()
+            eventually(made.is_connected)
+            time.sleep(0.3)  # until it is subscribed
+        return made
+
+    def say(self, *texts: str, retain: bool = False) -> None:
+        """Publish at QoS 1, and wait until the broker has it."""
+        for text in texts:
+            said = self._box.publish(self.box.up("readings"), text.encode(), qos=1, retain=retain)
+            said.wait_for_publish(10)
+
+    def close(self) -> None:
+        """Leave nothing connected."""
+        for intake in self.open:
+            intake.close()
+        self._box.disconnect()
+        self._box.loop_stop()
+
+
+@pytest.fixture
+def rig(broker: Broker, gateway_credential: Credential) -> Iterator[Rig]:
+    """A rig of this test alone."""
+    made = Rig(broker, gateway_credential)
+    yield made
+    made.close()
+
+
+def take(intake: Intake, count: int, seconds: float = 10.0) -> list[Delivery]:
+    """Exactly so many messages."""
+    taken: list[Delivery] = []
+    deadline = time.monotonic() + seconds
+    while len(taken) < count and time.monotonic() < deadline:
+        taken += intake.poll(count - len(taken), 0.2)
+    assert len(taken) == count, texts(taken)
+    return taken
+
+
+def texts(deliveries: list[Delivery]) -> list[str]:
+    """What they say."""
+    return [delivery.raw.payload.decode() for delivery in deliveries]
+
+
+def test_messages_come_in_order_with_topic_size_and_time(rig: Rig) -> None:
+    intake = rig.intake()
+    before = time.time_ns() // 1_000_000
+    rig.say("one", "two", "three")
+    taken = take(intake, 3)
+    assert texts(taken) == ["one", "two", "three"]
+    raw = taken[0].raw
+    assert (raw.topic, raw.size, raw.retain) == (rig.box.up("readings"), 3, False)
+    assert before <= raw.received_at <= time.time_ns() // 1_000_000
+
+
+def test_what_is_not_acknowledged_comes_again_to_the_successor(rig: Rig) -> None:
+    first = rig.intake()
+    rig.say("one", "two", "three")
+    taken = take(first, 3)
+    first.acknowledge(taken[:1])
+    time.sleep(0.5)
+    first.close()
+    assert texts(take(rig.intake(), 2)) == ["two", "three"]
+
+
+def test_what_is_said_while_nobody_listens_waits_in_the_session(rig: Rig) -> None:
+    rig.intake().close()
+    rig.say("meanwhile")
+    assert texts(take(rig.intake(), 1)) == ["meanwhile"]
+
+
+def test_no_more_than_the_receive_maximum_comes_without_an_acknowledgement(rig: Rig) -> None:
+    intake = rig.intake(receive_maximum=10)
+    rig.say(*[str(number) for number in range(30)])
+    time.sleep(1.0)
+    assert intake.waiting() == 10
+    seen = []
+    for _ in range(3):
+        taken = take(intake, 10)
+        seen += texts(taken)
+        intake.acknowledge(taken)
+    assert seen == [str(number) for number in range(30)]
+
+
+def test_an_acknowledgement_never_reaches_a_later_connection(rig: Rig) -> None:
+    intake = rig.intake(receive_maximum=10)
+    assert isinstance(intake, PahoIntake)
+    rig.say(*[str(number) for number in range(10)])
+    old = take(intake, 10)
+    intake._break_connection()
+    eventually(lambda: intake.waiting() == 10)
+    new = take(intake, 10)
+    assert {d.message_id for d in old} & {d.message_id for d in new}, "message ids are used again"
+    intake.acknowledge(old)
+    rig.say("eleven")
+    time.sleep(0.7)
+    assert intake.waiting() == 0, "the window is still full: the old acknowledgements went nowhere"
+    intake.acknowledge(new)
+    assert texts(take(intake, 1)) == ["eleven"]
+
+
+def test_what_finds_no_room_is_asked_for_again(rig: Rig) -> None:
+    intake = rig.intake(queue_bytes=4500, receive_maximum=100)
+    said = [f"{number:03d}".ljust(1000, ".") for number in range(9)]
+    rig.say(*said)
+    seen: dict[str, int] = {}
+
+    def all_seen() -> bool:
+        taken = intake.poll(100, 0.2)
+        seen.update(dict.fromkeys(texts(taken), 1))
+        intake.acknowledge(taken)
+        return len(seen) == len(said)
+
+    eventually(all_seen, seconds=40)
+    assert intake.shed() > 0
+    assert set(seen) == set(said)
+
+
+def test_receipts_reach_the_box(rig: Rig) -> None:
+    intake = rig.intake()
+    assert intake.publish(rig.box.down("receipt"), b"well received")
+    eventually(lambda: [message.payload for message in rig.heard] == [b"well received"])
+
+
+def test_nothing_is_published_without_a_connection(rig: Rig) -> None:
+    intake = rig.intake(started=False)
+    assert not intake.publish(rig.box.down("receipt"), b"lost")
+    intake.start()
+    eventually(intake.is_connected)
+    time.sleep(0.5)
+    assert rig.heard == [], "and not afterwards either: a newer receipt follows"
+
+
+def test_a_successor_ends_its_predecessor(rig: Rig) -> None:
+    first = rig.intake()
+    second = rig.intake()
+    eventually(first.has_ended)
+    rig.say("for the second")
+    assert texts(take(second, 1)) == ["for the second"]
+    assert not second.has_ended()
+
+
+def test_an_intake_that_may_not_connect_again_gives_up(rig: Rig) -> None:
+    allowed = [True]
+    intake = rig.intake(may_connect=lambda: allowed[0])
+    assert isinstance(intake, PahoIntake)
+    allowed[0] = False
+    intake._break_connection()
+    eventually(intake.has_ended)
+    time.sleep(1.5)
+    assert not intake.is_connected()
+
+
+def test_sites_may_come_and_go_while_connected(rig: Rig) -> None:
+    intake = rig.intake()
+    intake.listen_to(frozenset({"elsewhere"}))
+    time.sleep(0.5)
+    rig.say("unheard")
+    assert intake.poll(10, 1.0) == []
+    intake.listen_to(frozenset({"elsewhere", rig.site}))
+    time.sleep(0.5)
+    rig.say("heard")
+    assert texts(take(intake, 1)) == ["heard"]
+
+
+def test_retained_messages_come_marked_and_only_to_a_new_session(rig: Rig) -> None:
+    rig.say("kept", retain=True)
+    first = rig.intake()
+    (delivery,) = take(first, 1)
+    assert delivery.raw.retain
+    first.acknowledge([delivery])
+    time.sleep(0.5)
+    first.close()
+    assert rig.intake().poll(10, 1.0) == []
+    rig.say("", retain=True)  # leave nothing behind
+
+
+def test_an_oversized_message_is_cut_but_its_size_is_known(rig: Rig) -> None:
+    intake = rig.intake()
+    rig.say("x" * 600_000)
+    (delivery,) = take(intake, 1)
+    assert (delivery.raw.size, len(delivery.raw.payload)) == (600_000, 4096)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda right: BrokerAddress(right.host, right.port, True, right.username, "wrong", right.ca_file),
+        lambda right: BrokerAddress(right.host, right.port, True, right.username, right.password, None),
+        lambda right: BrokerAddress(right.host, 1, True, right.username, right.password, right.ca_file),
+    ],
+    ids=["wrong password", "unknown authority", "nobody there"],
+)
+def test_a_broker_that_cannot_be_used_is_waited_for(
+    rig: Rig, wrong: Callable[[BrokerAddress], BrokerAddress]
+) -> None:
+    intake = rig.intake(started=False, address=wrong(rig.address))
+    intake.start()
+    time.sleep(1.5)
+    assert not intake.is_connected()
+    assert not intake.has_ended()
