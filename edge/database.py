@@ -43,9 +43,11 @@ CREATE TABLE packet (
     size          INTEGER NOT NULL,
     payload       BLOB NOT NULL,
     receipted_at  INTEGER,
+    -- The store has it, going by a receipt that has a gap below: not to be sent, not to be let go either.
+    settled       INTEGER NOT NULL DEFAULT 0,
     UNIQUE (epoch, seq)
 );
-CREATE INDEX packet_waiting ON packet (urgent, id) WHERE receipted_at IS NULL;
+CREATE INDEX packet_waiting ON packet (urgent, id) WHERE receipted_at IS NULL AND settled = 0;
 CREATE INDEX packet_unreceipted ON packet (epoch, seq) WHERE receipted_at IS NULL;
 CREATE INDEX packet_receipted ON packet (id) WHERE receipted_at IS NOT NULL;
 -- What the held packets weigh, kept by triggers so that it is rolled back with them.

@@ -5,11 +5,12 @@ No sockets and no clock of its own: time is handed in, in monotonic seconds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from common.wire.messages import Receipt
 from edge.packets import Outbox, PacketId, Receipted
+from edge.ranges import Range
 
 
 @dataclass(slots=True)
@@ -94,18 +95,31 @@ class Window:
         if self._flights.pop(packet, None) is not None:
             self._refused[packet] = self._deaf_until
 
-    def receipted(self, epoch: int, upto: int) -> None:
-        """The store has these."""
+    def receipted(self, receipt: Receipt) -> None:
+        """The store has what the receipt speaks of, but for its gaps (those are :meth:`free_within`)."""
         self._wait_s = self._resend_after_s
         self._deaf_s = self._unheard_wait_s
-        for packet in [packet for packet in self._flights if packet.epoch == epoch and packet.seq <= upto]:
+        epoch = int(receipt.epoch, 16)
+        done = [
+            packet
+            for packet in self._flights
+            if packet.epoch == epoch
+            and packet.seq <= max(receipt.upto, receipt.highest)
+            and not any(first <= packet.seq <= last for first, last in receipt.gaps)
+        ]
+        for packet in done:
             del self._flights[packet]
 
-    def free(self, packets: Iterable[PacketId]) -> None:
-        """These may be sent again at once."""
-        for packet in packets:
-            self._flights.pop(packet, None)
-            self._refused.pop(packet, None)
+    def free_within(self, epoch: int, ranges: Collection[Range]) -> list[PacketId]:
+        """The store misses what was sent of these numbers: it may be sent again at once."""
+        found = [
+            packet
+            for packet in self._flights
+            if packet.epoch == epoch and any(first <= packet.seq <= last for first, last in ranges)
+        ]
+        for packet in found:
+            del self._flights[packet]
+        return found
 
     def clear(self) -> None:
         """The connection is gone, or the numbers are: nothing is under way."""
@@ -167,28 +181,29 @@ class Flow:
     def __init__(self, outbox: Outbox, window: Window, replay: Pace) -> None:
         self._outbox = outbox
         self._replay = replay
-        self._asked_for: dict[PacketId, None] = {}
+        self._missed: dict[PacketId, None] = {}
         self.window = window
 
     def choose(self, now: float, limit: int = 100) -> list[PacketId]:
         """What to send now, the most urgent first; :meth:`Window.sent` is to be called for each.
 
-        First what the store asked for, then fresh packets, then old ones as far as the pace allows.
+        Fresh alarms, then what was sent and yet is missed by the store, then fresh readings, then old packets
+        as far as the pace allows.
         """
         room = min(self.window.room, limit)
-        chosen = [packet for packet in self._asked_for if packet not in self.window.occupied][:room]
+        if room <= 0:
+            return []
+        skip = {*self.window.occupied, *self._missed}
+        fresh = self._outbox.pending(room, skip, fresh_only=True)
+        chosen = [waiting.id for waiting in fresh if waiting.kind != "readings"]
+        chosen += [packet for packet in self._missed if packet not in self.window.occupied]
+        chosen += [waiting.id for waiting in fresh if waiting.kind == "readings"]
+        chosen = chosen[:room]
         for packet in chosen:
-            del self._asked_for[packet]
-        if len(chosen) < room:
-            tokens = self._replay.available(now)
-            skip = {*self.window.occupied, *chosen}
-            for waiting in self._outbox.pending(room - len(chosen), skip, fresh_only=tokens < 1):
-                if not waiting.fresh:
-                    if tokens < 1:
-                        continue
-                    tokens -= 1
-                    self._replay.take()
-                chosen.append(waiting.id)
+            self._missed.pop(packet, None)
+        old = min(room - len(chosen), self._replay.available(now))
+        if old > 0:
+            chosen += self._replayed(old, {*skip, *chosen})
         return chosen
 
     def receipt(self, receipt: Receipt) -> Receipted:
@@ -200,14 +215,22 @@ class Flow:
         changed = self._outbox.receipt(receipt)
         if changed.forked or changed.restored:
             # Numbers were issued anew, or the store forgot what it had: all that is under way counts for nothing.
-            self.window.clear()
-            self._asked_for.clear()
-        self.window.receipted(int(receipt.epoch, 16), receipt.upto)
-        self.window.free(changed.resend)
-        self._asked_for.update(dict.fromkeys(changed.resend))
+            self.disconnected()
+        epoch = int(receipt.epoch, 16)
+        self.window.receipted(receipt)
+        # A gap names also what waits for its turn in a replay; only what was sent already need not wait again.
+        missed = self.window.free_within(epoch, changed.missed)
+        self._missed.update(dict.fromkeys(missed))
         return changed
+
+    def _replayed(self, limit: int, skip: Collection[PacketId]) -> list[PacketId]:
+        """Old packets, each for a token."""
+        old = [waiting.id for waiting in self._outbox.pending(limit, skip) if not waiting.fresh]
+        for _ in old:
+            self._replay.take()
+        return old
 
     def disconnected(self) -> None:
         """Nothing is under way any more; all that has no receipt is sent again."""
         self.window.clear()
-        self._asked_for.clear()
+        self._missed.clear()

@@ -54,6 +54,7 @@ _SHRINK_BYTES: Final = 256 * 1024
 _FRESH_THEN_OLD: Final = ((True, "id >= ?", "ASC"), (False, "id < ?", "DESC"))
 _LEAST_MISSED_FIRST: Final = (
     "receipted_at IS NOT NULL",
+    "receipted_at IS NULL AND settled = 1",
     "receipted_at IS NULL AND urgent = 0",
     "receipted_at IS NULL AND urgent = 1 AND kind = 'events'",
     "receipted_at IS NULL AND urgent = 1 AND kind = 'abandoned'",
@@ -93,6 +94,7 @@ class SqliteOutbox:
         self._fresh_from_id = 0
         with database.transaction() as connection:
             connection.execute("DELETE FROM life WHERE next_seq = 1")
+            connection.execute("UPDATE packet SET settled = 0 WHERE settled = 1")
             self._epoch = self._begin_life(connection, "opened")
 
     @property
@@ -130,7 +132,7 @@ class SqliteOutbox:
                     if wanted <= 0:
                         return found
                     rows = connection.execute(
-                        "SELECT epoch, seq, kind FROM packet WHERE receipted_at IS NULL AND urgent = ? "  # noqa: S608
+                        "SELECT epoch, seq, kind FROM packet WHERE receipted_at IS NULL AND settled = 0 AND urgent = ? "  # noqa: S608
                         f"AND {where} ORDER BY id {order} LIMIT ?",
                         (urgent, boundary, wanted + len(skip)),
                     )
@@ -242,7 +244,9 @@ class SqliteOutbox:
         connection.execute("INSERT OR REPLACE INTO fact VALUES ('incarnation', ?)", (incarnation,))
         if known is None:
             return False
-        cursor = connection.execute("UPDATE packet SET receipted_at = NULL WHERE receipted_at IS NOT NULL")
+        cursor = connection.execute(
+            "UPDATE packet SET receipted_at = NULL, settled = 0 WHERE receipted_at IS NOT NULL OR settled = 1"
+        )
         connection.execute("UPDATE given_up SET announced = 0")
         _log.warning("outbox.store_restored", incarnation=incarnation, waiting_again=cursor.rowcount)
         return True
@@ -254,30 +258,42 @@ class SqliteOutbox:
             "UPDATE packet SET receipted_at = ? WHERE epoch = ? AND seq <= ? AND receipted_at IS NULL",
             (self._clock.now_ms(), epoch, receipt.upto),
         )
-        resend: list[PacketId] = []
-        missing: list[Range] = []
-        for first, last in receipt.gaps:
-            # Beyond what we issued are numbers of another life. Within: whatever the box believed, the store
-            # misses these.
-            span = (epoch, first, min(last, issued))
-            rows = connection.execute(
-                "UPDATE packet SET receipted_at = NULL WHERE epoch = ? AND seq BETWEEN ? AND ? RETURNING seq",
-                span,
+        # Beyond what we issued are numbers of another life.
+        missed = tuple((first, min(last, issued)) for first, last in receipt.gaps if first <= issued)
+        for first, last in subtract((receipt.upto + 1, min(receipt.highest, issued)), missed):
+            # Committed, or missing for less than ten seconds: a later receipt tells, by its gaps.
+            connection.execute(
+                "UPDATE packet SET settled = 1 WHERE epoch = ? AND seq BETWEEN ? AND ? "
+                "AND receipted_at IS NULL AND settled = 0",
+                (epoch, first, last),
             )
-            held = sorted(seq for (seq,) in rows)
-            resend += [PacketId(epoch, seq) for seq in held]
-            missing += subtract(span[1:], runs(held))
-        if missing:
+        unheld = [left for span in missed for left in self._wait_again(connection, epoch, span)]
+        if unheld:
             known = connection.execute(
                 "SELECT first, last FROM given_up WHERE epoch = ? AND announced", (epoch,)
             ).fetchall()
-            self._announce(
-                connection,
-                epoch,
-                [left for span in missing for left in subtract(span, known)],
-                "no longer held when the store asked for them",
-            )
-        return Receipted(cursor.rowcount, tuple(resend), restored=restored)
+            new = [left for span in unheld for left in subtract(span, known)]
+            self._announce(connection, epoch, new, "no longer held when the store asked for them")
+        return Receipted(cursor.rowcount, missed, restored=restored)
+
+    def _wait_again(self, connection: sqlite3.Connection, epoch: int, span: Range) -> list[Range]:
+        """Whatever the box believed, the store misses these: what is held of them waits, the rest is returned."""
+        place = (epoch, *span)
+        connection.execute(
+            "UPDATE packet SET receipted_at = NULL, settled = 0 WHERE epoch = ? AND seq BETWEEN ? AND ? "
+            "AND (receipted_at IS NOT NULL OR settled = 1)",
+            place,
+        )
+        # After an outage the gap is what is still to be sent: long, and all of it held.
+        (held,) = connection.execute(
+            "SELECT count(*) FROM packet WHERE epoch = ? AND seq BETWEEN ? AND ?", place
+        ).fetchone()
+        if held == size([span]):
+            return []
+        rows = connection.execute(
+            "SELECT seq FROM packet WHERE epoch = ? AND seq BETWEEN ? AND ? ORDER BY seq", place
+        )
+        return subtract(span, runs(seq for (seq,) in rows))
 
     def _give_up(self, connection: sqlite3.Connection, wanted: int, keep: PacketId | None = None) -> None:
         """Let packets go, the least missed first, until so many bytes are free.

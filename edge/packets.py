@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from common.wire import ids
 from common.wire.codec import Data
 from common.wire.messages import Receipt
+from edge.ranges import Range
 
 Kind = Literal["readings", "events", "abandoned"]
 
@@ -41,13 +42,13 @@ class Receipted:
 
     Attributes:
         packets: how many were receipted by it.
-        resend: what the store says it misses and the box holds.
+        missed: numbers of the receipt's epoch that the store misses, as ranges with both ends included.
         forked: the current epoch was found in use elsewhere and a new one begun; forget what is in flight.
         restored: the store is another incarnation; everything held waits again.
     """
 
     packets: int = 0
-    resend: tuple[PacketId, ...] = ()
+    missed: tuple[Range, ...] = ()
     forked: bool = False
     restored: bool = False
 
@@ -92,6 +93,8 @@ class Outbox(Protocol):
     ) -> list[Waiting]:
         """What to send next, without ``skip``: fresh alarms in order, then older alarms newest first,
         then fresh readings in order, then older readings newest first.
+
+        What a receipt spoke of above a gap is not sent again unless a later receipt misses it.
         """
         ...
 
