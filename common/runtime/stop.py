@@ -29,10 +29,14 @@ class Stop:
         return self._event.wait(seconds)
 
     def on_signals(self) -> Stop:
-        """Stop on SIGINT and SIGTERM; a second signal ends the process at once."""
+        """Stop on SIGINT and SIGTERM.
+
+        A second Ctrl-C ends the process at once, for a person who will not wait. A second SIGTERM does not:
+        supervisors repeat themselves, and what is being sent should arrive.
+        """
 
         def handle(number: int, _frame: FrameType | None) -> None:
-            if self.is_set():
+            if self.is_set() and number == signal.SIGINT:
                 raise SystemExit(128 + number)
             self.set(signal.Signals(number).name)
 

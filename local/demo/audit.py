@@ -65,7 +65,7 @@ def lives_of(address: Address, data: Path) -> list[Life]:
     with sqlite3.connect(
         f"{(data / FILE_NAME).absolute().as_uri()}?mode=ro", uri=True, timeout=10
     ) as connection:
-        lives = connection.execute("SELECT epoch, next_seq - 1 FROM life").fetchall()
+        lives = connection.execute("SELECT epoch, next_seq - 1 - withdrawn FROM life").fetchall()
         held: dict[int, list[int]] = {epoch: [0, 0, 0] for epoch, _ in lives}
         for epoch, payload in connection.execute("SELECT epoch, payload FROM packet"):
             content = decode_packet(payload, address).data

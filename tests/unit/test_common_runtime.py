@@ -148,6 +148,24 @@ def test_a_signal_stops_a_loop_in_good_order() -> None:
         assert child.stdout.readline() == "SIGTERM\n"
 
 
+@pytest.mark.parametrize(
+    ("number", "ends_at_once"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["SIGTERM", "Ctrl-C"]
+)
+def test_only_a_second_ctrl_c_cuts_an_orderly_stop_short(number: signal.Signals, ends_at_once: bool) -> None:
+    program = (
+        "import time; from common.runtime.stop import Stop; s = Stop().on_signals(); print('up', flush=True)\n"
+        "while not s.is_set(): time.sleep(0.01)\n"
+        "print('stopping', flush=True); time.sleep(1); print('stopped in order', flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "up\n"
+        os.kill(child.pid, number)
+        assert child.stdout.readline() == "stopping\n"
+        os.kill(child.pid, number)
+        assert ("in order" in child.stdout.read()) is not ends_at_once
+
+
 def test_the_first_reason_to_stop_is_kept() -> None:
     stop = Stop()
     stop.set("the lease was lost")
