@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from common.wire.codec import encode_packet
 from common.wire.messages import Observation, Readings
 from common.wire.messages import Series as WireSeries
 from common.wire.topics import Address
-from gateway.decode import DecodedPacket, RawMessage, Rejected
+from gateway.decode import Decoded, DecodedPacket, RawMessage, Rejected
 from gateway.rows import Floats, Ints
 from gateway.streams import SequenceSet
 
@@ -119,59 +119,82 @@ class Told:
 
 
 @dataclass(slots=True)
+class Flat:
+    """The readings of packets as columns, before anybody looked up whose they are.
+
+    A *group* is the readings of one series in one packet: ``lengths``, ``series`` and ``owner`` (the packet's place
+    among the ``packets`` readings packets) have one entry a group. Instants in ms since the Unix epoch.
+    """
+
+    packets: int
+    claimed_at: Ints
+    value: Floats
+    lengths: Ints
+    series: list[WireSeries]
+    owner: Ints
+
+
+def flatten(packets: Iterable[Decoded]) -> Flat:
+    """The readings of the packets that hold any, in order."""
+    at: list[int] = []
+    values: list[float] = []
+    series: list[WireSeries] = []
+    owners: list[int] = []
+    number = 0
+    for packet in packets:
+        if not isinstance(packet, DecodedPacket) or not isinstance(packet.data, Readings):
+            continue
+        for wire in packet.data.series:
+            at += wire.at
+            values += wire.value
+        series += packet.data.series
+        owners += [number] * len(packet.data.series)
+        number += 1
+    return Flat(
+        number,
+        np.array(at, np.int64),
+        np.array(values, np.float64),
+        np.array([len(wire.at) for wire in series], np.int64),
+        series,
+        np.array(owners, np.int64),
+    )
+
+
+@dataclass(slots=True)
 class Columns:
-    """Fresh readings of a batch: ``group_*`` arrays have one entry a series of a packet."""
+    """Readings with their series looked up: group ``g`` is rows ``offset[g]`` … ``offset[g + 1] - 1``."""
 
     claimed_at: Ints
     value: Floats
+    lengths: Ints
     offset: Ints
-    group_slot: Ints
-    group_series: Ints
-    group_packet: Ints
-    group: Sequence[Series]
-    packet_received_at: Ints
-    group_low: Floats
-    group_high: Floats
+    owner: Ints
+    group: list[Series]
+    slot: Ints
+    series_id: Ints
 
     def __len__(self) -> int:
         """How many readings."""
         return len(self.value)
 
 
-Fresh = Sequence[tuple[Device, DecodedPacket]]
-
-
-def flatten(packets: Fresh, find: Callable[[Device, WireSeries], Series | None]) -> Columns:
-    """The readings of packets as columns, in packet order; series that ``find`` does not give are left out."""
-    at: list[int] = []
-    values: list[float] = []
-    lengths: list[int] = [0]
-    groups: list[Series] = []
-    owners: list[int] = []
-    for number, (device, packet) in enumerate(packets):
-        if not isinstance(packet.data, Readings):
-            continue
-        known = device.series
-        for wire in packet.data.series:
-            series = known.get((wire.sensor, wire.metric)) or find(device, wire)
-            if series is None:
-                continue
-            at += wire.at
-            values += wire.value
-            lengths.append(len(wire.at))
-            groups.append(series)
-            owners.append(number)
+def with_series(flat: Flat, found: list[Series | None]) -> Columns:
+    """Columns of the groups whose series was found; the others are left out."""
+    group = [series for series in found if series is not None]
+    claimed_at, value, lengths, owner = flat.claimed_at, flat.value, flat.lengths, flat.owner
+    if len(group) < len(found):
+        kept = np.array([series is not None for series in found], bool)
+        rows = np.repeat(kept, lengths)
+        claimed_at, value, lengths, owner = claimed_at[rows], value[rows], lengths[kept], owner[kept]
     return Columns(
-        claimed_at=np.array(at, np.int64),
-        value=np.array(values, np.float64),
-        offset=np.cumsum(lengths, dtype=np.int64),
-        group_slot=np.array([series.slot for series in groups], np.int64),
-        group_series=np.array([series.series_id for series in groups], np.int64),
-        group_packet=np.array(owners, np.int64),
-        group=groups,
-        packet_received_at=np.array([packet.raw.received_at for _, packet in packets], np.int64),
-        group_low=np.array([series.low for series in groups]),
-        group_high=np.array([series.high for series in groups]),
+        claimed_at,
+        value,
+        lengths,
+        np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths))),
+        owner,
+        group,
+        np.array([series.slot for series in group], np.int64),
+        np.array([series.series_id for series in group], np.int64),
     )
 
 

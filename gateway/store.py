@@ -24,12 +24,13 @@ from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from gateway import repo
-from gateway.batch import BatchResult
+from gateway.batch import BatchResult, Flat
 from gateway.decode import Decoded, DecodedStatus, Rejected
 from gateway.lease import CHECK_LEASE, LeaseLostError, application_name
+from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
 from gateway.rules import ThresholdRule
-from gateway.transaction import Memory, Transaction
+from gateway.transaction import Transaction
 
 _CONNECT_SECONDS: Final = 5
 _log = get_logger("store")
@@ -92,8 +93,8 @@ class Store:
         self._memory: Memory | None = None
         self._sites: frozenset[str] = frozenset()
 
-    def commit(self, batch: Sequence[Decoded]) -> BatchResult:
-        """Commit a batch, however long the database takes.
+    def commit(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> BatchResult:
+        """Commit a batch, however long the database takes; ``prepared`` is ``flatten(batch)`` made beforehand.
 
         Raises:
             LeaseLostError: another gateway has the partition; nothing of the batch is committed by us.
@@ -104,7 +105,7 @@ class Store:
             if self._lease_lost():
                 raise LeaseLostError(self._partition, self._fencing)
             try:
-                return self._commit_in_parts(list(batch))
+                return self._commit_in_parts(list(batch), prepared)
             except psycopg.errors.ProgramLimitExceeded:
                 raise  # refused even alone and as a reject: a bug, not an outage
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -129,10 +130,10 @@ class Store:
         self._connection = None
         self._memory = None
 
-    def _commit_in_parts(self, batch: list[Decoded]) -> BatchResult:
+    def _commit_in_parts(self, batch: list[Decoded], prepared: Flat | None = None) -> BatchResult:
         """Commit what the database accepts; a message that it refuses becomes a reject."""
         try:
-            return self._transact(batch)
+            return self._transact(batch, prepared)
         except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -141,7 +142,7 @@ class Store:
                 return result
             return self._transact([_refused(batch[0], error)])
 
-    def _transact(self, batch: list[Decoded]) -> BatchResult:
+    def _transact(self, batch: list[Decoded], prepared: Flat | None = None) -> BatchResult:
         connection, memory = self._ready(batch)
         with connection.transaction():
             row = connection.execute(CHECK_LEASE, [self._partition, self._fencing]).fetchone()
@@ -150,7 +151,7 @@ class Store:
             transaction = Transaction(
                 connection, memory, future_ms=self._limits.future_ms, past_ms=self._limits.past_ms
             )
-            transaction.run(batch)
+            transaction.run(batch, prepared)
         transaction.remember()
         self._sites = memory.sites
         transaction.result.incarnation = str(row[0])

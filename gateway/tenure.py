@@ -18,6 +18,7 @@ from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from common.wire.codec import encode_receipt
 from common.wire.messages import Readings
+from gateway.batch import Flat, flatten
 from gateway.config import GatewaySettings, IntakeSettings
 from gateway.decode import Decoded, DecodedPacket, Decoder
 from gateway.intake import Delivery, Intake
@@ -38,6 +39,7 @@ class Batch:
 
     items: list[Decoded]
     deliveries: list[Delivery]
+    flat: Flat | None = None
 
 
 class Tenure:
@@ -119,7 +121,7 @@ class Tenure:
                 self._intake.listen_to(self._store.sites())
             return
         began = self._clock.monotonic()
-        result = self._store.commit(batch.items)
+        result = self._store.commit(batch.items, batch.flat)
         self._intake.acknowledge(batch.deliveries)
         now = self._clock.monotonic()
         self._metrics.batch_seconds.observe(now - began)
@@ -148,6 +150,7 @@ class Tenure:
                 self._ended.wait(settings.linger_ms / 1000)
                 deliveries += self._intake.poll(settings.batch_packets - len(deliveries), 0.0)
             for batch in _batches(decoder, deliveries, settings):
+                batch.flat = flatten(batch.items)
                 if not self._hand_over(batch):
                     return
 

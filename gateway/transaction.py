@@ -1,7 +1,4 @@
-"""One attempt at committing a batch, and what is remembered between batches.
-
-``Memory`` only changes after a commit (``Transaction.remember``), so it is right whatever was rolled back.
-"""
+"""One attempt at committing a batch."""
 
 from __future__ import annotations
 
@@ -10,16 +7,15 @@ from typing import Final
 
 import numpy as np
 
-from common.runtime.clock import Clock
 from common.wire.ids import observation_id
 from common.wire.messages import Abandoned, Events, Observation, Readings
 from common.wire.messages import Series as WireSeries
-from common.wire.topics import Address
 from gateway import repo
 from gateway.batch import (
     BatchResult,
     Columns,
     Device,
+    Flat,
     Progress,
     Series,
     SeriesKey,
@@ -28,12 +24,13 @@ from gateway.batch import (
     Told,
     flatten,
     series_reject,
+    with_series,
 )
 from gateway.decode import Decoded, DecodedPacket, DecodedStatus, Rejected
-from gateway.metrics_catalogue import Metric
+from gateway.memory import Memory
 from gateway.rows import COPY_READINGS, Flag, Ints, ReadingRows, copy_bytes, hold_clock
-from gateway.rules import Origin, RuleState, ThresholdRule
-from gateway.watch import Groups, Outcome, Watch
+from gateway.rules import Origin
+from gateway.watch import Groups, Outcome
 
 _REMEMBERED: Final = 65_536
 #: How many contents under one number are kept apart.
@@ -41,88 +38,6 @@ _MAX_CONTENTS: Final = 8
 #: Rules see no reading further ahead of its receipt than this: a fast clock must not silence them later.
 RULE_AHEAD_MS: Final = 10_000
 ABANDONED_CATEGORY: Final = "device.packets_abandoned"
-_REGISTRY_SECONDS: Final = 10.0
-_MISS_SECONDS: Final = 1.0
-
-
-class Memory:
-    """What a connection's batches have learned: registry, series, rules, streams, digests."""
-
-    def __init__(
-        self,
-        partition: str,
-        rules: Sequence[ThresholdRule],
-        metrics: dict[str, Metric],
-        *,
-        series_per_device: int,
-        reject_quota: int,
-        clock: Clock,
-    ) -> None:
-        self._clock = clock
-        self.partition = partition
-        self.metrics = metrics
-        self.series_per_device = series_per_device
-        self.reject_quota = reject_quota
-        self.devices: dict[Address, Device] = {}
-        self.sites: frozenset[str] = frozenset()
-        self.watch = Watch(rules)
-        self.streams: set[StreamKey] = set()
-        self.digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
-        self.categories: set[str] = set()
-        self._loaded_at = 0.0
-
-    def load(self, connection: repo.Connection) -> None:
-        """Read everything anew."""
-        self.load_devices(connection)
-        states = repo.rule_states(connection, self.partition)
-        by_id = {device.device_id: device for device in self.devices.values()}
-        for series_id, (device_id, sensor, metric) in repo.series_of(connection, self.partition):
-            device = by_id.get(device_id)
-            if device is not None and metric in self.metrics:
-                device.series[sensor, metric] = self.place(
-                    device, sensor, metric, series_id, states.get(series_id)
-                )
-
-    def load_devices(self, connection: repo.Connection) -> None:
-        """Read the registry; series known of a device stay known."""
-        loaded = {}
-        for address, (device_id, partition, quarantined) in repo.devices(connection).items():
-            known = self.devices.get(address)
-            if known is None or known.device_id != device_id:
-                known = Device(device_id, address, partition, quarantined)
-            known.partition, known.quarantined = partition, quarantined
-            loaded[address] = known
-        self.devices = loaded
-        self.sites = frozenset(
-            device.address.site for device in loaded.values() if device.partition == self.partition
-        )
-        self._loaded_at = self._clock.monotonic()
-
-    def find(self, address: Address | None) -> Device | None:
-        """A registered device."""
-        return None if address is None else self.devices.get(address)
-
-    def lacks(self, batch: Sequence[Decoded]) -> bool:
-        """Whether the registry is to be read again: it is old, or a sender is not in it (at most once a second)."""
-        age = self._clock.monotonic() - self._loaded_at
-        if age > _REGISTRY_SECONDS:
-            return True
-        return age > _MISS_SECONDS and any(
-            item.address is not None and item.address not in self.devices for item in batch
-        )
-
-    def place(
-        self,
-        device: Device,
-        sensor: str,
-        metric: str,
-        series_id: int,
-        states: dict[str, RuleState] | None = None,
-    ) -> Series:
-        """A series among the rules."""
-        believed = self.metrics[metric]
-        slot = self.watch.add(device.address.site, sensor, metric, states)
-        return Series(series_id, slot, sensor, believed.low, believed.high)
 
 
 class Transaction:
@@ -145,26 +60,22 @@ class Transaction:
         self._future_ms = future_ms
         self._past_ms = past_ms
         self._streams: dict[StreamKey, Stream] = {}
-        self._fresh: list[tuple[Device, DecodedPacket]] = []
+        self._readings: list[tuple[Device, DecodedPacket]] = []
         self._statuses: list[tuple[int, DecodedStatus]] = []
         self._rejects: list[tuple[int | None, Rejected]] = []
         self._told: list[Told] = []
         self._series: dict[SeriesKey, Series] = {}
-        self._unknown = False
         self._digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self._categories: set[str] = set()
         self._outcome: Outcome | None = None
 
-    def run(self, batch: Sequence[Decoded]) -> None:
-        """Do everything but the commit."""
+    def run(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> None:
+        """Do everything but the commit; ``prepared`` is the flattened batch, if somebody made it already."""
         numbered = self._sort_out(batch)
         self._lock(numbered)
         for device, item in numbered:
             self._take(device, item)
-        columns = flatten(self._fresh, self._series_of)
-        if self._unknown:
-            self._create_series()
-            columns = flatten(self._fresh, self._series_of)
+        columns = self._columns(prepared)
         if len(columns):
             self._store_readings(columns)
         self._categories = repo.insert_observations(
@@ -184,7 +95,7 @@ class Transaction:
     def remember(self) -> None:
         """Take over what was learned, now that it is committed."""
         memory = self._memory
-        by_id = {device.device_id: device for device, _ in self._fresh}
+        by_id = {device.device_id: device for device, _ in self._readings}
         for (device_id, sensor, metric), series in self._series.items():
             by_id[device_id].series[sensor, metric] = series
         memory.streams |= self._streams.keys()
@@ -243,14 +154,15 @@ class Transaction:
             self._rejects.append((device.device_id, item))
             return
         self.result.packets += 1
-        self._fresh.append((device, item))
-        if isinstance(item.data, Events):
+        if isinstance(item.data, Readings):
+            self._readings.append((device, item))
+        elif isinstance(item.data, Events):
             stream.urgent = True
             self._told += [
                 Told(device.device_id, seen, item.raw.received_at, epoch, seq)
                 for seen in item.data.observations
             ]
-        elif isinstance(item.data, Abandoned):
+        else:
             stream.urgent = True
             self._abandon(device, item, item.data)
 
@@ -286,13 +198,37 @@ class Transaction:
         seen = _observation_of_loss(packet, data, count)
         self._told.append(Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq))
 
+    def _columns(self, prepared: Flat | None) -> Columns:
+        """The new readings with their series, which are made where missing."""
+        if prepared is not None and prepared.packets == len(self._readings):
+            flat = prepared  # every readings packet of the batch is new, as nearly always
+        else:
+            flat = flatten(packet for _, packet in self._readings)
+        found = self._find_series(flat)
+        if None in found:
+            self._create_series()
+            found = self._find_series(flat)
+        return with_series(flat, found)
+
+    def _find_series(self, flat: Flat) -> list[Series | None]:
+        known = [device.series for device, _ in self._readings]
+        found = [
+            known[owner].get((wire.sensor, wire.metric))
+            for owner, wire in zip(flat.owner.tolist(), flat.series, strict=True)
+        ]
+        if self._series:  # made in this transaction, so not in memory yet
+            for group, series in enumerate(found):
+                if series is None:
+                    device, wire = self._readings[int(flat.owner[group])][0], flat.series[group]
+                    found[group] = self._series.get((device.device_id, wire.sensor, wire.metric))
+        return found
+
     def _create_series(self) -> None:
         """Rows for series seen for the first time; the metrics that nobody declared become rejects."""
         missing: dict[SeriesKey, Device] = {}
-        for device, packet in self._fresh:
+        for device, packet in self._readings:
             refused: dict[str, list[WireSeries]] = {}
-            if not isinstance(packet.data, Readings):
-                continue
+            assert isinstance(packet.data, Readings)
             for wire in packet.data.series:
                 if (wire.sensor, wire.metric) in device.series:
                     continue
@@ -333,30 +269,25 @@ class Transaction:
             )
         self._rejects.append((device.device_id, series_reject(packet, reason, message, series)))
 
-    def _series_of(self, device: Device, wire: WireSeries) -> Series | None:
-        """A series that its device does not know yet; asked only for those."""
-        self._unknown = True
-        return self._series.get((device.device_id, wire.sensor, wire.metric))
-
     def _store_readings(self, columns: Columns) -> None:
-        lengths = np.diff(columns.offset)
-        received = np.repeat(columns.packet_received_at[columns.group_packet], lengths)
+        lengths = columns.lengths
+        packet_received = np.array([packet.raw.received_at for _, packet in self._readings], np.int64)
+        received = np.repeat(packet_received[columns.owner], lengths)
         captured, wild = hold_clock(
             columns.claimed_at, received, future_ms=self._future_ms, past_ms=self._past_ms
         )
         flags = np.zeros(len(columns), np.int64)
         if wild is not None:
             flags[wild] |= Flag.CLOCK
-        odd = (columns.value < np.repeat(columns.group_low, lengths)) | (
-            columns.value > np.repeat(columns.group_high, lengths)
-        )
-        flags[odd] |= Flag.IMPLAUSIBLE
+        low = np.repeat(np.array([series.low for series in columns.group]), lengths)
+        high = np.repeat(np.array([series.high for series in columns.group]), lengths)
+        flags[(columns.value < low) | (columns.value > high)] |= Flag.IMPLAUSIBLE
         self._step_rules(columns, captured, received, flags)
         rows = ReadingRows(
             captured,
             received,
             columns.value,
-            np.repeat(columns.group_series, lengths),
+            np.repeat(columns.series_id, lengths),
             flags,
             columns.claimed_at,
         )
@@ -364,10 +295,10 @@ class Transaction:
             copy.write(copy_bytes(rows))
 
     def _step_rules(self, columns: Columns, captured: Ints, received: Ints, flags: Ints) -> None:
-        self._start_clocks(columns)
+        self._start_clocks(columns, int(received.max()))
         at = np.minimum(captured, received + RULE_AHEAD_MS)
         groups = Groups(
-            columns.group_slot, columns.offset, at, columns.value, lambda group: self._origin(columns, group)
+            columns.slot, columns.offset, at, columns.value, lambda group: self._origin(columns, group)
         )
         outcome = self._memory.watch.evaluate(groups)
         self._outcome = outcome
@@ -376,30 +307,30 @@ class Transaction:
         if outcome.late is not None:
             flags[outcome.late] |= Flag.LATE
         if outcome.states:
-            ids = dict(zip(columns.group_slot.tolist(), columns.group_series.tolist(), strict=True))
+            ids = dict(zip(columns.slot.tolist(), columns.series_id.tolist(), strict=True))
             repo.save_rule_states(
                 self._connection, {ids[slot]: states for slot, states in outcome.states.items()}
             )
         for group, seen in outcome.observations:
-            device, packet = self._fresh[int(columns.group_packet[group])]
+            device, packet = self._readings[int(columns.owner[group])]
             self._told.append(Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq))
 
-    def _start_clocks(self, columns: Columns) -> None:
+    def _start_clocks(self, columns: Columns, received_at: int) -> None:
         """Rules go on from the newest reading in the store, which is where whoever stepped them last stood."""
         watch = self._memory.watch
-        unknown = watch.without_clock(columns.group_slot)
+        unknown = watch.without_clock(columns.slot)
         if not len(unknown):
             return
-        ids = dict(zip(columns.group_slot.tolist(), columns.group_series.tolist(), strict=True))
+        ids = dict(zip(columns.slot.tolist(), columns.series_id.tolist(), strict=True))
         new = {series.slot for series in self._series.values()}
         asked = {ids[slot]: slot for slot in unknown.tolist() if slot not in new}
-        until = int(columns.packet_received_at.max()) + RULE_AHEAD_MS
+        until = received_at + RULE_AHEAD_MS
         newest = repo.newest_captures(self._connection, list(asked), until) if asked else {}
         for slot in unknown.tolist():
             watch.start_clock(slot, newest.get(ids[slot], 0))
 
     def _origin(self, columns: Columns, group: int) -> Origin:
-        device, packet = self._fresh[int(columns.group_packet[group])]
+        device, packet = self._readings[int(columns.owner[group])]
         return Origin(str(device.address), columns.group[group].sensor, packet.epoch, packet.seq)
 
     def _sum_up(self, rows: int) -> None:

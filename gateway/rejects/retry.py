@@ -10,10 +10,11 @@ from common.runtime.clock import Clock, SystemClock, to_ms
 from common.runtime.errors import InvalidError
 from gateway.decode import Decoder, RawMessage, Rejected
 from gateway.fleet.repo import Connection, transaction
+from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
 from gateway.rejects import repo
 from gateway.store import Limits
-from gateway.transaction import Memory, Transaction
+from gateway.transaction import Transaction
 
 
 class StillRejectedError(InvalidError):

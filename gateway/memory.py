@@ -1,0 +1,102 @@
+"""What a gateway remembers between batches: registry, series, rules, streams, digests.
+
+It only changes after a commit (``Transaction.remember``), so it is right whatever was rolled back, and it is
+forgotten with its connection, so it is right whatever database comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from common.runtime.clock import Clock
+from common.wire.topics import Address
+from gateway import repo
+from gateway.batch import Device, Series, StreamKey
+from gateway.decode import Decoded
+from gateway.metrics_catalogue import Metric
+from gateway.rules import RuleState, ThresholdRule
+from gateway.watch import Watch
+
+_REGISTRY_SECONDS: Final = 10.0
+_MISS_SECONDS: Final = 1.0
+
+
+class Memory:
+    """What a connection's batches have learned: registry, series, rules, streams, digests."""
+
+    def __init__(
+        self,
+        partition: str,
+        rules: Sequence[ThresholdRule],
+        metrics: dict[str, Metric],
+        *,
+        series_per_device: int,
+        reject_quota: int,
+        clock: Clock,
+    ) -> None:
+        self._clock = clock
+        self.partition = partition
+        self.metrics = metrics
+        self.series_per_device = series_per_device
+        self.reject_quota = reject_quota
+        self.devices: dict[Address, Device] = {}
+        self.sites: frozenset[str] = frozenset()
+        self.watch = Watch(rules)
+        self.streams: set[StreamKey] = set()
+        self.digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
+        self.categories: set[str] = set()
+        self._loaded_at = 0.0
+
+    def load(self, connection: repo.Connection) -> None:
+        """Read everything anew."""
+        self.load_devices(connection)
+        states = repo.rule_states(connection, self.partition)
+        by_id = {device.device_id: device for device in self.devices.values()}
+        for series_id, (device_id, sensor, metric) in repo.series_of(connection, self.partition):
+            device = by_id.get(device_id)
+            if device is not None and metric in self.metrics:
+                device.series[sensor, metric] = self.place(
+                    device, sensor, metric, series_id, states.get(series_id)
+                )
+
+    def load_devices(self, connection: repo.Connection) -> None:
+        """Read the registry; series known of a device stay known."""
+        loaded = {}
+        for address, (device_id, partition, quarantined) in repo.devices(connection).items():
+            known = self.devices.get(address)
+            if known is None or known.device_id != device_id:
+                known = Device(device_id, address, partition, quarantined)
+            known.partition, known.quarantined = partition, quarantined
+            loaded[address] = known
+        self.devices = loaded
+        self.sites = frozenset(
+            device.address.site for device in loaded.values() if device.partition == self.partition
+        )
+        self._loaded_at = self._clock.monotonic()
+
+    def find(self, address: Address | None) -> Device | None:
+        """A registered device."""
+        return None if address is None else self.devices.get(address)
+
+    def lacks(self, batch: Sequence[Decoded]) -> bool:
+        """Whether the registry is to be read again: it is old, or a sender is not in it (at most once a second)."""
+        age = self._clock.monotonic() - self._loaded_at
+        if age > _REGISTRY_SECONDS:
+            return True
+        return age > _MISS_SECONDS and any(
+            item.address is not None and item.address not in self.devices for item in batch
+        )
+
+    def place(
+        self,
+        device: Device,
+        sensor: str,
+        metric: str,
+        series_id: int,
+        states: dict[str, RuleState] | None = None,
+    ) -> Series:
+        """A series among the rules."""
+        believed = self.metrics[metric]
+        slot = self.watch.add(device.address.site, sensor, metric, states)
+        return Series(series_id, slot, sensor, believed.low, believed.high)
