@@ -81,14 +81,15 @@ def parse_config(text: str, path: Path, model: type[M]) -> M:
     """Read YAML text into a model; ``path`` only names it in faults."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InvalidConfigError([Fault(path, line, "", f"not YAML: {error.problem}")]) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A date that does not exist or an alias that holds itself is only found when values are made.
         raise InvalidConfigError([Fault(path, 1, "", f"not YAML: {error}")]) from error
     lines: dict[Location, int] = {(): 1}
     faults = [Fault(path, line, key, "stands twice; keep one") for key, line in _index(node, (), lines)]
-    data = yaml.safe_load(text)
     try:
         loaded = model.model_validate({} if data is None else data)
     except ValidationError as error:
@@ -99,8 +100,13 @@ def parse_config(text: str, path: Path, model: type[M]) -> M:
     raise InvalidConfigError(sorted(faults, key=lambda fault: fault.line))
 
 
-def _index(node: yaml.Node | None, at: Location, lines: dict[Location, int]) -> Iterator[tuple[str, int]]:
+def _index(
+    node: yaml.Node | None, at: Location, lines: dict[Location, int], above: tuple[yaml.Node, ...] = ()
+) -> Iterator[tuple[str, int]]:
     """Note the line of every key and item; yield the keys that stand twice."""
+    if node is None or node in above:  # an alias may hold itself
+        return
+    inside = (*above, node)
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
@@ -109,11 +115,11 @@ def _index(node: yaml.Node | None, at: Location, lines: dict[Location, int]) -> 
                 yield ".".join(map(str, (*at, name))), key.start_mark.line + 1
             seen.add(name)
             lines[(*at, name)] = key.start_mark.line + 1
-            yield from _index(value, (*at, name), lines)
+            yield from _index(value, (*at, name), lines, inside)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
             lines[(*at, number)] = value.start_mark.line + 1
-            yield from _index(value, (*at, number), lines)
+            yield from _index(value, (*at, number), lines, inside)
 
 
 def _fault(path: Path, detail: ErrorDetails, lines: dict[Location, int], model: type[BaseModel]) -> Fault:

@@ -29,6 +29,8 @@ from common.wire.messages import (
 from common.wire.topics import Address
 
 MAX_PACKET_BYTES: Final = 512 * 1024
+#: Instants on the wire are below this, as ``messages.Millis`` says (the year 6429).
+MAX_MILLIS: Final = 1 << 47
 Data = Readings | Events | Abandoned
 _T = TypeVar("_T")
 
@@ -206,4 +208,7 @@ def _parse_time(text: str) -> int:
         raise WireError("wrong_shape", f"expected an RFC 3339 time, got {text!r}") from error
     if at.tzinfo is None:
         raise WireError("wrong_shape", f"expected a time with its zone, got {text!r}")
-    return (at - _EPOCH) // timedelta(milliseconds=1)
+    at_ms = (at - _EPOCH) // timedelta(milliseconds=1)
+    if not 0 <= at_ms < MAX_MILLIS:
+        raise WireError("wrong_shape", f"expected a time from 1970 on that fits 47 bits of ms, got {text!r}")
+    return at_ms

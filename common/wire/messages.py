@@ -11,13 +11,16 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$")]
-Metric = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
-CategoryCode = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){1,3}$", max_length=64)]
+# `$` alone would let a trailing newline through in Python; `\Z` is not known to JSON Schema.
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$(?!\n)")]
+Metric = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,47}$(?!\n)")]
+CategoryCode = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){1,3}$(?!\n)", max_length=64)
+]
 Millis = Annotated[int, Meta(ge=0, lt=1 << 47)]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Text = Annotated[str, Meta(max_length=500)]
-Epoch = Annotated[str, Meta(pattern=r"^[1-9a-f][0-9a-f]{0,15}$")]
+Epoch = Annotated[str, Meta(pattern=r"^[1-9a-f][0-9a-f]{0,15}$(?!\n)")]
 
 READINGS_TYPE = "org.drumtower.readings.v1"
 EVENTS_TYPE = "org.drumtower.events.v1"
@@ -51,7 +54,7 @@ class Evidence(Struct, frozen=True, forbid_unknown_fields=True):
     """A picture that proves an observation; the file travels on its own, named by its SHA-256."""
 
     sha256: Sha256
-    media_type: Annotated[str, Meta(pattern=r"^image/jpeg$|^video/mp4$")]
+    media_type: Annotated[str, Meta(pattern=r"^(?:image/jpeg|video/mp4)$(?!\n)")]
     size: Annotated[int, Meta(ge=1, le=64 * 1024 * 1024)]
     captured_at: Millis
     width: Annotated[int, Meta(ge=1, le=20000)]
@@ -65,11 +68,11 @@ class Observation(Struct, frozen=True, forbid_unknown_fields=True):
     ``severity``: 1 notice, 2 ordinary, 3 serious, 4 critical.
     """
 
-    observation_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+    observation_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$(?!\n)")]
     phase: Phase
     revision: Annotated[int, Meta(ge=0, lt=1 << 31)]
     category: CategoryCode
-    source: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9:._-]{0,95}$")]
+    source: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9:._-]{0,95}$(?!\n)")]
     sensor: Name
     started_at: Millis
     at: Millis

@@ -87,6 +87,11 @@ def test_an_unknown_key_of_a_chosen_scene_is_told_what_that_scene_allows() -> No
         ("", "site: missing"),
         ("- a\n", "valid dictionary"),
         ("site: a\t\x01", "not YAML"),
+        ("site: 2026-13-45", "not YAML"),
+        ("site: !foo x", "not YAML"),
+        ("? [a]\n: b", "not YAML"),
+        ("site: &x [*x]", "YAML|valid string"),
+        ("site: !!int abc", "not YAML"),
     ],
 )
 def test_what_is_not_a_configuration_is_said_with_its_line(tmp_path: Path, text: str, told: str) -> None:

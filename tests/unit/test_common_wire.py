@@ -138,6 +138,11 @@ def _valid() -> dict[str, object]:
         ("wrong_id", json.dumps(_valid() | {"id": f"ff-{1 << 80}"}).encode()),
         ("wrong_shape", json.dumps(_valid() | {"time": "yesterday"}).encode()),
         ("wrong_shape", json.dumps(_valid() | {"time": "2026-01-01T00:00:00"}).encode()),
+        ("wrong_shape", json.dumps(_valid() | {"time": "0001-01-01T00:00:00+23:59"}).encode()),
+        ("wrong_shape", json.dumps(_valid() | {"time": "9999-12-31T23:59:59-23:59"}).encode()),
+        ("wrong_shape", json.dumps(_valid() | {"time": "1969-12-31T23:59:59Z"}).encode()),
+        ("wrong_shape", json.dumps(_valid()).replace("smoke-1", "smoke-1\\n").encode()),
+        ("wrong_shape", json.dumps(_valid()).replace("temperature", "temperature\\n").encode()),
         ("wrong_shape", json.dumps(_valid() | {"data": {"series": []}}).encode()),
         ("wrong_shape", json.dumps(_valid()).replace("smoke-1", "smoke\\u0000").encode()),
         ("wrong_shape", json.dumps(_valid()).replace("20.5", "null").encode()),
@@ -154,6 +159,23 @@ def test_what_is_wrong_is_refused_with_its_reason(reason: str, payload: bytes) -
 def test_a_number_beyond_a_double_is_refused() -> None:
     with pytest.raises(codec.WireError):
         codec.decode_packet(json.dumps(_valid()).replace("20.5", "1e400").encode(), LAMP)
+
+
+@pytest.mark.parametrize("field", ["observation_id", "category", "source", "sensor"])
+def test_a_trailing_newline_does_not_slip_past_a_pattern(field: str) -> None:
+    sent = json.loads(codec.encode_packet(LAMP, 255, 3, 0, Events([observation()])))
+    sent["data"]["observations"][0][field] += "\n"
+    with pytest.raises(codec.WireError) as refused:
+        codec.decode_packet(json.dumps(sent).encode(), LAMP)
+    assert refused.value.reason == "wrong_shape"
+
+
+@pytest.mark.parametrize("field", ["sha256", "media_type"])
+def test_a_trailing_newline_does_not_slip_into_evidence(field: str) -> None:
+    sent = json.loads(codec.encode_packet(LAMP, 255, 3, 0, Events([observation()])))
+    sent["data"]["observations"][0]["evidence"][0][field] += "\n"
+    with pytest.raises(codec.WireError):
+        codec.decode_packet(json.dumps(sent).encode(), LAMP)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
