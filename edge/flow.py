@@ -5,6 +5,7 @@ No sockets and no clock of its own: time is handed in, in monotonic seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -52,6 +53,11 @@ class Window:
         self._deaf_until = 0.0
         self._flights: dict[PacketId, _Flight] = {}
         self._refused: dict[PacketId, float] = {}
+
+    @property
+    def patience(self) -> tuple[float, float]:
+        """The first and the longest wait for a receipt, in seconds."""
+        return self._resend_after_s, self._longest_wait_s
 
     @property
     def in_flight(self) -> int:
@@ -169,6 +175,15 @@ class Pace:
         self._tokens -= 1
 
 
+@dataclass(slots=True)
+class _News:
+    """What the last receipt of an epoch said, and until when another is waited for."""
+
+    upto: int
+    wait_s: float
+    due: float | None = None  # None: it came after the last look at the clock
+
+
 class Flow:
     """Joins outbox, window and pace: asked what to send, told what became of it.
 
@@ -182,6 +197,8 @@ class Flow:
         self._outbox = outbox
         self._replay = replay
         self._missed: dict[PacketId, None] = {}
+        self._news: dict[int, _News] = {}
+        self._unsettle_all = False
         self.window = window
 
     def choose(self, now: float, limit: int = 100) -> list[PacketId]:
@@ -218,6 +235,7 @@ class Flow:
             self.disconnected()
         epoch = int(receipt.epoch, 16)
         self.window.receipted(receipt)
+        self._note_news(epoch, receipt.upto)
         # A gap names also what waits for its turn in a replay; only what was sent already need not wait again.
         missed = self.window.free_within(epoch, changed.missed)
         self._missed.update(dict.fromkeys(missed))
@@ -231,6 +249,40 @@ class Flow:
         return old
 
     def disconnected(self) -> None:
-        """Nothing is under way any more; all that has no receipt is sent again."""
+        """Nothing is under way any more; all that has no receipt is sent again from the next expiry on."""
         self.window.clear()
         self._missed.clear()
+        self._news.clear()
+        self._unsettle_all = True
+
+    def expire(self, now: float) -> int:
+        """Free what has waited too long for a receipt, or for a second word; how many packets were under way.
+
+        The age of a gap is known to one gateway alone, and only in memory. When that one dies before it tells
+        of the gap, or what it said is lost, a packet that counts as settled may be the gap itself. So without
+        news of its epoch it is sent again; each time after a longer wait, as long as the receipts stand still.
+
+        Raises:
+            DiskFullError: what waits again could not be written down; the next call tries it again.
+        """
+        late = self.window.expire(now)
+        if self._unsettle_all:
+            self._outbox.unsettle()
+            self._unsettle_all = False
+        for epoch, news in list(self._news.items()):
+            if news.due is None:
+                news.due = now + news.wait_s
+            elif now >= news.due:
+                self._outbox.unsettle(epoch)
+                news.due = math.inf
+        return late
+
+    def _note_news(self, epoch: int, upto: int) -> None:
+        first_wait_s, longest_wait_s = self.window.patience
+        known = self._news.get(epoch)
+        if known is None or upto > known.upto:
+            self._news[epoch] = _News(upto, first_wait_s)
+        elif known.due == math.inf:
+            self._news[epoch] = _News(known.upto, min(known.wait_s * 2, longest_wait_s))
+        else:
+            known.due = None

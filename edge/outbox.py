@@ -94,7 +94,7 @@ class SqliteOutbox:
         self._fresh_from_id = 0
         with database.transaction() as connection:
             connection.execute("DELETE FROM life WHERE next_seq = 1")
-            connection.execute("UPDATE packet SET settled = 0 WHERE settled = 1")
+            self._unsettle(connection, None)
             self._epoch = self._begin_life(connection, "opened")
 
     @property
@@ -171,6 +171,19 @@ class SqliteOutbox:
                 return Receipted(forked=True)
             restored = self._note_incarnation(connection, receipt.incarnation)
             return self._apply(connection, receipt, epoch, issued, restored)
+
+    def unsettle(self, epoch: int | None = None) -> int:
+        """Let what a receipt spoke of above a gap wait again."""
+        with self._database.transaction() as connection:
+            return self._unsettle(connection, epoch)
+
+    def _unsettle(self, connection: sqlite3.Connection, epoch: int | None) -> int:
+        cursor = connection.execute(
+            "UPDATE packet SET settled = 0 WHERE receipted_at IS NULL AND settled = 1 "
+            "AND (? IS NULL OR epoch = ?)",
+            (epoch, epoch),
+        )
+        return cursor.rowcount
 
     def trim(self) -> int:
         """Let go of packets receipted longer ago than they are to be kept."""

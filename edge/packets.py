@@ -94,7 +94,8 @@ class Outbox(Protocol):
         """What to send next, without ``skip``: fresh alarms in order, then older alarms newest first,
         then fresh readings in order, then older readings newest first.
 
-        What a receipt spoke of above a gap is not sent again unless a later receipt misses it.
+        What a receipt spoke of above a gap is not sent again unless a later receipt misses it, or
+        :meth:`unsettle` is called.
         """
         ...
 
@@ -104,6 +105,17 @@ class Outbox(Protocol):
 
     def receipt(self, receipt: Receipt) -> Receipted:
         """Take in what the store says it has committed."""
+        ...
+
+    def unsettle(self, epoch: int | None = None) -> int:
+        """Let what a receipt spoke of above a gap wait again, of one epoch or of all; how many packets.
+
+        Whether the store has such a packet, or misses it for less time than its receipts tell of, only a
+        further receipt says; and none may ever come.
+
+        Raises:
+            DiskFullError: it could not be written down; nothing changed.
+        """
         ...
 
     def trim(self) -> int:

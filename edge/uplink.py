@@ -128,9 +128,7 @@ class Uplink:
             if now >= trim_due:
                 self._trim()
                 trim_due = now + _TRIM_EVERY_S
-            if late := self._flow.window.expire(now):
-                self.facts.resent += late
-                _log.info("uplink.receipts_late", packets=late)
+            self._expire(now)
             self._send(session, now)
             if stop.is_set():
                 leave_at = now + self._settings.drain_s if leave_at is None else leave_at
@@ -150,6 +148,16 @@ class Uplink:
                     self.facts.sent += 1
         left = self._outbox.pending(1, self._flow.window.occupied)
         self._alarms_waiting = bool(left) and left[0].kind != "readings"
+
+    def _expire(self, now: float) -> None:
+        try:
+            late = self._flow.expire(now)
+        except DiskFullError as error:
+            _log.error(error.code, message=error.message, hint=error.hint)
+            return
+        if late:
+            self.facts.resent += late
+            _log.info("uplink.receipts_late", packets=late)
 
     def _trim(self) -> None:
         try:

@@ -144,6 +144,21 @@ def test_what_the_store_has_above_a_gap_is_not_sent_again_and_not_let_go(
     assert outbox.stats().unreceipted == 0
 
 
+def test_what_counts_as_settled_waits_again_when_asked(make: Make) -> None:
+    outbox = make()
+    for n in range(5):
+        outbox.append(readings(n))
+    # 2 may be the gap itself, too young to be told of.
+    outbox.receipt(receipt(outbox.epoch, 1, highest=4))
+    assert waiting(outbox) == [5]
+    assert outbox.unsettle(outbox.epoch + 1) == 0
+    assert outbox.unsettle(outbox.epoch) == 3
+    assert waiting(outbox) == [2, 3, 4, 5]
+    outbox.receipt(receipt(outbox.epoch, 1, highest=4))
+    assert (outbox.unsettle(), outbox.unsettle()) == (3, 0)
+    assert waiting(outbox) == [2, 3, 4, 5]
+
+
 def test_the_same_receipt_twice_changes_nothing(make: Make) -> None:
     outbox = make()
     outbox.append(readings())

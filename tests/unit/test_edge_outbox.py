@@ -332,6 +332,11 @@ class OutboxesAgree(RuleBasedStateMachine):
         for outbox in (self.real, self.plain):
             outbox.receipt(receipt(outbox.epoch, 10_000, incarnation=self.store))
 
+    @rule(every=st.booleans())
+    def unsettle(self, every: bool) -> None:
+        epochs = (None, None) if every else (self.real.epoch, self.plain.epoch)
+        assert self.real.unsettle(epochs[0]) == self.plain.unsettle(epochs[1])
+
     @rule(seconds=st.sampled_from([1, 50, 100, 400]))
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
