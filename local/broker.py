@@ -45,6 +45,9 @@ tls_version tlsv1.2
 allow_anonymous false
 password_file {directory}/passwords
 acl_file {directory}/acl
+# A session belongs to the account, whatever client id is claimed: else one box could take over another's session,
+# or the gateway's, and with it the queue.
+use_username_as_clientid true
 
 # With its default limits the broker drops QoS 1 messages that it has acknowledged once a queue is full. Not 0 for
 # the queue, though it means no limit: Mosquitto 2.0 then also cuts off whoever publishes to a forbidden topic.

@@ -6,19 +6,23 @@ It asks no tier for its opinion: it opens each box's SQLite file and the databas
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
-from common.wire.codec import decode_packet
+from common.runtime.clock import to_datetime
+from common.wire.codec import Data, decode_packet
 from common.wire.messages import Events, Readings
 from common.wire.topics import Address
 from edge.database import FILE_NAME
 
 _MOST_NAMED = 10
+_K = TypeVar("_K", bound=tuple[object, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +30,37 @@ class Life:
     """One epoch of one box: how many packets it numbered, and what those it still holds carry.
 
     ``held`` counts the packets that are still in the file, receipted or not; boxes keep them 48 hours.
+    ``readings`` counts by (sensor, metric), ``observations`` by (id, phase, revision).
     """
 
     device: Address
     epoch: int
+    began_at: int
     numbered: int
     held: int
-    readings: int
-    observations: int
+    readings: Counter[tuple[str, str]]
+    observations: Counter[tuple[str, str, int]]
+    evidence: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was compared, and every difference by name; ``faults`` is empty when nothing was lost or doubled."""
+    """What was compared, and every difference by name; ``faults`` is empty when nothing was lost or doubled.
+
+    ``packets_committed`` are those whose content the store took in: not the rejected, not the abandoned ones.
+    """
 
     packets_numbered: int = 0
     packets_committed: int = 0
+    packets_rejected: int = 0
     packets_abandoned: int = 0
     packets_lost: int = 0
     readings_sent: int = 0
     readings_stored: int = 0
     observations_sent: int = 0
     observations_stored: int = 0
+    evidence_sent: int = 0
+    evidence_missing: int = 0
     incidents_ticket_worthy: int = 0
     incidents_without_one_ticket: int = 0
     matters_with_two_open_tickets: int = 0
@@ -61,20 +74,34 @@ class Audit:
 
 
 def lives_of(address: Address, data: Path) -> list[Life]:
-    """What one box numbered, read from its own file."""
-    with sqlite3.connect(
-        f"{(data / FILE_NAME).absolute().as_uri()}?mode=ro", uri=True, timeout=10
-    ) as connection:
-        lives = connection.execute("SELECT epoch, next_seq - 1 - withdrawn FROM life").fetchall()
-        held: dict[int, list[int]] = {epoch: [0, 0, 0] for epoch, _ in lives}
-        for epoch, payload in connection.execute("SELECT epoch, payload FROM packet"):
-            content = decode_packet(payload, address).data
-            held[epoch][0] += 1
-            if isinstance(content, Readings):
-                held[epoch][1] += sum(len(series.at) for series in content.series)
-            elif isinstance(content, Events):
-                held[epoch][2] += len(content.observations)
-    return [Life(address, epoch, numbered, *held[epoch]) for epoch, numbered in lives]
+    """What one box numbered, read from its own file; none where it never opened one."""
+    if not (data / FILE_NAME).exists():
+        return []
+    uri = f"{(data / FILE_NAME).absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
+        lives = connection.execute("SELECT epoch, began_at, next_seq - 1 - withdrawn FROM life").fetchall()
+        packets = connection.execute("SELECT epoch, payload FROM packet").fetchall()
+    contents: dict[int, list[Data]] = {epoch: [] for epoch, _, _ in lives}
+    for epoch, payload in packets:
+        contents[epoch].append(decode_packet(payload, address).data)
+    return [_life(address, epoch, began_at, numbered, contents[epoch]) for epoch, began_at, numbered in lives]
+
+
+def _life(address: Address, epoch: int, began_at: int, numbered: int, contents: list[Data]) -> Life:
+    readings: Counter[tuple[str, str]] = Counter()
+    observations: Counter[tuple[str, str, int]] = Counter()
+    evidence: set[str] = set()
+    for content in contents:
+        if isinstance(content, Readings):
+            for series in content.series:
+                readings[series.sensor, series.metric] += len(series.at)
+        elif isinstance(content, Events):
+            for seen in content.observations:
+                observations[seen.observation_id, seen.phase, seen.revision] += 1
+                evidence.update(item.sha256 for item in seen.evidence)
+    return Life(
+        address, epoch, began_at, numbered, len(contents), readings, observations, frozenset(evidence)
+    )
 
 
 def audit(database_url: str, boxes: Mapping[Address, Path]) -> Audit:
@@ -84,69 +111,100 @@ def audit(database_url: str, boxes: Mapping[Address, Path]) -> Audit:
         database_url: the store.
         boxes: each box's address and data directory.
     """
-    lives: list[Life] = []
-    for address, data in boxes.items():
-        if (data / FILE_NAME).exists():  # a box stopped before it opened its file has numbered nothing
-            lives += lives_of(address, data)
     with psycopg.connect(database_url) as connection:
-        return _compare(connection, lives)
+        compared = [_compare_box(connection, lives_of(address, data)) for address, data in boxes.items()]
+        return _compare_work(connection, _sum(compared))
 
 
-def _compare(connection: psycopg.Connection, lives: list[Life]) -> Audit:
+def _compare_box(connection: psycopg.Connection, lives: list[Life]) -> Audit:
+    """One box: its numbers, then what they carried."""
+    if not lives:
+        return Audit()
     faults: list[str] = []
-    committed = abandoned = lost = 0
+    device, began_at = lives[0].device, to_datetime(min(life.began_at for life in lives))
+    in_store = rejected = abandoned = 0
     for life in lives:
-        row = connection.execute(
-            _STREAM, [life.numbered, life.device.site, life.device.device, life.epoch]
-        ).fetchone()
-        in_store, given_up, beyond, missing = row or (0, 0, 0, f"[1,{life.numbered}]")
-        in_store, given_up, beyond = int(in_store), int(given_up), int(beyond)
-        committed += in_store
-        abandoned += given_up
-        absent = life.numbered - in_store
-        lost += absent
-        if absent:
-            faults.append(
-                f"{life.device} epoch {life.epoch:x}: packets {missing} of {life.numbered} are not committed"
-            )
+        row = connection.execute(_STREAM, [life.numbered, device.site, device.device, life.epoch]).fetchone()
+        stored, given_up, refused, beyond, missing = row or (0, 0, 0, 0, f"[1,{life.numbered}]")
+        in_store, abandoned, rejected = (
+            in_store + int(stored),
+            abandoned + int(given_up),
+            rejected + int(refused),
+        )
+        name = f"{device} epoch {life.epoch:x}"
+        if stored != life.numbered:
+            faults.append(f"{name}: packets {missing} of {life.numbered} are not in the store")
+        if given_up or refused:
+            faults.append(f"{name}: {given_up} packets were given up by the box, {refused} were rejected")
         if beyond:
-            faults.append(
-                f"{life.device} epoch {life.epoch:x}: {beyond} committed packets that it never numbered"
-            )
+            faults.append(f"{name}: the store has {beyond} packets that the box never numbered")
+    if rejects := _one(connection, _REJECTS, [device.site, device.device, began_at]):
+        faults.append(f"{device}: {rejects} messages were rejected; see `drumtower gateway rejects list`")
+    # Where a box let go of packets after their time, the store may hold more than the box can still show.
     whole = all(life.held == life.numbered for life in lives)
-    readings = sum(life.readings for life in lives)
-    observations = sum(life.observations for life in lives)
-    devices = [str(life.device) for life in lives]
-    rows = _one(connection, _READINGS, [devices])
-    seen = _one(connection, _OBSERVATIONS, [devices])
-    # Only where every numbered packet is still held can their contents be counted.
-    if whole and rows != readings:
-        faults.append(f"boxes sent {readings} readings, the store holds {rows}")
-    if whole and seen != observations:
-        faults.append(f"boxes sent {observations} observations, the store holds {seen}")
-    faults += [f"stored twice: {name}" for (name,) in connection.execute(_TWICE).fetchall()]
-    unlinked = _names(connection, _UNLINKED)
-    faults += [f"incident {name} is ticket-worthy and has no ticket" for name in unlinked[:_MOST_NAMED]]
-    two_open = _names(connection, _TWO_OPEN)
-    faults += [f"matter {name} has more than one open ticket" for name in two_open[:_MOST_NAMED]]
-    waiting, failed = _one(connection, _WAITING), _one(connection, _FAILED)
-    if failed:
-        faults.append(f"{failed} observations could not be applied; see inbox_failed")
+    readings = sum((life.readings for life in lives), Counter[tuple[str, str]]())
+    rows = connection.execute(_READINGS, [device.site, device.device, began_at]).fetchall()
+    stored_readings = Counter({(sensor, metric): count for sensor, metric, count in rows})
+    faults += _differences(f"{device} readings of", readings, stored_readings, whole=whole)
+    observations = sum((life.observations for life in lives), Counter[tuple[str, str, int]]())
+    rows = connection.execute(_OBSERVATIONS, [[life.epoch for life in lives]]).fetchall()
+    stored_observations = Counter(
+        {(str(known), phase, revision): count for known, phase, revision, count in rows}
+    )
+    faults += _differences(f"{device} observation", observations, stored_observations, whole=whole)
+    evidence = frozenset[str]().union(*(life.evidence for life in lives))
     return Audit(
         packets_numbered=sum(life.numbered for life in lives),
-        packets_committed=committed,
+        packets_committed=in_store - abandoned - rejected,
+        packets_rejected=rejected,
         packets_abandoned=abandoned,
-        packets_lost=lost,
-        readings_sent=readings,
-        readings_stored=rows,
-        observations_sent=observations,
-        observations_stored=seen,
+        packets_lost=sum(life.numbered for life in lives) - in_store,
+        readings_sent=readings.total(),
+        readings_stored=stored_readings.total(),
+        observations_sent=observations.total(),
+        observations_stored=stored_observations.total(),
+        evidence_sent=len(evidence),
+        evidence_missing=len(evidence) - _one(connection, _EVIDENCE, [list(evidence)]),
+        faults=faults,
+    )
+
+
+def _differences(what: str, sent: Counter[_K], stored: Counter[_K], *, whole: bool) -> list[str]:
+    """Each key whose counts differ; where the box no longer shows all it sent, the store may have more."""
+    wrong = [key for key in sent | stored if stored[key] < sent[key] or (whole and stored[key] > sent[key])]
+    return [
+        f"{what} {' '.join(map(str, key))}: sent {sent[key]}, stored {stored[key]}"
+        for key in wrong[:_MOST_NAMED]
+    ]
+
+
+def _sum(parts: Sequence[Audit]) -> Audit:
+    total = Audit()
+    for part in parts:
+        total = Audit(
+            **{item.name: getattr(total, item.name) + getattr(part, item.name) for item in fields(Audit)}
+        )
+    return total
+
+
+def _compare_work(connection: psycopg.Connection, boxes: Audit) -> Audit:
+    """What became of it at the ticket centre."""
+    faults = [f"stored twice: {name}" for (name,) in connection.execute(_TWICE).fetchall()]
+    unlinked, two_open = _names(connection, _UNLINKED), _names(connection, _TWO_OPEN)
+    faults += [
+        f"incident {name} is ticket-worthy and not in exactly one ticket" for name in unlinked[:_MOST_NAMED]
+    ]
+    faults += [f"matter {name} has more than one open ticket" for name in two_open[:_MOST_NAMED]]
+    if failed := _one(connection, _FAILED):
+        faults.append(f"{failed} observations could not be applied; see inbox_failed")
+    return replace(
+        boxes,
         incidents_ticket_worthy=_one(connection, _WORTHY),
         incidents_without_one_ticket=len(unlinked),
         matters_with_two_open_tickets=len(two_open),
-        inbox_waiting=waiting,
+        inbox_waiting=_one(connection, _WAITING),
         inbox_failed=failed,
-        faults=faults,
+        faults=boxes.faults + faults,
     )
 
 
@@ -159,29 +217,37 @@ def _names(connection: psycopg.Connection, query: bytes) -> list[str]:
     return [str(name) for (name,) in connection.execute(query).fetchall()]
 
 
-# How many of 1..numbered are in the store, how many of those were given up, how many lie beyond, which are missing.
+# How many of 1..numbered are in the store, given up, rejected; how many lie beyond; which are missing.
 _STREAM = b"""
 WITH stream AS (
-    SELECT s.received, s.abandoned, int8range(1, %s, '[]') AS numbered
+    SELECT s.received, s.abandoned, s.rejected, int8range(1, %s, '[]') AS numbered
     FROM device_stream s JOIN device d USING (device_id)
     WHERE d.site = %s AND d.name = %s AND s.epoch = %s
 )
 SELECT
-    (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(received * int8multirange(numbered)) r),
-    (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(abandoned) r),
-    (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(received - int8multirange(numbered)) r),
+    (SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM unnest(received * int8multirange(numbered)) r),
+    (SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM unnest(abandoned) r),
+    rejected,
+    (SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM unnest(received - int8multirange(numbered)) r),
     (int8multirange(numbered) - received)::text
 FROM stream
 """
+# Since the box began: a store that stood before it may hold what its name sent in an earlier life.
 _READINGS = b"""
-SELECT count(*) FROM reading r JOIN series s USING (series_id) JOIN device d USING (device_id)
-WHERE d.site || '/' || d.name = ANY(%s)
+SELECT s.sensor, s.metric, count(*) FROM reading r JOIN series s USING (series_id) JOIN device d USING (device_id)
+WHERE d.site = %s AND d.name = %s AND r.received_at >= %s GROUP BY s.sensor, s.metric
+"""
+_REJECTS = b"""
+SELECT count(*) FROM reject JOIN device d USING (device_id)
+WHERE d.site = %s AND d.name = %s AND received_at >= %s
 """
 # Those that came in a box's packet; the gateway's own rules add theirs, which no box sent.
 _OBSERVATIONS = b"""
-SELECT count(*) FROM observation o JOIN device d USING (device_id)
-WHERE d.site || '/' || d.name = ANY(%s) AND o.epoch IS NOT NULL AND o.source NOT LIKE 'rule:%%' AND o.source NOT LIKE 'gateway:%%'
+SELECT observation_id, phase, revision, count(*) FROM observation
+WHERE epoch = ANY(%s) AND source NOT LIKE 'rule:%%' AND source <> 'outbox:abandoned'
+GROUP BY observation_id, phase, revision
 """
+_EVIDENCE = b"SELECT count(*) FROM evidence WHERE sha256 = ANY(%s)"
 _TWICE = b"""
 SELECT observation_id || ' revision ' || revision FROM observation GROUP BY observation_id, revision, phase
 HAVING count(*) > 1 LIMIT 10

@@ -9,7 +9,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud.auth.errors import AccountError
 from cloud.auth.passwords import generate_password
 from cloud.auth.service import AuthService
 from cloud.db import Database
@@ -58,7 +57,8 @@ def provision(database_url: str, site: Path, district: Path, folder: Path) -> Pr
         DrumtowerError: when a configuration is wrong or the database does not answer.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    enrolled = enrol(database_url, [load_site(site)], folder)
+    # These boxes are the demo's own: where a database knows them and their credentials are gone, they get new ones.
+    enrolled = enrol(database_url, [load_site(site)], folder, renew=True)
     accounts: dict[str, str] = {}
     with Database(database_url, size=2) as database:
         load_district(database, district)
@@ -66,16 +66,12 @@ def provision(database_url: str, site: Path, district: Path, folder: Path) -> Pr
         known = {row.account.name for row in auth.accounts()}
         for name, role, unit, title in ACCOUNTS:
             kept = _kept(folder / f"account.{name}")
+            if name in known and kept is None:
+                continue  # somebody else's account of that name: it keeps the password that they know
+            password = kept or _write(folder / f"account.{name}", generate_password())
             if name not in known:
-                kept = kept or _write(folder / f"account.{name}", generate_password())
-                auth.add_account(name, kept, role, unit, title)
-            elif kept is None:
-                raise AccountError(
-                    "demo.password_lost",
-                    f"the account {name} is there, its password file in {folder} is not",
-                    f"drumtower cloud account password {name} --generate",
-                )
-            accounts[name] = kept
+                auth.add_account(name, password, role, unit, title)
+            accounts[name] = password
     gateway = _kept(folder / "gateway") or _write(folder / "gateway", new_credential())
     boxes = {Address.parse(name): credential for name, credential in enrolled.credentials.items()}
     return Provision(folder, boxes, gateway, accounts)

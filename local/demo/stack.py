@@ -59,8 +59,8 @@ class Plan:
 
     @property
     def secrets(self) -> Path:
-        """The folder of credentials and passwords."""
-        return self.credentials or self.data / "secrets"
+        """The folder of credentials and passwords; beside the data, so that a database that stays keeps its people."""
+        return self.credentials or self.data.with_name(f"{self.data.name}-secrets")
 
 
 class Part:
@@ -160,7 +160,7 @@ class Stack:
     def start(self) -> None:
         """Start everything in order; raises DrumtowerError with one clear line."""
         require_free(self.plan.port, "the ticket centre's page")
-        for name in ("logs", "evidence", "boxes", "secrets"):
+        for name in ("logs", "evidence", "boxes"):
             (self.plan.data / name).mkdir(parents=True, exist_ok=True)
         certificate = ensure_certificates(self.plan.data / "certificates")
         self._start_database()

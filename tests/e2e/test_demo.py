@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from local.paths import data_directory
+from local.postgres import PostgresServer
 from local.processes import free_port
 
 pytestmark = [
@@ -70,6 +71,24 @@ def test_a_bounded_run_opens_tickets_and_proves_that_nothing_was_lost(environmen
     assert "sign in as" in ran.stderr
     assert "next:" in ran.stderr
     assert running_below(environment["DRUMTOWER_DATA"]) == []
+
+
+def test_a_database_elsewhere_serves_one_run_after_the_other(
+    environment: dict[str, str], postgres_server: PostgresServer
+) -> None:
+    environment["DRUMTOWER_DATABASE_URL"] = postgres_server.create_database("elsewhere")
+    for _ in range(2):
+        ran = subprocess.run(
+            [*DEMO, "--for", "12", "--port", str(free_port())],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert "nothing lost, nothing doubled" in ran.stdout
+        assert "sign in as duty" in ran.stdout
+    postgres_server.drop_database("elsewhere")
 
 
 def test_ctrl_c_stops_everything_that_was_started(environment: dict[str, str]) -> None:

@@ -1,0 +1,172 @@
+"""The audit says "nothing lost" only where nothing was lost: each thing that can go wrong is made to, and is named."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from common.runtime.clock import SystemClock, to_datetime
+from common.wire.messages import Events, Observation, Readings, Series
+from common.wire.topics import Address
+from edge.database import Database
+from edge.outbox import SqliteOutbox
+from local.demo.audit import Audit, audit
+
+pytestmark = pytest.mark.services
+
+LAMP = Address("gulou", "lamp-01")
+SEEN = Observation(
+    observation_id="00000000-0000-4000-8000-000000000007",
+    phase="start",
+    revision=0,
+    category="camera.zone_crowded",
+    source="scene:cam-1:plaza",
+    sensor="cam-1",
+    started_at=1_767_225_600_000,
+    at=1_767_225_600_000,
+    severity=2,
+)
+
+
+class World:
+    """A box with three packets, and a store that took them in by hand."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.directory = directory
+        self.url = url
+        database = Database(directory)
+        with closing(database):
+            outbox = SqliteOutbox(database, LAMP, SystemClock())
+            outbox.append(
+                Readings([Series("rain-1", "rain_intensity", [1_767_225_600_000] * 3, [1.0, 2.0, 3.0])])
+            )
+            outbox.append(Readings([Series("smoke-1", "smoke_density", [1_767_225_600_000], [0.1])]))
+            outbox.append(Events([SEEN]))
+            self.epoch = outbox.epoch
+
+    def take_in(self) -> None:
+        """What the gateway does with those packets."""
+        self.run("INSERT INTO device (site, name, lon, lat) VALUES ('gulou', 'lamp-01', 119.3, 26.1)")
+        self.run(
+            "INSERT INTO device_stream (device_id, epoch, received, received_at)"
+            " SELECT device_id, %s, '{[1,4)}', now() FROM device",
+            self.epoch,
+        )
+        for sensor, metric, count in (("rain-1", "rain_intensity", 3), ("smoke-1", "smoke_density", 1)):
+            self.run(
+                "INSERT INTO series (device_id, sensor, metric) SELECT device_id, %s, %s FROM device",
+                sensor,
+                metric,
+            )
+            for _ in range(count):
+                self.add_reading(sensor)
+        self.add_observation()
+
+    def add_reading(self, sensor: str) -> None:
+        self.run(
+            "INSERT INTO reading (captured_at, received_at, value, series_id, flags)"
+            " SELECT now(), now() + interval '1 second', 1, series_id, 0 FROM series WHERE sensor = %s",
+            sensor,
+        )
+
+    def add_observation(self) -> None:
+        self.run(
+            "INSERT INTO observation (at, device_id, observation_id, phase, revision, category, source, sensor,"
+            " severity, started_at, count, unit, evidence, detail, received_at, epoch, seq)"
+            " SELECT %s, device_id, %s, 'start', 0, %s, %s, 'cam-1', 2, %s, 1, '', '[]', '{}', now(), %s, 3 FROM device",
+            to_datetime(SEEN.at),
+            SEEN.observation_id,
+            SEEN.category,
+            SEEN.source,
+            to_datetime(SEEN.at),
+            self.epoch,
+        )
+
+    def run(self, query: str, *arguments: object) -> None:
+        with psycopg.connect(self.url) as connection:
+            connection.execute(query.encode(), arguments)
+
+    def audit(self) -> Audit:
+        return audit(self.url, {LAMP: self.directory})
+
+
+@pytest.fixture
+def world(tmp_path: Path, database_url: str) -> World:
+    made = World(tmp_path / "box", database_url)
+    made.take_in()
+    return made
+
+
+def test_a_store_that_took_in_each_packet_once_has_no_faults(world: World) -> None:
+    found = world.audit()
+    assert found.faults == []
+    assert (found.packets_numbered, found.packets_committed) == (3, 3)
+    assert (found.readings_sent, found.readings_stored) == (4, 4)
+    assert (found.observations_sent, found.observations_stored) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            "UPDATE device_stream SET received = '{[1,2), [3,4)}'",
+            r"packets \{\[2,3\)\} of 3 are not in the store",
+        ),
+        ("DELETE FROM device_stream", r"packets \[1,3\] of 3 are not in the store"),
+        ("UPDATE device_stream SET received = '{[1,9)}'", "has 5 packets that the box never numbered"),
+        (
+            "UPDATE device_stream SET abandoned = '{[2,3)}'",
+            "1 packets were given up by the box, 0 were rejected",
+        ),
+        ("UPDATE device_stream SET rejected = 1", "0 packets were given up by the box, 1 were rejected"),
+        (
+            "INSERT INTO reject (received_at, device_id, topic, reason, message, size, payload)"
+            " SELECT now() + interval '1 second', device_id, 't', 'unknown_metric', 'm', 1, '' FROM device",
+            "1 messages were rejected",
+        ),
+        (
+            "DELETE FROM reading WHERE series_id = (SELECT series_id FROM series WHERE sensor = 'smoke-1')",
+            "readings of smoke-1 smoke_density: sent 1, stored 0",
+        ),
+        ("DELETE FROM observation", "camera.*|observation .* start 0: sent 1, stored 0"),
+        (
+            "INSERT INTO observation SELECT * FROM observation",
+            "observation .* start 0: sent 1, stored 2",
+        ),
+        (
+            "INSERT INTO inbox_failed SELECT 1, now(), 3, 'e', device_id, gen_random_uuid(), 'start', 'c', '{}' FROM device",
+            "1 observations could not be applied",
+        ),
+    ],
+)
+def test_each_loss_and_each_double_is_named(world: World, change: str, told: str) -> None:
+    world.run(change)
+    found = world.audit()
+    assert any(re.search(told, fault) for fault in found.faults), found.faults
+
+
+def test_a_loss_and_a_double_of_two_sensors_do_not_cancel_out(world: World) -> None:
+    world.run("DELETE FROM reading WHERE series_id = (SELECT series_id FROM series WHERE sensor = 'smoke-1')")
+    world.add_reading("rain-1")
+    found = world.audit()
+    assert found.readings_sent == found.readings_stored
+    assert found.faults == [
+        "gulou/lamp-01 readings of rain-1 rain_intensity: sent 3, stored 4",
+        "gulou/lamp-01 readings of smoke-1 smoke_density: sent 1, stored 0",
+    ]
+
+
+def test_what_the_store_held_before_the_box_began_is_not_held_against_it(world: World) -> None:
+    world.run(
+        "INSERT INTO reading (captured_at, received_at, value, series_id, flags)"
+        " SELECT now(), now() - interval '1 day', 1, series_id, 0 FROM series"
+    )
+    assert world.audit().faults == []
+
+
+def test_a_box_that_never_opened_its_file_has_numbered_nothing(world: World, tmp_path: Path) -> None:
+    assert audit(world.url, {LAMP: tmp_path / "none"}).packets_numbered == 0
