@@ -6,13 +6,14 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from common.runtime.config import Settings, load_config
 from common.runtime.errors import ConfigError
+from common.runtime.log import get_logger
 from common.wire.topics import Address
 from edge.settings import (
     Broker,
@@ -28,6 +29,8 @@ from edge.vision.pipeline import VisionSettings
 from edge.vision.scenes.config import SceneId
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+_REPLACEMENT: Final = "bikes"
+_log = get_logger("config")
 
 
 class CameraConfig(VisionSettings):
@@ -38,7 +41,7 @@ class CameraConfig(VisionSettings):
     """
 
     name: Name
-    footage: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] | None = None
+    footage: Literal["vtest", "bikes"] | None = None
     path: Path | None = None
     loop: bool = True
     paced: bool = True
@@ -123,7 +126,7 @@ def footage_file(camera: CameraConfig, beside: Path, environment: Mapping[str, s
         camera: its configuration.
         beside: the configuration file that paths are relative to.
         environment: DRUMTOWER_FOOTAGE_DIR holds what the set-up fetched; without it the video that ships
-            is played instead.
+            is played instead, and a line of the log says so.
     """
     if camera.path is not None:
         return beside.parent / camera.path
@@ -135,7 +138,15 @@ def footage_file(camera: CameraConfig, beside: Path, environment: Mapping[str, s
             found = directory / f"{camera.footage}{suffix}"
             if found.is_file():
                 return found
-    return bundled / "bikes.mp4"
+    _log.warning(
+        "camera.footage_replaced",
+        camera=camera.name,
+        wanted=camera.footage,
+        played=_REPLACEMENT,
+        hint=f"{camera.footage} could not be had: zones drawn for it lie over another street now; "
+        "set DRUMTOWER_FOOTAGE_DIR to where it lies",
+    )
+    return bundled / f"{_REPLACEMENT}.mp4"
 
 
 def broker_of(config: DeviceConfig, environment: Mapping[str, str]) -> Broker:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
 
 from common.runtime.config import InvalidConfigError
 from common.runtime.errors import ConfigError
@@ -164,6 +165,13 @@ def test_data_lies_where_the_option_or_the_environment_says(tmp_path: Path) -> N
     assert data_directory(None, config(), {}) == Path(".drumtower/boxes/lamp-01")
 
 
+def test_a_mistyped_footage_is_a_fault_and_not_another_film(tmp_path: Path) -> None:
+    path = write(tmp_path, "site: gulou\ndevice: lamp-01\ncameras:\n  - name: one\n    footage: vtset\n")
+    with pytest.raises(InvalidConfigError, match="did you mean 'vtest'") as refused:
+        load_device(path)
+    assert [(fault.line, fault.key) for fault in refused.value.faults] == [(5, "cameras.0.footage")]
+
+
 def test_fetched_footage_comes_first_then_what_ships(tmp_path: Path) -> None:
     path = write(tmp_path, "")
     (tmp_path / "footage").mkdir()
@@ -173,8 +181,18 @@ def test_fetched_footage_comes_first_then_what_ships(tmp_path: Path) -> None:
     fetched = tmp_path / "fetched"
     fetched.mkdir()
     named = {"DRUMTOWER_FOOTAGE_DIR": str(fetched)}
-    assert footage_file(one, path, named) == tmp_path / "footage" / "bikes.mp4"
+    with structlog.testing.capture_logs() as logs:
+        assert footage_file(one, path, named) == tmp_path / "footage" / "bikes.mp4"
+    (said,) = logs
+    assert (said["event"], said["camera"], said["wanted"], said["played"]) == (
+        "camera.footage_replaced",
+        "one",
+        "vtest",
+        "bikes",
+    )
     (fetched / "vtest.avi").write_text("")
-    assert footage_file(one, path, named) == fetched / "vtest.avi"
+    with structlog.testing.capture_logs() as logs:
+        assert footage_file(one, path, named) == fetched / "vtest.avi"
+    assert logs == []
     assert footage_file(one, path, {}) == tmp_path / "footage" / "bikes.mp4"
     assert footage_file(two, path, named) == tmp_path / "devices" / "a" / "b.mp4"
