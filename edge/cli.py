@@ -34,7 +34,8 @@ def run(
     """Run a box until SIGTERM or Ctrl-C.
 
     Reads DRUMTOWER_BROKER_URL, DRUMTOWER_CA_FILE, DRUMTOWER_CREDENTIAL_FILE, DRUMTOWER_EVIDENCE_URL,
-    DRUMTOWER_DATA and DRUMTOWER_FOOTAGE_DIR; they come before what the file says.
+    DRUMTOWER_DATA and DRUMTOWER_FOOTAGE_DIR; they come before what the file says. DRUMTOWER_EVIDENCE_URL may
+    hold several addresses, separated by commas.
     """
     from edge.app import Agent  # noqa: PLC0415 - the other commands do without the whole agent
 

@@ -98,9 +98,9 @@ class DeviceConfig(Settings):
 
 @dataclass(frozen=True, slots=True)
 class EvidenceDoor:
-    """Where evidence goes and what to show there."""
+    """Where evidence goes and what to show there; any of the addresses will do, the first is tried first."""
 
-    url: str
+    urls: tuple[str, ...]
     username: str
     password: str = field(repr=False)
     ca_file: Path | None = None
@@ -178,17 +178,22 @@ def broker_of(config: DeviceConfig, environment: Mapping[str, str]) -> Broker:
 
 
 def evidence_door_of(config: DeviceConfig, environment: Mapping[str, str]) -> EvidenceDoor | None:
-    """Where evidence goes, or None when nobody said where; raises ConfigError."""
-    url = environment.get("DRUMTOWER_EVIDENCE_URL") or config.evidence.url
-    if not url:
+    """Where evidence goes, or None when nobody said where; raises ConfigError.
+
+    DRUMTOWER_EVIDENCE_URL may hold several addresses of the district, separated by commas.
+    """
+    named = environment.get("DRUMTOWER_EVIDENCE_URL") or config.evidence.url or ""
+    urls = tuple(url.strip().rstrip("/") for url in named.split(",") if url.strip())
+    if not urls:
         return None
     faults: list[str] = []
     ca_file, password = _trust(config, environment, faults)
-    parts = urlsplit(url)
-    if parts.scheme not in {"https", "http"} or not parts.hostname:
-        faults.append(f"DRUMTOWER_EVIDENCE_URL: expected https://host:port, got {url!r}")
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in {"https", "http"} or not parts.hostname:
+            faults.append(f"DRUMTOWER_EVIDENCE_URL: expected https://host:port, got {url!r}")
     _raise_if(faults)
-    return EvidenceDoor(url.rstrip("/"), str(config.address), password, ca_file)
+    return EvidenceDoor(urls, str(config.address), password, ca_file)
 
 
 def _trust(

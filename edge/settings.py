@@ -70,7 +70,7 @@ class UplinkSettings(Settings):
 class UploadSettings(Settings):
     """Evidence on its way to the district; see ``edge/evidence.py``."""
 
-    url: str | None = None
+    url: Annotated[str, Field(description="the evidence door; several separated by commas")] | None = None
     max_mb: Annotated[float, Field(ge=1, le=100_000)] = 128.0
     keep_receipted_h: Annotated[float, Field(ge=0, le=24 * 60)] = 48.0
     part_kb: Annotated[

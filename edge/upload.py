@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import ssl
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -50,7 +51,7 @@ class Uploader:
 
     Args:
         store: what waits.
-        door: where to send it and as whom.
+        door: where to send it and as whom; patience begins when none of its addresses can be reached.
         settings: size of parts and patience.
         hold: whether something more urgent waits; asked before every request.
     """
@@ -63,16 +64,7 @@ class Uploader:
         self._settings = settings
         self._hold = hold
         self._awake = threading.Event()
-        verify: ssl.SSLContext | bool = True
-        if door.url.startswith("https"):
-            verify = ssl.create_default_context(cafile=door.ca_file)
-        self._client = httpx.Client(
-            base_url=door.url,
-            auth=(door.username, door.password),
-            verify=verify,
-            timeout=settings.timeout_s,
-            trust_env=False,
-        )
+        self._doors = deque(_client(door, url, settings) for url in door.urls)
 
     def wake(self) -> None:
         """Say that a file was queued; may be called from any thread."""
@@ -99,7 +91,8 @@ class Uploader:
                 pause = self._patience(failures)
                 _log.warning(error.code, message=error.message, hint=error.hint, retry_in_s=round(pause, 1))
             stop.wait(pause)
-        self._client.close()
+        for client in self._doors:
+            client.close()
 
     def _send(self, file: StoredEvidence) -> float:
         """Bring one file over or park it; seconds to wait before the next.
@@ -151,16 +144,26 @@ class Uploader:
         content: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        try:
-            return self._client.request(
-                method, f"/v1/evidence/{file.sha256}", content=content, headers=headers
-            )
-        except httpx.TransportError as error:
-            raise UploadError(
-                "upload.unreachable",
-                f"expected the evidence door at {self._client.base_url}, got: {error!r}",
-                "evidence waits on the box; check the network, DRUMTOWER_EVIDENCE_URL and DRUMTOWER_CA_FILE",
-            ) from error
+        """Ask the door that answered last, and when it cannot be reached the others in turn.
+
+        What one door keeps another may not: it then answers 409 with the offset to go on from.
+        """
+        failures = []
+        for _ in range(len(self._doors)):
+            try:
+                return self._doors[0].request(
+                    method, f"/v1/evidence/{file.sha256}", content=content, headers=headers
+                )
+            except httpx.TransportError as error:
+                failures.append(f"{self._doors[0].base_url}: {error!r}")
+                self._doors.rotate(-1)
+                if len(failures) < len(self._doors):
+                    _log.info("upload.next_door", failed=failures[-1], next=str(self._doors[0].base_url))
+        raise UploadError(
+            "upload.unreachable",
+            f"expected an evidence door, got: {'; '.join(failures)}",
+            "evidence waits on the box; check the network, DRUMTOWER_EVIDENCE_URL and DRUMTOWER_CA_FILE",
+        )
 
     def _refused(self, file: StoredEvidence, response: httpx.Response) -> float:
         status = response.status_code
@@ -172,6 +175,19 @@ class Uploader:
     def _patience(self, failures: int) -> float:
         ceiling = min(self._settings.retry_s * 2.0**failures, self._settings.longest_retry_s)
         return random.uniform(ceiling / 2, ceiling)
+
+
+def _client(door: EvidenceDoor, url: str, settings: UploadSettings) -> httpx.Client:
+    verify: ssl.SSLContext | bool = True
+    if url.startswith("https"):
+        verify = ssl.create_default_context(cafile=door.ca_file)
+    return httpx.Client(
+        base_url=url,
+        auth=(door.username, door.password),
+        verify=verify,
+        timeout=settings.timeout_s,
+        trust_env=False,
+    )
 
 
 def _next_offset(file: StoredEvidence, response: httpx.Response) -> int | None:

@@ -150,13 +150,23 @@ def test_evidence_may_stay_on_the_box(tmp_path: Path) -> None:
         config(), environment(tmp_path, DRUMTOWER_EVIDENCE_URL="https://door.example:9443/")
     )
     assert door is not None
-    assert (door.url, door.username, door.password) == (
-        "https://door.example:9443",
+    assert (door.urls, door.username, door.password) == (
+        ("https://door.example:9443",),
         "gulou/lamp-01",
         "pass word",
     )
     with pytest.raises(ConfigError, match="expected https://host:port"):
         evidence_door_of(config(), environment(tmp_path, DRUMTOWER_EVIDENCE_URL="ftp://door"))
+
+
+def test_evidence_may_go_through_any_of_several_doors(tmp_path: Path) -> None:
+    told = environment(tmp_path, DRUMTOWER_EVIDENCE_URL="https://one:9443/, https://two:9444")
+    door = evidence_door_of(config(), told)
+    assert door is not None
+    assert door.urls == ("https://one:9443", "https://two:9444")
+    told = environment(tmp_path, DRUMTOWER_EVIDENCE_URL="htps://one,https://two,https://")
+    with pytest.raises(ConfigError, match="2 faults"):
+        evidence_door_of(config(), told)
 
 
 def test_data_lies_where_the_option_or_the_environment_says(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from edge.evidence import EvidenceStore
 from edge.settings import UploadSettings
 from edge.upload import Uploader
 from local.certificates import ensure_certificates
+from local.processes import free_port
 from tests.fixtures.edge_door import PlayedDoor, play_door
 from tests.fixtures.edge_gateway import eventually
 
@@ -70,7 +71,12 @@ def door() -> Iterator[PlayedDoor]:
 
 
 def to(door: PlayedDoor, password: str = PASSWORD, ca_file: Path | None = None) -> EvidenceDoor:
-    return EvidenceDoor(door.url, WHO, password, ca_file)
+    return EvidenceDoor((door.url,), WHO, password, ca_file)
+
+
+def nowhere() -> str:
+    """An address at which nobody listens."""
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def test_a_picture_is_kept_under_its_sha256_once(database: Database) -> None:
@@ -213,6 +219,47 @@ def test_a_district_that_is_away_is_asked_again(database: Database, door: Played
     with uploading(store, to(door)):
         eventually(lambda: len(door.stored) == 1)
     assert store.stats().parked == 0
+
+
+def test_evidence_goes_through_the_next_door_when_one_is_gone_without_a_pause(
+    database: Database, door: PlayedDoor
+) -> None:
+    store = make(database, SystemClock())
+    first = store.keep(picture(1), "image/jpeg", 2)
+    several = EvidenceDoor((nowhere(), door.url, nowhere()), WHO, PASSWORD)
+    with structlog.testing.capture_logs() as logs, uploading(store, several):
+        eventually(lambda: first in door.stored)
+        second = store.keep(picture(2), "image/jpeg", 2)
+        eventually(lambda: second in door.stored)
+    # The door that answered is asked first from then on.
+    assert [log["event"] for log in logs] == ["upload.next_door"]
+
+
+def test_a_door_that_dies_within_a_file_hands_over_to_another_that_keeps_nothing_of_it(
+    database: Database, door: PlayedDoor
+) -> None:
+    store = make(database, SystemClock())
+    content = picture(1, 60_000)
+    name = store.keep(content, "image/jpeg", 2)
+    with play_door(PlayedDoor(WHO, PASSWORD)) as other:
+        other.cut_after = 5000
+        with uploading(store, EvidenceDoor((other.url, door.url), WHO, PASSWORD)):
+            eventually(lambda: name in door.stored)
+    assert door.stored[name] == content
+
+
+def test_only_when_no_door_can_be_reached_is_there_a_pause(database: Database) -> None:
+    store = make(database, SystemClock())
+    store.keep(picture(1), "image/jpeg", 2)
+    one, two = nowhere(), nowhere()
+    with (
+        structlog.testing.capture_logs() as logs,
+        uploading(store, EvidenceDoor((one, two), WHO, PASSWORD)),
+    ):
+        eventually(lambda: any(log["event"] == "upload.unreachable" for log in logs))
+    said = next(log for log in logs if log["event"] == "upload.unreachable")
+    assert one in said["message"]
+    assert two in said["message"]
 
 
 @pytest.mark.parametrize(
