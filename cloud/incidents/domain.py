@@ -17,6 +17,7 @@ from pydantic import Field
 
 from cloud.dispatch.domain import fits
 from common.runtime.config import Settings
+from common.wire.categories import BY_CODE
 
 Kind = Literal["condition", "act"]
 Scope = Literal["place", "device", "sensor"]
@@ -90,6 +91,18 @@ class Observation:
     def over_at(self) -> datetime | None:
         """When it was over: an act as soon as it was seen."""
         return self.at if self.kind == "act" and self.ended_at is None else self.ended_at
+
+
+def kind_of(category: str, phase: str) -> Kind:
+    """Whether an observation tells of a condition or an act.
+
+    The category says so, for it is declared once for all; by the phase alone any box could turn what is only
+    to be counted into a ticket. Of a category that nobody declared there is only the phase to go by.
+    """
+    declared = BY_CODE.get(category)
+    if declared is not None:
+        return declared.kind
+    return "act" if phase == "act" else "condition"
 
 
 def merge(one: Observation, other: Observation) -> Observation:

@@ -23,6 +23,7 @@ from cloud.incidents.domain import (
     Matter,
     Observation,
     hour_of,
+    kind_of,
 )
 from cloud.incidents.schemas import IncidentFilters
 from common.runtime.errors import InvalidError
@@ -71,7 +72,12 @@ def observation_from_inbox(row: Mapping[str, Any]) -> Observation:
         raise InvalidError(
             "observation.wrong_evidence", f"expected evidence as on the wire: {error}"
         ) from error
-    return observation_from({**row, "kind": "act" if row["phase"] == "act" else "condition"})
+    kind = kind_of(row["category"], row["phase"])
+    ended_at = row["ended_at"]
+    if kind == "condition" and row["phase"] == "act":
+        # Told as if it passed: taken for a condition that was over when it was seen, or it would never end.
+        ended_at = ended_at or row["at"]
+    return observation_from({**row, "kind": kind, "ended_at": ended_at})
 
 
 def save_observation(transaction: Transaction, state: Observation, incident_id: UUID) -> None:

@@ -85,8 +85,10 @@ def apply(
             return None
     before = None if is_new else repo.lock_incident(transaction, incident_id)
     repo.save_observation(transaction, state, incident_id)
-    worthy = state.kind == "condition" and not domain.is_late(state, rule, now)
-    after = repo.refold(transaction, incident_id, state.kind, worthy=worthy)
+    # A category may be declared otherwise by a later release; what an incident was begun as, it stays.
+    kind = state.kind if before is None else before.kind
+    worthy = kind == "condition" and not domain.is_late(state, rule, now)
+    after = repo.refold(transaction, incident_id, kind, worthy=worthy)
     change = Change(before, after)
     _announce(transaction, change)
     return change

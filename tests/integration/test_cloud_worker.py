@@ -146,6 +146,43 @@ def test_acts_are_counted_by_device_and_hour_and_are_never_a_ticket(centre: Cent
     assert_sound(centre)
 
 
+def test_an_act_that_is_told_as_a_condition_is_counted_and_never_a_ticket(centre: Centre) -> None:
+    device = centre.device("lamp-1")
+    told = centre.put(device, "start", category="camera.wrong_way", severity=4)
+    centre.worker.drain()
+    centre.put(device, "update", category="camera.wrong_way", observation_id=told, revision=1, count=3)
+    centre.put(
+        device, "end", category="camera.wrong_way", observation_id=told, revision=2, count=3, ended_s=9
+    )
+    centre.put(device, "act", category="camera.wrong_way", count=2)
+    centre.worker.drain()
+    (counted,) = centre.rows("SELECT kind, observations, count, ticket_worthy FROM incident")
+    assert tuple(counted.values()) == ("act", 2, 5, False)
+    assert tickets(centre) == []
+    assert_sound(centre)
+
+
+def test_a_condition_that_is_told_as_an_act_is_over_and_still_a_ticket(centre: Centre) -> None:
+    centre.put(centre.device("gauge-1"), "act")
+    centre.worker.drain()
+    assert centre.value("SELECT kind FROM incident WHERE ended_at = last_at") == "condition"
+    assert len(tickets(centre)) == 1
+    assert_sound(centre)
+
+
+def test_an_invented_category_is_kept_and_calls_no_department(centre: Centre) -> None:
+    centre.put(centre.device("gauge-1"), category="flood.made_up", severity=4)  # the rules cover flood.*
+    centre.put(centre.device("gauge-1"), "act", category="flood.made_up")
+    centre.worker.drain()
+    (ticket,) = tickets(centre)
+    detail = centre.tickets.get_ticket(ticket["ticket_id"])
+    assert (detail.state, detail.unassigned, detail.unit_code) == ("open", True, "centre")
+    assert list(detail.assignments) == []
+    assert detail.events[1].detail["because"] == "nobody declared the category flood.made_up"
+    assert centre.value("SELECT count(*) FROM incident WHERE category = 'flood.made_up'") == 2
+    assert_sound(centre)
+
+
 def test_an_alarm_long_over_is_an_incident_and_calls_nobody(centre: Centre) -> None:
     device = centre.device("gauge-1")
     told = centre.put(device, "start", started_s=-9000)

@@ -26,6 +26,7 @@ from cloud.incidents.domain import (
     distance_m,
     hour_of,
     is_late,
+    kind_of,
     lock_names,
     merge,
     nearest,
@@ -94,6 +95,14 @@ def test_an_end_once_told_stays_although_an_older_phase_comes_later() -> None:
     assert state.ended_at == end.ended_at
     assert state.value == end.value
     assert state.severity == 4
+
+
+def test_the_category_says_what_is_an_act_and_only_of_an_undeclared_one_the_phase() -> None:
+    for phase in ("start", "update", "end", "act"):
+        assert kind_of("camera.wrong_way", phase) == "act"
+        assert kind_of("flood.water_level", phase) == "condition"
+    assert kind_of("something.nobody_declared", "start") == "condition"
+    assert kind_of("something.nobody_declared", "act") == "act"
 
 
 def test_only_what_is_known_to_be_long_over_is_late() -> None:
