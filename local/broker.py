@@ -170,7 +170,11 @@ class Broker:
         self.add_client(f"{site}/{device}", password, [f"{own}/up/#"], [f"{own}/down/#"])
 
     def add_gateway(self, username: str, password: str) -> None:
-        """Add a gateway: it reads what all boxes send and publishes what all boxes read."""
+        """Add a gateway: it reads what all boxes send and publishes what all boxes read.
+
+        Sessions belong to accounts, so gateways of different partitions need an account each; those that stand by for
+        one partition share it.
+        """
         self.add_client(username, password, ["dt/v1/+/+/down/#"], ["dt/v1/+/+/up/#"])
 
     def remove_client(self, username: str) -> None:

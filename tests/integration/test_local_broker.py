@@ -34,6 +34,7 @@ class Client:
         username: str,
         password: str,
         protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
+        client_id: str = "",
     ) -> None:
         self.connected: queue.Queue[bool] = queue.Queue()
         self.disconnected = threading.Event()
@@ -44,7 +45,7 @@ class Client:
         is_five = protocol == MQTTProtocolVersion.MQTTv5
         self.mqtt = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=(username or "anonymous").replace("/", "-"),
+            client_id=client_id or (username or "anonymous").replace("/", "-"),
             clean_session=None if is_five else False,
             protocol=protocol,
         )
@@ -113,9 +114,13 @@ class Client:
 
 @contextmanager
 def client_of(
-    broker: Broker, username: str, password: str, protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5
+    broker: Broker,
+    username: str,
+    password: str,
+    protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
+    client_id: str = "",
 ) -> Iterator[Client]:
-    client = Client(broker, username, password, protocol)
+    client = Client(broker, username, password, protocol, client_id)
     try:
         yield client
     finally:
@@ -198,6 +203,24 @@ def test_a_box_that_listens_to_everything_hears_only_its_own(broker: Broker, gat
         gateway.publish("dt/v1/east/box-1/down/receipt", b"for it")
         assert spy.messages.get(timeout=WAIT_SECONDS).payload == b"for it"
         assert spy.messages.empty()
+
+
+@pytest.mark.parametrize("claimed", ["gateway", "gw-default", "east/box-2", "box-east-box-2"])
+def test_a_box_cannot_take_anothers_session_by_its_client_id(broker: Broker, claimed: str) -> None:
+    with (
+        client_of(broker, "gateway", "gateway secret", client_id="gw-default") as gateway,
+        client_of(broker, "east/box-2", "secret 2", client_id="box-east-box-2") as other,
+    ):
+        assert gateway.is_admitted()
+        assert other.is_admitted()
+        gateway.subscribe("dt/v1/+/+/up/#")
+        with client_of(broker, "east/box-1", "secret 1", client_id=claimed) as thief:
+            assert thief.is_admitted()
+            assert other.publish("dt/v1/east/box-2/up/readings", b"heard") == 0
+            assert gateway.messages.get(timeout=WAIT_SECONDS).payload == b"heard"
+            assert not gateway.disconnected.is_set()
+            assert not other.disconnected.is_set()
+            assert thief.messages.empty()
 
 
 @pytest.mark.parametrize("protocol", [MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5])
