@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
-from cloud.auth.api import CurrentAccount
+from cloud.auth.api import CurrentAccount, StillSignedIn
 from cloud.errors import NotFoundError
 from cloud.incidents.schemas import IncidentFilters, IncidentPage
 from cloud.problem import responses
@@ -130,6 +130,7 @@ def summary(services: CurrentServices, _account: CurrentAccount) -> Summary:
 async def stream(
     services: CurrentServices,
     _account: CurrentAccount,
+    still_signed_in: StillSignedIn,
     last_event_id: Annotated[
         _EventId | None, Header(description="what a returning browser has seen; it gets what it missed")
     ] = None,
@@ -139,10 +140,11 @@ async def stream(
 ) -> StreamingResponse:
     """What changes, as server-sent events: ticket.opened, ticket.changed, incident.opened, .changed, .ended.
 
-    ``reset`` says that events were missed which are no longer kept: load anew.
+    ``reset`` says that events were missed which are no longer kept: load anew. The stream ends soon after the
+    session does.
     """
     return StreamingResponse(
-        services.stream.follow(after if last_event_id is None else last_event_id),
+        services.stream.follow(after if last_event_id is None else last_event_id, still_signed_in),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Callable
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -58,6 +59,15 @@ def current_session(request: Request, token: Annotated[str | None, Depends(_cook
     return session
 
 
+def still_signed_in(
+    request: Request, token: Annotated[str | None, Depends(_cookie)] = None
+) -> Callable[[], bool]:
+    """Asks again, later, whether the session of this request is still good; may be called from any thread."""
+    service = auth_service(request)
+    return lambda: token is not None and service.session(token) is not None
+
+
+StillSignedIn = Annotated[Callable[[], bool], Depends(still_signed_in)]
 CurrentSession = Annotated[Session, Depends(current_session)]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import takewhile
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -78,13 +78,19 @@ class StreamHub:
         async with self._changed:
             self._changed.notify_all()
 
-    async def follow(self, after: int | None) -> AsyncIterator[bytes]:
+    async def follow(
+        self, after: int | None, is_allowed: Callable[[], bool] = lambda: True
+    ) -> AsyncIterator[bytes]:
         """The events for one browser, encoded; ends when the hub closes or the lifetime is over.
 
         Args:
             after: the last event it has; None begins with what comes next.
+            is_allowed: whether it may still listen; asked in a thread at every heartbeat, also when events
+                come so fast that none is sent. The stream ends when it may not.
         """
-        ends = asyncio.get_running_loop().time() + self._lifetime_s
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._lifetime_s
+        ask_at = loop.time() + self._heartbeat_s
         with self._clients.track_inprogress():
             yield b"retry: 2000\n\n"
             await self._until_begun()
@@ -92,13 +98,24 @@ class StreamHub:
             if after is not None:
                 cursor, greeting = await self._come_back(after)
                 yield greeting
-            while not self._closed and asyncio.get_running_loop().time() < ends:
+            while not self._closed and loop.time() < ends:
+                if loop.time() >= ask_at:
+                    if not await self._may_go_on(is_allowed):
+                        return
+                    ask_at = loop.time() + self._heartbeat_s
                 events = await self._after(cursor)
                 if events:
                     cursor = events[-1].event_id
                     yield b"".join(event.encoded() for event in events)
                 elif not await self._wait_beyond(cursor):
                     yield HEARTBEAT
+                    ask_at = loop.time()
+
+    async def _may_go_on(self, is_allowed: Callable[[], bool]) -> bool:
+        try:
+            return await asyncio.to_thread(is_allowed)
+        except TransientError:
+            return True  # nobody can tell; and while the database is away there is nothing to hear either
 
     async def _come_back(self, after: int) -> tuple[int, bytes]:
         """Where a returning browser goes on, and what it is told first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import uuid
@@ -14,8 +15,10 @@ import httpx
 import pytest
 
 from cloud.app import Cloud
+from cloud.auth.service import AuthService
 from cloud.config import CloudSettings, Environment
 from cloud.db import Database
+from cloud.stream.service import StreamHub
 from common.runtime.clock import SystemClock
 from common.runtime.stop import Stop
 from tests.fixtures.centre import Centre, sign_in
@@ -260,6 +263,41 @@ def test_the_stream_over_http_replays_what_a_browser_missed(running: Running) ->
         assert again == first[1:]
         assert_problem(somebody.get("/api/stream", headers={"Last-Event-ID": "yesterday"}), 422)
         assert_problem(somebody.get("/api/stream", headers={"Last-Event-ID": str(2**63)}), 422)
+
+
+def test_reading_is_open_to_every_account_and_acting_only_where_role_and_place_allow(
+    running: Running,
+) -> None:
+    ticket_id = running.centre.open_one()
+    for role, unit, status in (
+        ("viewer", "grid-b", 403),
+        ("supervisor", "grid-b", 403),
+        ("handler", "water", 200),
+    ):
+        with running.client(role, unit) as somebody:
+            assert somebody.get(f"/api/tickets/{ticket_id}").status_code == 200
+            assert len(somebody.get("/api/tickets").json()["items"]) == 1
+            answer = somebody.post(f"/api/tickets/{ticket_id}/actions", json={"action": "acknowledge"})
+            assert answer.status_code == status
+
+
+@pytest.fixture
+def quick_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud.app.StreamHub", functools.partial(StreamHub, heartbeat_s=0.2))
+
+
+@pytest.mark.usefixtures("quick_heartbeat")
+def test_a_stream_ends_when_its_session_does(running: Running) -> None:
+    auth = AuthService(running.centre.database, SystemClock())
+    with running.client("viewer") as somebody, somebody.stream("GET", "/api/stream") as response:
+        lines = response.iter_lines()
+        beats = (line for line in lines if line.startswith(":"))
+        next(beats)
+        next(beats)
+        (row,) = auth.accounts()
+        auth.disable(row.account.name)
+        assert len(list(lines)) < 20  # it ends, or reading would time out
+        assert_problem(somebody.get("/api/stream"), 401)
 
 
 def events_of(client: httpx.Client, request: dict[str, Any], wanted: int) -> list[dict[str, str]]:

@@ -177,6 +177,27 @@ def test_a_silent_stream_says_that_it_lives_and_ends_after_its_lifetime(database
     with_hub(database, body, heartbeat_s=0.05, lifetime_s=0.3)
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_browser_that_may_not_listen_any_more_is_let_go_at_the_next_heartbeat(
+    database: Database, busy: bool
+) -> None:
+    allowed = [True, True, False]
+
+    async def talk() -> None:
+        while busy:
+            await asyncio.to_thread(say, database, "news")
+
+    async def body(hub: StreamHub) -> None:
+        talking = asyncio.create_task(talk())
+        async with asyncio.timeout(20):
+            chunks = [chunk async for chunk in hub.follow(None, lambda: allowed.pop(0))]
+        talking.cancel()
+        assert allowed == []
+        assert any(b"event: test" in chunk for chunk in chunks) is busy
+
+    with_hub(database, body, heartbeat_s=0.2)
+
+
 def test_closing_the_hub_lets_every_browser_go(database: Database) -> None:
     async def body(hub: StreamHub) -> None:
         browsers = [asyncio.create_task(read(hub, None, 1)) for _ in range(5)]
