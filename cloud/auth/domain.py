@@ -12,7 +12,6 @@ Role = Literal["viewer", "handler", "dispatcher", "supervisor", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "handler", "dispatcher", "supervisor", "admin")
 
 Action = Literal[
-    "view",
     "note",
     "acknowledge",
     "arrive",

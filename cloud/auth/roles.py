@@ -1,10 +1,13 @@
-"""What each role may do, and where: the one place that decides."""
+"""What each role may do, and where: the one place that decides.
+
+Reading stands in no row: whoever is signed in reads everything of the centre (docs/adr/0007).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cloud.auth.domain import ROLES, Account, Action, Role
+from cloud.auth.domain import Account, Action, Role
 
 _HANDLERS: frozenset[Role] = frozenset({"handler", "dispatcher", "supervisor", "admin"})
 _DISPATCHERS: frozenset[Role] = frozenset({"dispatcher", "supervisor", "admin"})
@@ -12,7 +15,6 @@ _SUPERVISORS: frozenset[Role] = frozenset({"supervisor", "admin"})
 
 #: Who may do what, on tickets of their own unit and of every unit below it.
 ALLOWED: Mapping[Action, frozenset[Role]] = {
-    "view": frozenset(ROLES),
     "note": _HANDLERS,
     "acknowledge": _HANDLERS,
     "arrive": _HANDLERS,

@@ -17,7 +17,6 @@ from cloud.tickets.domain import TRANSITIONS
 
 #: Rows are actions, columns roles, in the order of ROLES: viewer handler dispatcher supervisor admin.
 MATRIX = {
-    "view": "yes yes yes yes yes",
     "note": "no yes yes yes yes",
     "acknowledge": "no yes yes yes yes",
     "arrive": "no yes yes yes yes",
