@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
+import cv2
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -27,6 +29,8 @@ from edge.worker import Worker
 
 _log = get_logger("agent")
 _ORDERLY_S = 2.0
+#: Status counter of each camera's own looks; the district closes a ticket only by the camera that opened it.
+_ANALYSED_BY: Final = "analysed."
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -55,6 +59,8 @@ class Agent:
     ) -> None:
         self._clock = clock or SystemClock()
         self._config = config
+        # Pictures are small and the inference has its own threads: OpenCV's pool would only compete with them.
+        cv2.setNumThreads(1)
         broker = broker_of(config, environment)
         door = evidence_door_of(config, environment)
         self._stop = Stop()
@@ -179,8 +185,13 @@ class Agent:
             "oldest_unreceipted_s": 0.0 if oldest is None else max(self._clock.now_ms() - oldest, 0) / 1000,
             "publish_refused": self.uplink.facts.refused,
             "rss_mb": resident_mb(),
+            **{_ANALYSED_BY + camera.config.name: camera.counters.analysed for camera in cameras},
             **({} if offset is None else {"clock_offset_ms": offset}),
         }
+
+    def close(self) -> None:
+        """Let go of an agent that was never run."""
+        self._database.close()
 
     def run(self, stop: Stop) -> None:
         """Work until stopped, then end in good order: sensors first, the line last.
@@ -230,9 +241,18 @@ class _CountersAsGauges(Collector):
         self._agent = agent
 
     def collect(self) -> list[GaugeMetricFamily]:
-        """One gauge each."""
-        return [
-            GaugeMetricFamily(f"drumtower_edge_{name}", f"Status counter {name}", value=value)
-            for name, value in self._agent.counters().items()
-            if not isinstance(value, str)
-        ]
+        """One gauge each, and one for all cameras."""
+        by_camera = GaugeMetricFamily(
+            "drumtower_edge_camera_analysed", "Frames of each camera that were looked at", labels=["camera"]
+        )
+        gauges = [by_camera]
+        for name, value in self._agent.counters().items():
+            if isinstance(value, str):
+                continue
+            if name.startswith(_ANALYSED_BY):
+                by_camera.add_metric([name.removeprefix(_ANALYSED_BY)], value)
+            else:
+                gauges.append(
+                    GaugeMetricFamily(f"drumtower_edge_{name}", f"Status counter {name}", value=value)
+                )
+        return gauges

@@ -70,7 +70,8 @@ class DeviceConfig(Settings):
 
     site: Name
     device: Name
-    cameras: tuple[CameraConfig, ...] = ()
+    # A status has room for 64 counters, and each camera takes one.
+    cameras: Annotated[tuple[CameraConfig, ...], Field(max_length=32)] = ()
     sensors: tuple[SensorSettings, ...] = ()
     storm: StormSettings = StormSettings()
     readings: ReadingsSettings = ReadingsSettings()

@@ -13,19 +13,20 @@ FROM reading JOIN series USING (series_id)
 WHERE device_id = %(device_id)s AND sensor = %(sensor)s AND captured_at > %(since)s AND flags = 0
 
 -- name: camera_looks
--- A camera looked when its box says that it analysed more frames than before, and nothing blinds it.
+-- A camera looked when its box says that it analysed more frames of this very camera than before, and nothing
+-- blinds it. What other cameras of the box did is no look at this matter.
 SELECT count(*) AS looks, max(said_at) AS last_look
 FROM (
-    SELECT said_at, state, (counters ->> 'analysed')::double precision AS analysed,
-           lag((counters ->> 'analysed')::double precision) OVER (ORDER BY received_at) AS before
+    SELECT said_at, state, (counters ->> ('analysed.' || %(sensor)s))::double precision AS analysed,
+           lag((counters ->> ('analysed.' || %(sensor)s))::double precision) OVER (ORDER BY received_at) AS before
     FROM device_status
     WHERE device_id = %(device_id)s AND said_at > %(since)s AND received_at > %(since)s
 ) AS told
 WHERE state = 'online' AND analysed > before
   AND NOT EXISTS (
     SELECT FROM incident_observation AS blinding
-    WHERE blinding.device_id = %(device_id)s AND blinding.category = 'device.camera_blind'
-      AND blinding.ended_at IS NULL)
+    WHERE blinding.device_id = %(device_id)s AND blinding.sensor = %(sensor)s
+      AND blinding.category = 'device.camera_blind' AND blinding.ended_at IS NULL)
 
 -- name: device_looks
 SELECT count(*) AS looks, max(said_at) AS last_look FROM device_status

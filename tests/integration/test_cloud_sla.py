@@ -218,15 +218,16 @@ def test_what_drains_within_the_grace_closes_it(centre: Centre) -> None:
     assert claim.check(25) is Verdict.CLEAN
 
 
-def status(centre: Centre, device_id: int, at_s: float, analysed: int, state: str = "online") -> None:
+def status(centre: Centre, device_id: int, at_s: float, analysed: int, camera: str = "sensor-1") -> None:
     with centre.database.transaction() as tx:
         tx.run(
             "INSERT INTO device_status (received_at, device_id, state, said_at, version, counters)"
-            " VALUES (%(at)s, %(device)s, %(state)s, %(at)s, '1', jsonb_build_object('analysed', %(n)s::bigint))",
+            " VALUES (%(at)s, %(device)s, 'online', %(at)s, '1',"
+            " jsonb_build_object('analysed', %(n)s::bigint, 'analysed.' || %(camera)s::text, %(n)s::bigint))",
             at=centre.now + timedelta(seconds=at_s),
             device=device_id,
-            state=state,
             n=analysed,
+            camera=camera,
         )
 
 
@@ -238,6 +239,23 @@ def test_a_camera_looks_when_it_analyses_frames_and_not_when_it_stands_still(cen
     for second in (0, 5, 10, 15):
         status(centre, claim.device, second, analysed=200 + second)
     assert claim.check(16) is Verdict.CLEAN
+
+
+def test_what_another_camera_of_the_box_analyses_is_no_look(centre: Centre) -> None:
+    claim = Claim(centre, "camera.zone_occupied")
+    for second in range(5, 40, 5):
+        status(centre, claim.device, second, analysed=100 + second, camera="sensor-2")
+    assert claim.check(40) is Verdict.WAIT
+
+
+def test_a_blind_camera_does_not_keep_its_neighbour_from_looking(centre: Centre) -> None:
+    claim = Claim(centre, "camera.zone_occupied")
+    centre.put(claim.device, category="device.camera_blind", sensor="sensor-2")
+    centre.worker.drain()
+    for second in range(5, 40, 5):
+        status(centre, claim.device, second, analysed=100 + second)
+    verdicts = check_claims(centre.database, SETTINGS, centre.now + timedelta(seconds=40))
+    assert verdicts == {Verdict.CLEAN: 1}
 
 
 def test_a_blind_camera_does_not_look(centre: Centre) -> None:
