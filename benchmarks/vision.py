@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from edge.camera.frame import Frame
 from edge.camera.latest import LatestFrame
 from edge.vision.detector import OnnxDetector
 from edge.vision.pipeline import VisionPipeline, VisionSettings
+from local.footage import find_footage as fetched_footage
 from models.store import open_model
 
 LIMIT = 0.8
@@ -63,17 +65,16 @@ class Turn(NamedTuple):
 
 
 def find_footage(asked: Path | None) -> Path:
-    """The footage asked for, or the first there is of the usual places."""
-    repository = Path(__file__).resolve().parent.parent
+    """The footage asked for, else what the set-up fetched, else what stands beside the checkout, else what ships."""
+    if asked is not None:
+        return asked
+    repository = Path(__file__).parents[1]
+    beside = repository.parent / "shared" / "data" / "video" / "vtest.avi"
     named = os.environ.get("DRUMTOWER_FOOTAGE")
-    places = [
-        repository / ".drumtower" / "footage" / "vtest.avi",
-        repository.parent / "shared" / "data" / "video" / "vtest.avi",
-        repository / "firmware_configs" / "footage" / "bikes.mp4",
-    ]
-    if asked or named:
-        places = [asked or Path(str(named))]
-    return next((place for place in places if place.is_file()), places[0])
+    found = Path(named) if named else fetched_footage() or (beside if beside.is_file() else None)
+    if found is None:
+        print("vtest.avi could not be had: measuring on the footage that ships", file=sys.stderr)
+    return found or repository / "firmware_configs" / "footage" / "bikes.mp4"
 
 
 def measure(detector: OnnxDetector, footage: Path, most_frames: int) -> tuple[list[Turn], VisionPipeline]:

@@ -166,9 +166,9 @@ class Stack:
         self._start_database()
         self._prepare()
         self._start_broker()
-        evidence_port = self._start_gateways(certificate)
+        doors = self._start_gateways(certificate)
         self._start_cloud()
-        self._start_boxes(f"https://127.0.0.1:{evidence_port}", certificate)
+        self._start_boxes(",".join(f"https://127.0.0.1:{port}" for port in doors), certificate)
 
     def stop(self) -> None:
         """Stop everything in order; boxes first, so that nothing they hold is left behind."""
@@ -234,9 +234,10 @@ class Stack:
         write_atomically(bundle, b"".join(parts))
         return bundle
 
-    def _start_gateways(self, certificate: ServerCertificate) -> int:
+    def _start_gateways(self, certificate: ServerCertificate) -> list[int]:
+        """Start them; the ports of their evidence doors, all of which the boxes know."""
         self.say("starting the gateway")
-        port = free_port()
+        doors: list[int] = []
         for number in range(self.plan.gateways):
             environment = {
                 "DRUMTOWER_DATABASE_URL": self.database_url,
@@ -248,18 +249,17 @@ class Stack:
                 "DRUMTOWER_TLS_KEY": str(certificate.key),
                 "DRUMTOWER_DATA": str(self.plan.data / f"gateway-{number + 1}"),
             }
-            # The evidence door of the second gateway stands beside the first's; boxes know the first.
-            door = port if number == 0 else free_port()
+            doors.append(free_port())
             self.gateways.append(
                 Part(
                     f"gateway-{number + 1}",
                     self.plan.data / "logs" / f"gateway-{number + 1}.log",
-                    ["gateway", "run", "--config", self.plan.rules, "--evidence-port", str(door)],
+                    ["gateway", "run", "--config", self.plan.rules, "--evidence-port", str(doors[-1])],
                     environment,
                 )
             )
             self.gateways[-1].start()
-        return port
+        return doors
 
     def _start_cloud(self) -> None:
         self.say("starting the ticket centre")

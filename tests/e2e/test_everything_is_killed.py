@@ -131,6 +131,7 @@ def test_each_packet_is_committed_once_and_each_matter_has_one_ticket_whatever_i
     assert result.packets_abandoned == 0
     assert result.readings_sent == result.readings_stored > 0
     assert result.observations_sent == result.observations_stored > 0
+    assert result.evidence_sent > 0
     assert result.incidents_ticket_worthy > 1
     assert result.incidents_without_one_ticket == 0
     assert result.matters_with_two_open_tickets == 0
