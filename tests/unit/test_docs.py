@@ -89,3 +89,14 @@ def test_every_make_target_that_a_page_names_exists() -> None:
         for target in re.findall(r"(?:^ {4}|`)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
             assert target in targets, f"{page.name} names make {target}"
     assert shutil.which("make")
+
+
+def test_every_variable_that_the_code_reads_is_documented() -> None:
+    told = set(
+        re.findall(r"DRUMTOWER_[A-Z_]+", (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8"))
+    )
+    read: set[str] = set()
+    for tier in ("common", "edge", "gateway", "cloud", "models", "local"):
+        for path in (REPOSITORY / tier).rglob("*.py"):
+            read |= set(re.findall(r"[\"'](DRUMTOWER_[A-Z_]+)[\"']", path.read_text(encoding="utf-8")))
+    assert read == told
