@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from common.wire.codec import encode_packet
 from common.wire.messages import Observation, Readings
 from common.wire.messages import Series as WireSeries
 from common.wire.topics import Address
-from gateway.decode import Decoded, DecodedPacket, RawMessage, Rejected
+from gateway.decode import Decoded, DecodedPacket, Rejected
 from gateway.rows import Floats, Ints
 from gateway.streams import SequenceSet
 
@@ -199,7 +198,6 @@ def with_series(flat: Flat, found: list[Series | None]) -> Columns:
 
 
 def series_reject(packet: DecodedPacket, reason: str, message: str, series: Iterable[WireSeries]) -> Rejected:
-    """The part of a packet that cannot be taken in, as a packet that can be tried again on its own."""
-    part = encode_packet(packet.address, packet.epoch, packet.seq, packet.sent_at, Readings(list(series)))
-    raw = RawMessage(packet.raw.topic, part, packet.raw.retain, packet.raw.received_at, len(part))
-    return Rejected(reason, message, raw, packet.address, packet.epoch, packet.seq)
+    """The series of a packet that cannot be taken in, with the packet's own bytes, to be tried again."""
+    names = tuple(sorted({f"{wire.sensor}/{wire.metric}" for wire in series}))
+    return Rejected(reason, message, packet.raw, packet.address, packet.epoch, packet.seq, names)

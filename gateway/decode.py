@@ -1,8 +1,8 @@
 """Raw messages to packets and statuses, or to rejects with their reason. Pure; never raises.
 
 Reasons of rejects here: those of ``common.wire.codec.WireError``, ``wrong_topic``, ``unsupported_kind``,
-``not_text``. The store adds: ``unknown_device``, ``unknown_metric``, ``too_many_series``, ``reused_sequence``,
-``database_refused``.
+``not_text``, ``undecodable`` (a fault of ours). The store adds: ``unknown_device``, ``unknown_metric``,
+``too_many_series``, ``reused_sequence``, ``database_refused``, ``store_refused``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from common.runtime.clock import to_ms
 from common.wire import ids
-from common.wire.codec import MAX_PACKET_BYTES, Data, WireError, decode_packet, decode_status
+from common.wire.codec import MAX_MILLIS, MAX_PACKET_BYTES, Data, WireError, decode_packet, decode_status
 from common.wire.messages import (
     READINGS_TYPE,
     Abandoned,
@@ -80,7 +80,8 @@ class Rejected:
     """A message that cannot be taken in.
 
     ``address`` is the sender when the topic names one. ``epoch`` and ``seq`` are known when the envelope could
-    be read: such a packet is receipted, since sending it again would not make it better.
+    be read: such a packet is receipted, since sending it again would not make it better. ``series`` names
+    (``sensor/metric``) what is rejected of a packet whose other series were taken in.
     """
 
     reason: str
@@ -89,6 +90,7 @@ class Rejected:
     address: Address | None = None
     epoch: int | None = None
     seq: int | None = None
+    series: tuple[str, ...] = ()
 
 
 Decoded = DecodedPacket | DecodedStatus | Rejected
@@ -119,6 +121,13 @@ class Decoder:
 
     def decode(self, raw: RawMessage) -> Decoded:
         """The packet or status in a message, or why there is none."""
+        try:
+            return self._decode(raw)
+        except (ValueError, ArithmeticError, TypeError, LookupError, RecursionError) as error:
+            # Not known to happen; but one message must not end the process, and come again to its successor.
+            return Rejected("undecodable", f"decoding failed: {type(error).__name__}: {error}", raw)
+
+    def _decode(self, raw: RawMessage) -> Decoded:
         known = self._topics.get(raw.topic)
         if known is None:
             try:
@@ -172,12 +181,15 @@ class Decoder:
 
 
 def _parse_time(text: str) -> int | None:
-    """An RFC 3339 time with its zone as ms since the Unix epoch, None when it is not one."""
+    """An RFC 3339 time with its zone as ms since the Unix epoch, None when it is not one within the wire's bounds."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return None if at.tzinfo is None else to_ms(at)
+    if at.tzinfo is None:
+        return None
+    at_ms = to_ms(at)
+    return at_ms if 0 <= at_ms < MAX_MILLIS else None
 
 
 def _decode_packet(raw: RawMessage, address: Address, kind: str) -> Decoded:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +16,7 @@ from common.wire.codec import rfc3339
 from common.wire.messages import Observation
 from common.wire.topics import Address
 from gateway.batch import Device, SeriesKey, Stream, StreamKey, Told
-from gateway.decode import DecodedStatus, Rejected
+from gateway.decode import DecodedStatus
 from gateway.rows import hold_instant
 from gateway.rules import RuleState
 from gateway.streams import SequenceSet
@@ -305,79 +305,3 @@ def _status_row(device_id: int, decoded: DecodedStatus) -> dict[str, object]:
         "counters": status.counters,
         "seen_at": None if seen is None else rfc3339(seen),
     }
-
-
-def keep_rejects(
-    connection: Connection, rejects: Sequence[tuple[int | None, Rejected]], quota_bytes: int
-) -> int:
-    """Keep rejects with their bytes, up to a device's quota a day; how many were only counted."""
-    if not rejects:
-        return 0
-    day_of = [datetime.fromtimestamp(reject.raw.received_at / 1000, DISTRICT).date() for _, reject in rejects]
-    days = sorted({(device or UNKNOWN_DEVICE, day) for (device, _), day in zip(rejects, day_of, strict=True)})
-    used = _lock_reject_days(connection, days)
-    kept_bytes: Counter[tuple[int, Any]] = Counter()
-    kept_count: Counter[tuple[int, Any]] = Counter()
-    dropped: Counter[tuple[int, Any]] = Counter()
-    rows = []
-    for (device, reject), day in zip(rejects, day_of, strict=True):
-        key = (device or UNKNOWN_DEVICE, day)
-        size = len(reject.raw.payload)
-        if used[key] + kept_bytes[key] + size > quota_bytes:
-            dropped[key] += 1
-            continue
-        kept_bytes[key] += size
-        kept_count[key] += 1
-        rows.append(_reject_row(device, reject))
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO reject (received_at, device_id, topic, reason, message, epoch, seq, size, payload)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                rows,
-            )
-    connection.execute(
-        "UPDATE reject_day r SET kept = r.kept + k.kept, kept_bytes = r.kept_bytes + k.bytes,"
-        " dropped = r.dropped + k.dropped"
-        " FROM unnest(%s::integer[], %s::date[], %s::bigint[], %s::bigint[], %s::bigint[])"
-        " AS k (device_id, day, kept, bytes, dropped) WHERE r.device_id = k.device_id AND r.day = k.day",
-        [
-            [device for device, _ in days],
-            [day for _, day in days],
-            [kept_count[key] for key in days],
-            [kept_bytes[key] for key in days],
-            [dropped[key] for key in days],
-        ],
-    )
-    return dropped.total()
-
-
-def _lock_reject_days(connection: Connection, days: Sequence[tuple[int, Any]]) -> dict[tuple[int, Any], int]:
-    columns = [[device for device, _ in days], [day for _, day in days]]
-    rows = connection.execute(
-        "INSERT INTO reject_day AS r (device_id, day) SELECT d, t FROM unnest(%s::integer[], %s::date[])"
-        " AS k (d, t) ORDER BY d, t ON CONFLICT (device_id, day) DO UPDATE SET kept = r.kept"
-        " RETURNING device_id, day, kept_bytes",
-        columns,
-    ).fetchall()
-    return {(device, day): kept for device, day, kept in rows}
-
-
-def _reject_row(device: int | None, reject: Rejected) -> tuple[object, ...]:
-    raw = reject.raw
-    return (
-        datetime.fromtimestamp(raw.received_at / 1000, UTC),
-        device,
-        storable(raw.topic)[:300],
-        reject.reason,
-        storable(reject.message)[:1000],
-        reject.epoch,
-        reject.seq,
-        raw.size,
-        raw.payload,
-    )
-
-
-def storable(text: str) -> str:
-    """Text as the store can hold it: U+0000 and halves of surrogate pairs replaced."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")

@@ -1,8 +1,8 @@
 """The one transaction in which a batch counts: fencing, deduplication, rules, rows, rejects, hand-over.
 
 ``Store.commit`` takes decoded messages and returns when they are on the disk. A database that is away is waited
-for with the same batch in hand; a batch that the database refuses is halved until the one bad message is found,
-which becomes a reject while the rest goes in.
+for with the same batch in hand; a batch that the database or our own code stumbles over is halved until the one bad
+message is found, which becomes a reject while the rest goes in. When nothing at all goes in, the process ends.
 
 Two outboxes with one epoch (a cloned card) use the same numbers for different packets. The first to arrive is
 kept. A later one that differs from what came under that number among the last ``_REMEMBERED`` packets becomes a
@@ -25,7 +25,7 @@ from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from gateway import repo
 from gateway.batch import BatchResult, Flat
-from gateway.decode import Decoded, DecodedStatus, Rejected
+from gateway.decode import Decoded, DecodedStatus, RawMessage, Rejected
 from gateway.lease import CHECK_LEASE, LeaseLostError, application_name
 from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
@@ -33,6 +33,22 @@ from gateway.rules import ThresholdRule
 from gateway.transaction import Transaction
 
 _CONNECT_SECONDS: Final = 5
+#: What one message can be to blame for, whether the database says it or our own code meets it.
+_FAULTS_OF_MESSAGES: Final = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,
+    ValueError,
+    ArithmeticError,
+    TypeError,
+    LookupError,
+)
+#: So many batches in a row with nothing but faults, of so many devices, and the fault is ours.
+_SEVERAL: Final = 3
+_SENDERS: Final = 2
+#: So many faults in one batch of which nothing went in.
+_MANY: Final = 20
+_Refusal = tuple[Decoded, Exception]
 _log = get_logger("store")
 
 
@@ -92,6 +108,8 @@ class Store:
         self._connection: repo.Connection | None = None
         self._memory: Memory | None = None
         self._sites: frozenset[str] = frozenset()
+        self._faulty_batches = 0
+        self._faulty_senders: set[str] = set()
 
     def commit(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> BatchResult:
         """Commit a batch, however long the database takes; ``prepared`` is ``flatten(batch)`` made beforehand.
@@ -105,7 +123,7 @@ class Store:
             if self._lease_lost():
                 raise LeaseLostError(self._partition, self._fencing)
             try:
-                return self._commit_in_parts(list(batch), prepared)
+                return self._commit_batch(list(batch), prepared)
             except psycopg.errors.ProgramLimitExceeded:
                 raise  # refused even alone and as a reject: a bug, not an outage
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -130,17 +148,67 @@ class Store:
         self._connection = None
         self._memory = None
 
-    def _commit_in_parts(self, batch: list[Decoded], prepared: Flat | None = None) -> BatchResult:
-        """Commit what the database accepts; a message that it refuses becomes a reject."""
+    def _commit_batch(self, batch: list[Decoded], prepared: Flat | None) -> BatchResult:
+        """Commit what can be, and the rest as rejects, unless it looks as if the fault were ours."""
+        refused: list[_Refusal] = []
+        result = self._commit_in_parts(batch, prepared, refused)
+        self._blame(batch, refused, result)
+        for item, error in refused:
+            result.add(self._keep_refused(item, error))
+        return result
+
+    def _commit_in_parts(
+        self, batch: list[Decoded], prepared: Flat | None, refused: list[_Refusal]
+    ) -> BatchResult:
+        """Commit what can be; the messages that cannot are added to ``refused``."""
         try:
             return self._transact(batch, prepared)
-        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as error:
+        except _FAULTS_OF_MESSAGES as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
-                result = self._commit_in_parts(batch[:middle])
-                result.add(self._commit_in_parts(batch[middle:]))
+                result = self._commit_in_parts(batch[:middle], None, refused)
+                result.add(self._commit_in_parts(batch[middle:], None, refused))
                 return result
-            return self._transact([_refused(batch[0], error)])
+            if not batch:
+                raise
+            refused.append((batch[0], error))
+            return BatchResult()
+
+    def _blame(self, batch: list[Decoded], refused: list[_Refusal], result: BatchResult) -> None:
+        """Tell messages that cannot be stored from a gateway that can store nothing, which must not go on.
+
+        One device's messages may all be bad. When nothing but faults comes from several devices, or from the only
+        one, batch after batch, the fault is here: to reject a whole district would hide it.
+        """
+        faults = [(item, error) for item, error in refused if not isinstance(error, psycopg.Error)]
+        undecodable = [item for item in batch if isinstance(item, Rejected) and item.reason == "undecodable"]
+        if result.packets:
+            self._faulty_batches, self._faulty_senders = 0, set()
+            return
+        if not faults and not undecodable:
+            return
+        self._faulty_batches += 1
+        self._faulty_senders |= {_sender(item) for item, _ in faults} | {
+            _sender(item) for item in undecodable
+        }
+        registered = 0 if self._memory is None else len(self._memory.devices)
+        if len(self._faulty_senders) < min(_SENDERS, max(registered, 1)):
+            return
+        if self._faulty_batches >= _SEVERAL or len(faults) + len(undecodable) >= _MANY:
+            _log.critical("nothing can be stored, so the fault is not in the messages", refused=len(refused))
+            if faults:
+                raise faults[-1][1]
+            raise RuntimeError(undecodable[-1].message)
+
+    def _keep_refused(self, item: Decoded, error: Exception) -> BatchResult:
+        """Keep a message that cannot be stored; with nothing but its size, should its bytes be what is wrong."""
+        reject = _refused(item, error)
+        try:
+            return self._transact([reject])
+        except _FAULTS_OF_MESSAGES as again:
+            _log.error("a reject could not be kept", reason=reject.reason, error=str(again))
+            raw = RawMessage("(not storable)", b"", False, item.raw.received_at, item.raw.size)
+            return self._transact([Rejected(reject.reason, "not even its bytes could be kept", raw)])
 
     def _transact(self, batch: list[Decoded], prepared: Flat | None = None) -> BatchResult:
         connection, memory = self._ready(batch)
@@ -179,11 +247,20 @@ class Store:
         return self._connection, self._memory
 
 
-def _refused(item: Decoded, error: psycopg.Error) -> Rejected:
-    """The reject of a message that the database refused; one that was a reject already loses its sender."""
-    message = f"the database refused it: {error.sqlstate} {error.diag.message_primary or error}"
+def _sender(item: Decoded) -> str:
+    return item.raw.topic.partition("/up/")[0]
+
+
+def _refused(item: Decoded, error: Exception) -> Rejected:
+    """The reject of a message that could not be stored; one that was a reject already loses its sender."""
+    if isinstance(error, psycopg.Error):
+        reason = "database_refused"
+        message = f"the database refused it: {error.sqlstate} {error.diag.message_primary or error}"
+    else:
+        reason = "store_refused"
+        message = f"it could not be stored: {type(error).__name__}: {error}"
     if isinstance(item, Rejected):
-        return Rejected("database_refused", f"{item.reason}: {item.message}; {message}", item.raw)
+        return Rejected(reason, f"{item.reason}: {item.message}; {message}", item.raw)
     if isinstance(item, DecodedStatus):
-        return Rejected("database_refused", message, item.raw, item.address)
-    return Rejected("database_refused", message, item.raw, item.address, item.epoch, item.seq)
+        return Rejected(reason, message, item.raw, item.address)
+    return Rejected(reason, message, item.raw, item.address, item.epoch, item.seq)

@@ -28,6 +28,7 @@ from gateway.batch import (
 )
 from gateway.decode import Decoded, DecodedPacket, DecodedStatus, Rejected
 from gateway.memory import Memory
+from gateway.rejects.repo import keep_rejects
 from gateway.rows import COPY_READINGS, Flag, Ints, ReadingRows, copy_bytes, hold_clock
 from gateway.rules import Origin
 from gateway.watch import Groups, Outcome
@@ -86,9 +87,7 @@ class Transaction:
             known=self._memory.categories,
         )
         repo.insert_statuses(self._connection, self._statuses)
-        self.result.rejects_dropped = repo.keep_rejects(
-            self._connection, self._rejects, self._memory.reject_quota
-        )
+        self.result.rejects_dropped = keep_rejects(self._connection, self._rejects, self._memory.reject_quota)
         repo.widen_streams(self._connection, self._streams)
         self._sum_up(len(columns))
 

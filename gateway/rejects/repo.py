@@ -1,16 +1,21 @@
-"""The statements about rejects outside the batches."""
+"""The statements about rejects: keeping them in a batch's transaction, looking at them and taking them out later."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
 
+from gateway.decode import Rejected
 from gateway.fleet.repo import Connection
+from gateway.repo import DISTRICT, UNKNOWN_DEVICE
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A kept reject; ``sender`` is ``site/device`` or empty."""
+    """A kept reject; ``sender`` is ``site/device`` or empty, ``series`` what of it is rejected when not all is."""
 
     reject_id: int
     received_at: datetime
@@ -22,6 +27,7 @@ class Reject:
     seq: int | None
     size: int
     payload: bytes
+    series: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class ReasonCount:
 
 _COLUMNS = (
     "r.reject_id, r.received_at, coalesce(d.site || '/' || d.name, ''), r.topic, r.reason, r.message, r.epoch,"
-    " r.seq, r.size, r.payload"
+    " r.seq, r.size, r.payload, coalesce(r.series, '{}')"
 )
 
 
@@ -57,7 +63,7 @@ def newest(connection: Connection, reason: str | None, limit: int) -> list[Rejec
         " WHERE %s::text IS NULL OR r.reason = %s ORDER BY r.reject_id DESC LIMIT %s",
         [reason, reason, limit],
     ).fetchall()
-    return [Reject(*row) for row in rows]
+    return [_reject(row) for row in rows]
 
 
 def find(connection: Connection, reject_id: int) -> Reject | None:
@@ -66,7 +72,11 @@ def find(connection: Connection, reject_id: int) -> Reject | None:
         f"SELECT {_COLUMNS} FROM reject r LEFT JOIN device d USING (device_id) WHERE r.reject_id = %s",  # noqa: S608
         [reject_id],
     ).fetchone()
-    return None if row is None else Reject(*row)
+    return None if row is None else _reject(row)
+
+
+def _reject(row: tuple[Any, ...]) -> Reject:
+    return replace(Reject(*row), series=tuple(row[-1]))
 
 
 def ids(connection: Connection, reason: str | None) -> list[int]:
@@ -91,3 +101,80 @@ def partition_of(connection: Connection, site: str, device: str) -> str | None:
         "SELECT partition FROM device WHERE site = %s AND name = %s", [site, device]
     ).fetchone()
     return None if row is None else str(row[0])
+
+
+def keep_rejects(
+    connection: Connection, rejects: Sequence[tuple[int | None, Rejected]], quota_bytes: int
+) -> int:
+    """Keep rejects with their bytes, up to a device's quota a day; how many were only counted."""
+    if not rejects:
+        return 0
+    day_of = [datetime.fromtimestamp(reject.raw.received_at / 1000, DISTRICT).date() for _, reject in rejects]
+    days = sorted({(device or UNKNOWN_DEVICE, day) for (device, _), day in zip(rejects, day_of, strict=True)})
+    used = _lock_reject_days(connection, days)
+    kept_bytes: Counter[tuple[int, Any]] = Counter()
+    kept_count: Counter[tuple[int, Any]] = Counter()
+    dropped: Counter[tuple[int, Any]] = Counter()
+    rows = []
+    for (device, reject), day in zip(rejects, day_of, strict=True):
+        key = (device or UNKNOWN_DEVICE, day)
+        size = len(reject.raw.payload)
+        if used[key] + kept_bytes[key] + size > quota_bytes:
+            dropped[key] += 1
+            continue
+        kept_bytes[key] += size
+        kept_count[key] += 1
+        rows.append(_reject_row(device, reject))
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO reject (received_at, device_id, topic, reason, message, epoch, seq, size, payload,"
+                " series) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                rows,
+            )
+    connection.execute(
+        "UPDATE reject_day r SET kept = r.kept + k.kept, kept_bytes = r.kept_bytes + k.bytes,"
+        " dropped = r.dropped + k.dropped"
+        " FROM unnest(%s::integer[], %s::date[], %s::bigint[], %s::bigint[], %s::bigint[])"
+        " AS k (device_id, day, kept, bytes, dropped) WHERE r.device_id = k.device_id AND r.day = k.day",
+        [
+            [device for device, _ in days],
+            [day for _, day in days],
+            [kept_count[key] for key in days],
+            [kept_bytes[key] for key in days],
+            [dropped[key] for key in days],
+        ],
+    )
+    return dropped.total()
+
+
+def _lock_reject_days(connection: Connection, days: Sequence[tuple[int, Any]]) -> dict[tuple[int, Any], int]:
+    columns = [[device for device, _ in days], [day for _, day in days]]
+    rows = connection.execute(
+        "INSERT INTO reject_day AS r (device_id, day) SELECT d, t FROM unnest(%s::integer[], %s::date[])"
+        " AS k (d, t) ORDER BY d, t ON CONFLICT (device_id, day) DO UPDATE SET kept = r.kept"
+        " RETURNING device_id, day, kept_bytes",
+        columns,
+    ).fetchall()
+    return {(device, day): kept for device, day, kept in rows}
+
+
+def _reject_row(device: int | None, reject: Rejected) -> tuple[object, ...]:
+    raw = reject.raw
+    return (
+        datetime.fromtimestamp(raw.received_at / 1000, UTC),
+        device,
+        storable(raw.topic)[:300],
+        reject.reason,
+        storable(reject.message)[:1000],
+        reject.epoch,
+        reject.seq,
+        raw.size,
+        raw.payload,
+        list(reject.series) or None,
+    )
+
+
+def storable(text: str) -> str:
+    """Text as the store can hold it: U+0000 and halves of surrogate pairs replaced."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")

@@ -6,9 +6,12 @@ past those readings); the rows are flagged late. A number that the reject has al
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from common.runtime.clock import Clock, SystemClock, to_ms
 from common.runtime.errors import InvalidError
-from gateway.decode import Decoder, RawMessage, Rejected
+from common.wire.messages import Readings
+from gateway.decode import DecodedPacket, DecodedStatus, Decoder, RawMessage, Rejected
 from gateway.fleet.repo import Connection, transaction
 from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
@@ -45,6 +48,7 @@ def retry(
         item = Decoder().decode(raw)
         if isinstance(item, Rejected):
             raise _still(reject_id, item.reason, item.message)
+        item = _part(item, frozenset(reject.series))
         partition = repo.partition_of(connection, item.address.site, item.address.device)
         if partition is None:
             raise _still(reject_id, "unknown_device", f"{item.address} is not registered")
@@ -70,6 +74,14 @@ def retry(
         if attempt.result.ignored:
             raise _still(reject_id, "quarantined", f"{item.address} is quarantined")
         return attempt.result.rows
+
+
+def _part(item: DecodedPacket | DecodedStatus, rejected: frozenset[str]) -> DecodedPacket | DecodedStatus:
+    """The series that were rejected, where the others are stored already."""
+    if not rejected or not isinstance(item, DecodedPacket) or not isinstance(item.data, Readings):
+        return item
+    series = [wire for wire in item.data.series if f"{wire.sensor}/{wire.metric}" in rejected]
+    return replace(item, data=Readings(series))
 
 
 def _still(reject_id: int, reason: str, message: object) -> StillRejectedError:
