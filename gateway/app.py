@@ -103,7 +103,7 @@ class Gateway:
                 self._settings,
                 lease=lease,
                 intake=self._intake(lease),
-                store=self._store(lease, stop),
+                stores=[self._store(lease, stop) for _ in range(self._settings.intake.committers)],
                 metrics=self.metrics,
                 clock=self._clock,
                 look_beside=self._look_beside,

@@ -90,6 +90,7 @@ class IntakeSettings(Settings):
     batch_rows: Annotated[int, Field(ge=1, le=200_000)] = 10_000
     batch_packets: Annotated[int, Field(ge=1, le=10_000)] = 1000
     linger_ms: Annotated[int, Field(ge=0, le=50)] = 10
+    committers: Annotated[int, Field(ge=1, le=16)] = 2
 
 
 class LimitSettings(Settings):
@@ -130,6 +131,7 @@ class EvidenceSettings(Settings):
     per_device_day_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     keep_free_mb: Annotated[int, Field(ge=0)] = 512
     partial_hours: Annotated[float, Field(gt=0)] = 72.0
+    chunk_s: Annotated[float, Field(gt=0, le=600)] = 20.0
 
 
 class GatewaySettings(Settings):

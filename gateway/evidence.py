@@ -11,8 +11,6 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -20,10 +18,82 @@ from common.runtime.errors import InvalidError, TransientError
 
 _SUFFIX: Final = {"image/jpeg": ".jpg", "video/mp4": ".mp4"}
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_PART_MODE: Final = 0o640
+_WHOLE_MODE: Final = 0o440
 
 
 class BusyError(TransientError):
     """Another connection writes this file just now."""
+
+
+class Part:
+    """A file on its way, locked from the first byte until it is in its place or closed.
+
+    The lock belongs to the open file, so what was verified is what is moved: nobody can write between the two.
+    """
+
+    def __init__(self, path: Path, sha256: str, offset: int) -> None:
+        """Open, lock and cut; raises BusyError."""
+        self.sha256 = sha256
+        self._path = path
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _PART_MODE)
+        self._file: BinaryIO = os.fdopen(descriptor, "r+b")
+        if not self._lock():
+            self._file.close()
+            raise BusyError("evidence.busy", "another connection sends this file", "ask again")
+        self._file.truncate(offset)
+        self._file.seek(offset)
+
+    def write(self, chunk: bytes) -> None:
+        """Add some bytes."""
+        self._file.write(chunk)
+
+    def close(self) -> None:
+        """Sync what came and let others at it."""
+        if self._file.closed:
+            return
+        try:
+            self._sync()
+        finally:
+            self._file.close()
+
+    def verify(self, media_type: str) -> int:
+        """The size of what came, if it is what its name and type say; raises InvalidError and removes it if not."""
+        self._sync()
+        self._file.seek(0)
+        head = self._file.read(16)
+        self._file.seek(0)
+        digest = hashlib.file_digest(self._file, "sha256").hexdigest()
+        if digest != self.sha256:
+            self._path.unlink()
+            raise InvalidError(
+                "evidence.wrong_hash",
+                f"expected content with SHA-256 {self.sha256}, got {digest}",
+                "send it again",
+            )
+        if not _is_of_type(head, media_type):
+            self._path.unlink()
+            raise InvalidError(
+                "evidence.not_media", f"expected a file of {media_type}, got one that begins {head[:8].hex()}"
+            )
+        return self._file.tell()
+
+    def move_to(self, target: Path) -> None:
+        """Put it in its place, never to be written again."""
+        os.fchmod(self._file.fileno(), _WHOLE_MODE)
+        self._path.replace(target)
+
+    def _lock(self) -> bool:
+        try:
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had the lock may have moved or removed the file meanwhile: then this is no part any more.
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            return False
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
 
 class EvidenceFiles:
@@ -59,56 +129,26 @@ class EvidenceFiles:
         """Whether a file of that size leaves enough of the disk."""
         return shutil.disk_usage(self._directory).free - size >= self._keep_free_bytes
 
-    @contextmanager
-    def writing(self, device_id: int, sha256: str, offset: int) -> Iterator[BinaryIO]:
-        """The part of a file that came so far, cut at ``offset`` and open for more; synced in the end.
+    def open_part(self, device_id: int, sha256: str, offset: int) -> Part:
+        """The part of a file that came so far, cut at ``offset`` and locked; the caller closes it.
 
         Raises:
-            BusyError: when another connection writes it.
+            BusyError: when another connection writes it, or has just finished it.
         """
         path = self._partial(device_id, sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        with os.fdopen(descriptor, "r+b") as file:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BusyError("evidence.busy", "another connection sends this file", "ask again") from error
-            file.truncate(offset)
-            file.seek(offset)
-            try:
-                yield file
-            finally:
-                file.flush()
-                os.fsync(descriptor)
+        return Part(path, sha256, offset)
 
-    def finish(self, device_id: int, sha256: str, media_type: str) -> int:
-        """Verify a part that is complete and put it in its place; its size.
+    def finish(self, part: Part, media_type: str) -> int:
+        """Verify a part that is complete and put it in its place, all under its lock; its size.
 
         Raises:
             InvalidError: when it is not what its name or type says; the part is thrown away.
         """
-        path = self._partial(device_id, sha256)
-        with path.open("rb") as file:
-            head = file.read(16)
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != sha256:
-            path.unlink()
-            raise InvalidError(
-                "evidence.wrong_hash",
-                f"expected content with SHA-256 {sha256}, got {digest}",
-                "send it again",
-            )
-        if not _is_of_type(head, media_type):
-            path.unlink()
-            raise InvalidError(
-                "evidence.not_media", f"expected a file of {media_type}, got one that begins {head[:8].hex()}"
-            )
-        size = path.stat().st_size
-        target = self.path(sha256, media_type)
+        size = part.verify(media_type)
+        target = self.path(part.sha256, media_type)
         target.parent.mkdir(exist_ok=True)
-        path.replace(target)
+        part.move_to(target)
         _sync(target.parent)
         _sync(self._directory)
         return size

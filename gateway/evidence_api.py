@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import re
@@ -23,7 +24,7 @@ from common.runtime.clock import Clock
 from common.runtime.errors import InvalidError, TransientError
 from common.wire.topics import Address
 from gateway.config import EvidenceSettings
-from gateway.evidence import BusyError, EvidenceFiles, is_media_type, is_sha256
+from gateway.evidence import BusyError, EvidenceFiles, Part, is_media_type, is_sha256
 from gateway.fleet import repo
 from gateway.fleet.credentials import CredentialChecker
 from gateway.repo import DISTRICT
@@ -96,6 +97,7 @@ class Door:
         self, settings: EvidenceSettings, files: EvidenceFiles, ledger: Ledger, clock: Clock
     ) -> None:
         self.files = files
+        self.chunk_s = settings.chunk_s
         self._settings = settings
         self._ledger = ledger
         self._clock = clock
@@ -129,19 +131,26 @@ class Door:
         limit = self._settings.max_file_mb * _MEBIBYTE
         if total > limit:
             raise Problem(413, "evidence.too_large", f"expected at most {limit} bytes a file, got {total}")
-        self._check_day(device_id, total)
+        kept = self.files.kept(device_id, sha256)
+        self._check_day(device_id, total - kept)
         if not self.files.has_room(total - offset):
             raise Problem(
                 507, "evidence.disk_full", "the disk for evidence is nearly full", {"Retry-After": "300"}
             )
-        kept = self.files.kept(device_id, sha256)
         if offset and offset != kept:
             raise _wrong_offset(kept)
         return _Upload(device_id, sha256, content_type, offset, end, total)
 
-    def finish(self, upload: _Upload) -> int:
+    def open_part(self, upload: _Upload) -> Part:
+        """Where to write what comes."""
+        try:
+            return self.files.open_part(upload.device_id, upload.sha256, upload.offset)
+        except BusyError as error:
+            raise _wrong_offset(self.files.kept(upload.device_id, upload.sha256)) from error
+
+    def finish(self, upload: _Upload, part: Part) -> int:
         """Verify, put in place, write the row; the size."""
-        size = self.files.finish(upload.device_id, upload.sha256, upload.media_type)
+        size = self.files.finish(part, upload.media_type)
         self._ledger.ask(
             lambda connection: repo.add_evidence(
                 connection, upload.sha256, upload.media_type, size, upload.device_id
@@ -162,14 +171,15 @@ class Door:
         )
         return size
 
-    def _check_day(self, device_id: int, total: int) -> None:
+    def _check_day(self, device_id: int, more: int) -> None:
+        """Whether so much more is within the day's quota, in which parts count with what came of them."""
         now = datetime.fromtimestamp(self._clock.now_ms() / 1000, DISTRICT)
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         used = self._ledger.ask(
             lambda connection: repo.evidence_bytes_since(connection, device_id, midnight)
         ) + self.files.partial_bytes(device_id)
         limit = self._settings.per_device_day_mb * _MEBIBYTE
-        if used + total > limit:
+        if used + more > limit:
             raise Problem(413, "evidence.day_full", f"expected at most {limit} bytes a day, {used} are used")
 
 
@@ -225,30 +235,40 @@ def make_app(door: Door, answers: Counter) -> FastAPI:
             headers.get("content-length"),
             headers.get("content-range"),
         )
-        if not await _receive(request, door, upload):
+        part = await run_in_threadpool(door.open_part, upload)
+        try:
+            if await _receive(request, part, upload, door.chunk_s):
+                size = await run_in_threadpool(door.finish, upload, part)
+        finally:
+            await run_in_threadpool(part.close)
+        if size is None:
             kept = await run_in_threadpool(door.files.kept, holder.device_id, sha256)
             return Response(status_code=202, headers={"Upload-Offset": str(kept)})
-        size = await run_in_threadpool(door.finish, upload)
         answers.labels("stored").inc()
         return JSONResponse({"sha256": sha256, "size": size}, 201)
 
     return app
 
 
-async def _receive(request: Request, door: Door, upload: _Upload) -> bool:
+async def _receive(request: Request, part: Part, upload: _Upload, chunk_s: float) -> bool:
     """Write what comes; whether the file is complete now."""
     at = upload.offset
+    chunks = aiter(request.stream())
     try:
-        with door.files.writing(upload.device_id, upload.sha256, upload.offset) as file:
-            async for chunk in request.stream():
-                at += len(chunk)
-                if at > upload.end:
-                    raise Problem(422, "evidence.wrong_size", f"expected {upload.end} bytes, got more")
-                await run_in_threadpool(file.write, chunk)
-    except BusyError as error:
-        raise _wrong_offset(door.files.kept(upload.device_id, upload.sha256)) from error
+        while True:
+            async with asyncio.timeout(chunk_s):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                break
+            at += len(chunk)
+            if at > upload.end:
+                raise Problem(422, "evidence.wrong_size", f"expected {upload.end} bytes, got more")
+            await run_in_threadpool(part.write, chunk)
     except ClientDisconnect:
         return False  # what came is kept; the box asks with HEAD how far
+    except TimeoutError as error:
+        detail = f"expected more within {chunk_s:g} s; what came is kept"
+        raise Problem(408, "evidence.too_slow", detail, {"Connection": "close"}) from error
     if at != upload.end:
         raise Problem(422, "evidence.wrong_size", f"expected {upload.end} bytes, got {at}")
     return at == upload.total

@@ -1,26 +1,29 @@
 """A gateway's time with a partition: from taking the lease to giving it up or losing it.
 
-Three threads: paho's brings messages in, one decodes the next batch, and the caller's commits the present one,
-acknowledges it and sends receipts. Both hand-overs are bounded, so what cannot be committed stays with the broker.
+The intake's thread brings messages in, one thread decodes, and some *committers* work through the batches, each
+with a connection of its own. A device always belongs to the same committer, so its packets stay in order and no
+two transactions want the same rows; what one committer computes, another's database work overlaps. The caller's
+thread sends receipts. Every hand-over is bounded, so what cannot be committed stays with the broker.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from common.runtime.clock import Clock
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from common.wire.codec import encode_receipt
-from common.wire.messages import Readings
-from gateway.batch import Flat, flatten
-from gateway.config import GatewaySettings, IntakeSettings
-from gateway.decode import Decoded, DecodedPacket, Decoder
+from common.wire.topics import Address
+from gateway.batch import BatchResult, Flat, flatten
+from gateway.config import GatewaySettings
+from gateway.decode import Decoded, Decoder
 from gateway.intake import Delivery, Intake
 from gateway.lease import Lease, LeaseLostError
 from gateway.metrics import GatewayMetrics
@@ -30,6 +33,7 @@ from gateway.store import StoppedError, Store
 _IDLE_SECONDS: Final = 0.1
 #: How often the registry is looked at (through the store) while no message comes.
 _REFRESH_SECONDS: Final = 2.0
+_CACHED_ADDRESSES: Final = 50_000
 _log = get_logger("tenure")
 
 
@@ -37,9 +41,38 @@ _log = get_logger("tenure")
 class Batch:
     """Messages that go into one transaction."""
 
-    items: list[Decoded]
-    deliveries: list[Delivery]
+    items: list[Decoded] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    readings: int = 0
     flat: Flat | None = None
+
+
+class Committer:
+    """Commits and acknowledges the batches of its share of the devices."""
+
+    def __init__(self, store: Store, intake: Intake, metrics: GatewayMetrics, clock: Clock) -> None:
+        self.batches: queue.Queue[Batch] = queue.Queue(maxsize=1)
+        self.store = store
+        self._intake = intake
+        self._metrics = metrics
+        self._clock = clock
+
+    def commit_until(self, ended: threading.Event, results: queue.SimpleQueue[BatchResult]) -> None:
+        """Commit what comes; with nothing to do, keep the registry fresh."""
+        refreshed_at = self._clock.monotonic()
+        while not ended.is_set():
+            try:
+                batch = self.batches.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                if self._clock.monotonic() - refreshed_at > _REFRESH_SECONDS:
+                    self.store.commit([])
+                    refreshed_at = self._clock.monotonic()
+                continue
+            began = self._clock.monotonic()
+            result = self.store.commit(batch.items, batch.flat)
+            self._intake.acknowledge(batch.deliveries)
+            self._metrics.batch_seconds.observe(self._clock.monotonic() - began)
+            results.put(result)
 
 
 class Tenure:
@@ -51,7 +84,7 @@ class Tenure:
         *,
         lease: Lease,
         intake: Intake,
-        store: Store,
+        stores: Sequence[Store],
         metrics: GatewayMetrics,
         clock: Clock,
         look_beside: Callable[[], None] = lambda: None,
@@ -61,7 +94,6 @@ class Tenure:
         self._settings = settings
         self._lease = lease
         self._intake = intake
-        self._store = store
         self._metrics = metrics
         self._clock = clock
         self._receipts = ReceiptBook(
@@ -69,20 +101,25 @@ class Tenure:
             every_s=settings.receipts.every_s,
             gap_s=settings.receipts.gap_s,
         )
-        self._batches: queue.Queue[Batch] = queue.Queue(maxsize=1)
+        self._committers = [Committer(store, intake, metrics, clock) for store in stores]
+        self._results: queue.SimpleQueue[BatchResult] = queue.SimpleQueue()
         self._ended = threading.Event()
-        self._refreshed_at = clock.monotonic()
 
     def run(self, stop: Stop) -> str:
         """Why it ended: ``stopped``, ``lease lost`` or ``session taken over``."""
         try:
-            self._store.commit([])  # reads registry, series and rule states
-            self._intake.listen_to(self._store.sites())
+            for committer in self._committers:
+                committer.store.commit([])  # reads registry, series and rule states
+            self._intake.listen_to(self._sites())
             self._intake.start()
-            with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-                decoding = pool.submit(self._decode)
+            with ThreadPoolExecutor(1 + len(self._committers), thread_name_prefix="tenure") as pool:
+                working = [pool.submit(self._decode)]
+                working += [
+                    pool.submit(committer.commit_until, self._ended, self._results)
+                    for committer in self._committers
+                ]
                 try:
-                    return self._commit_until(stop, decoding)
+                    return self._tell_until(stop, working)
                 finally:
                     self._ended.set()
         except LeaseLostError as error:
@@ -93,12 +130,15 @@ class Tenure:
             return "stopped"
         finally:
             self._intake.close()
-            self._store.close()
+            for committer in self._committers:
+                committer.store.close()
 
-    def _commit_until(self, stop: Stop, decoding: Future[None]) -> str:
+    def _tell_until(self, stop: Stop, working: list[Future[None]]) -> str:
+        refreshed_at = self._clock.monotonic()
         while True:
-            if decoding.done():
-                decoding.result()  # it ends before we do only by a bug, which ends the process
+            for future in working:
+                if future.done():
+                    future.result()  # none of them ends before we do, except by an error
             self._look_beside()
             if stop.is_set():
                 return "stopped"
@@ -106,30 +146,27 @@ class Tenure:
                 return "lease lost"
             if self._intake.has_ended():
                 return "session taken over"
-            self._commit_one()
+            self._note_results()
             self._send_receipts()
             self._metrics.queue.set(self._intake.waiting())
             self._metrics.shed.set(self._intake.shed())
+            if self._clock.monotonic() - refreshed_at > _REFRESH_SECONDS:
+                refreshed_at = self._clock.monotonic()
+                self._intake.listen_to(self._sites())
 
-    def _commit_one(self) -> None:
+    def _sites(self) -> frozenset[str]:
+        return self._committers[0].store.sites()
+
+    def _note_results(self) -> None:
+        """Take in what was committed; waits a little for the first."""
         try:
-            batch = self._batches.get(timeout=_IDLE_SECONDS)
+            result = self._results.get(timeout=_IDLE_SECONDS)
+            while True:
+                self._metrics.count(result)
+                self._receipts.note(result.progress, result.incarnation, self._clock.monotonic())
+                result = self._results.get_nowait()
         except queue.Empty:
-            if self._clock.monotonic() - self._refreshed_at > _REFRESH_SECONDS:
-                self._refreshed_at = self._clock.monotonic()
-                self._store.commit([])
-                self._intake.listen_to(self._store.sites())
             return
-        began = self._clock.monotonic()
-        result = self._store.commit(batch.items, batch.flat)
-        self._intake.acknowledge(batch.deliveries)
-        now = self._clock.monotonic()
-        self._metrics.batch_seconds.observe(now - began)
-        self._metrics.count(result)
-        self._receipts.note(result.progress, result.incarnation, now)
-        if now - self._refreshed_at > _REFRESH_SECONDS:
-            self._refreshed_at = now
-            self._intake.listen_to(self._store.sites())
 
     def _send_receipts(self) -> None:
         now, now_ms = self._clock.monotonic(), self._clock.now_ms()
@@ -139,7 +176,7 @@ class Tenure:
                 self._metrics.receipts.inc()
 
     def _decode(self) -> None:
-        decoder = Decoder()
+        share = Sharing(len(self._committers), self._settings.intake.batch_rows)
         settings = self._settings.intake
         while not self._ended.is_set():
             deliveries = self._intake.poll(settings.batch_packets, _IDLE_SECONDS)
@@ -149,31 +186,59 @@ class Tenure:
                 # A commit costs the disk's time whatever is in it: a moment's wait makes fewer, fuller ones.
                 self._ended.wait(settings.linger_ms / 1000)
                 deliveries += self._intake.poll(settings.batch_packets - len(deliveries), 0.0)
-            for batch in _batches(decoder, deliveries, settings):
+            for number, batch in share.batches(deliveries):
                 batch.flat = flatten(batch.items)
-                if not self._hand_over(batch):
+                if not self._hand_over(self._committers[number], batch):
                     return
 
-    def _hand_over(self, batch: Batch) -> bool:
+    def _hand_over(self, committer: Committer, batch: Batch) -> bool:
         while not self._ended.is_set():
             try:
-                self._batches.put(batch, timeout=_IDLE_SECONDS)
+                committer.batches.put(batch, timeout=_IDLE_SECONDS)
             except queue.Full:
                 continue
             return True
         return False
 
 
-def _batches(decoder: Decoder, deliveries: list[Delivery], settings: IntakeSettings) -> Iterator[Batch]:
-    batch, rows = Batch([], []), 0
-    for delivery in deliveries:
-        item = decoder.decode(delivery.raw)
-        batch.items.append(item)
-        batch.deliveries.append(delivery)
-        if isinstance(item, DecodedPacket) and isinstance(item.data, Readings):
-            rows += sum(len(series.at) for series in item.data.series)
-        if rows >= settings.batch_rows:
-            yield batch
-            batch, rows = Batch([], []), 0
-    if batch.items:
-        yield batch
+class Sharing:
+    """Decodes messages and shares them out: a device always to the same committer.
+
+    Args:
+        shares: how many committers there are.
+        batch_rows: readings after which a batch is handed over.
+    """
+
+    def __init__(self, shares: int, batch_rows: int) -> None:
+        self._decoder = Decoder()
+        self._shares = shares
+        self._batch_rows = batch_rows
+        self._share_of: dict[Address, int] = {}
+
+    def batches(self, deliveries: Sequence[Delivery]) -> Iterator[tuple[int, Batch]]:
+        """Batches with the number of their committer, each device's messages in order."""
+        batches = [Batch() for _ in range(self._shares)]
+        for delivery in deliveries:
+            item = self._decoder.decode(delivery.raw)
+            number = self._share(item.address)
+            batch = batches[number]
+            batch.items.append(item)
+            batch.deliveries.append(delivery)
+            # About 30 bytes of JSON a reading: close enough to hold batches to their size.
+            batch.readings += delivery.raw.size // 30
+            if batch.readings >= self._batch_rows:
+                yield number, batch
+                batches[number] = Batch()
+        for number, batch in enumerate(batches):
+            if batch.items:
+                yield number, batch
+
+    def _share(self, address: Address | None) -> int:
+        if address is None:
+            return 0
+        number = self._share_of.get(address)
+        if number is None:
+            if len(self._share_of) >= _CACHED_ADDRESSES:
+                self._share_of.clear()
+            number = self._share_of[address] = zlib.crc32(str(address).encode()) % self._shares
+        return number
