@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from common.runtime.errors import InvalidError, TransientError
 
@@ -37,7 +37,7 @@ class Part:
         self.sha256 = sha256
         self._path = path
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _PART_MODE)
-        self._file: BinaryIO = os.fdopen(descriptor, "r+b")
+        self._file = os.fdopen(descriptor, "r+b")
         if not self._lock():
             self._file.close()
             raise BusyError("evidence.busy", "another connection sends this file", "ask again")

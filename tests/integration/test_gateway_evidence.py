@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import secrets
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +26,7 @@ from common.runtime.stop import Stop
 from common.wire.topics import Address
 from gateway.config import EvidenceSettings
 from gateway.door import EvidenceDoor
-from gateway.evidence import EvidenceFiles
+from gateway.evidence import BusyError, EvidenceFiles
 from gateway.fleet import repo as fleet
 from gateway.fleet.credentials import hash_credential
 from local.certificates import ensure_certificates
@@ -78,7 +82,7 @@ def rig(tmp_path: Path, database_url: str) -> Iterator[Rig]:
     certificates = ensure_certificates(tmp_path / "certificates")
     stop = Stop()
     door = EvidenceDoor(
-        EvidenceSettings(port=0, max_file_mb=1, per_device_day_mb=3, keep_free_mb=0),
+        EvidenceSettings(port=0, max_file_mb=1, per_device_day_mb=3, keep_free_mb=0, chunk_s=1),
         directory=tmp_path / "evidence",
         database_url=database_url,
         certificate=(certificates.certificate, certificates.key),
@@ -263,10 +267,86 @@ def test_a_film_is_kept_as_one(rig: Rig) -> None:
     assert (rig.directory / sha(film)[:2] / f"{sha(film)}.mp4").exists()
 
 
+def test_what_was_verified_cannot_be_replaced_by_a_second_writer(tmp_path: Path) -> None:
+    content = jpeg()
+    files = EvidenceFiles(tmp_path, 0)
+    with closing(files.open_part(1, sha(content), 0)) as first:
+        first.write(content)
+        with pytest.raises(BusyError):
+            files.open_part(1, sha(content), 0)
+        assert files.finish(first, "image/jpeg") == len(content)
+        with closing(files.open_part(1, sha(content), 0)) as second:  # a part of its own, not the stored file
+            second.write(b"forged")
+    stored = files.path(sha(content), "image/jpeg")
+    assert stored.read_bytes() == content
+    assert stored.stat().st_mode & 0o777 == 0o440
+
+
+def test_a_writer_that_waited_at_the_old_file_does_not_get_the_stored_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = jpeg()
+    files = EvidenceFiles(tmp_path, 0)
+    first = files.open_part(1, sha(content), 0)
+    first.write(content)
+    lock = fcntl.flock
+
+    def finish_meanwhile(descriptor: int, operation: int) -> None:
+        """The second writer has opened the file and is about to lock it."""
+        monkeypatch.setattr(fcntl, "flock", lock)
+        files.finish(first, "image/jpeg")
+        first.close()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", finish_meanwhile)
+    with pytest.raises(BusyError):
+        files.open_part(1, sha(content), 0)
+    assert files.path(sha(content), "image/jpeg").read_bytes() == content
+
+
+def test_two_that_send_one_file_at_once_leave_it_whole(rig: Rig) -> None:
+    content = jpeg(900_000)
+    for attempt in range(5):
+        forged = content[:-1] + bytes([content[-1] ^ (attempt + 1)])
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(
+                pool.map(lambda one: rig.put(one, sha(content)), [content, forged, content, forged])
+            )
+        assert {answer.status_code for answer in answers} <= {200, 201, 409, 422}
+        stored = rig.directory / sha(content)[:2] / f"{sha(content)}.jpg"
+        assert not stored.exists() or stored.read_bytes() == content
+    assert rig.put(content).status_code in {200, 201}
+
+
+def test_a_sender_that_trickles_is_sent_away_and_its_part_kept(rig: Rig) -> None:
+    content = jpeg(200_000)
+
+    def trickle() -> Iterator[bytes]:
+        yield content[:50_000]
+        time.sleep(3)
+        yield content[50_000:]
+
+    headers = {"Content-Type": "image/jpeg", "Content-Length": str(len(content))}
+    try:
+        answer = rig.client.put(f"/v1/evidence/{sha(content)}", content=trickle(), headers=headers)
+        assert (answer.status_code, code(answer)) == (408, "evidence.too_slow")
+    except httpx.TransportError:
+        pass  # the door closed before all was sent
+    assert rig.head(sha(content)).headers["Upload-Offset"] == "50000"
+    assert rig.part(content, 50_000, len(content)).status_code == 201
+
+
+def test_a_file_that_is_resumed_counts_once_in_the_day(rig: Rig) -> None:
+    assert [rig.put(jpeg(LIMIT - 100)).status_code for _ in range(2)] == [201] * 2
+    content = jpeg(LIMIT - 100)
+    assert rig.part(content, 0, LIMIT - 200).status_code == 202
+    assert rig.part(content, LIMIT - 200, LIMIT - 100).status_code == 201
+
+
 def test_old_parts_are_thrown_away(tmp_path: Path) -> None:
     files = EvidenceFiles(tmp_path, 0)
-    with files.writing(1, "a" * 64, 0) as file:
-        file.write(b"part")
+    with closing(files.open_part(1, "a" * 64, 0)) as part:
+        part.write(b"part")
     assert files.remove_old_parts(before=1.0) == 0
     assert files.remove_old_parts(before=4e9) == 1
     assert files.kept(1, "a" * 64) == 0
