@@ -17,6 +17,7 @@ from gateway.door import EvidenceDoor
 from gateway.intake import Intake, PahoIntake
 from gateway.lease import Lease, LeaseKeeper
 from gateway.metrics import GatewayMetrics
+from gateway.quarantine import Bounds
 from gateway.silence import sweep_until
 from gateway.store import Limits, Store
 from gateway.tenure import Tenure
@@ -169,4 +170,5 @@ def limits_of(settings: GatewaySettings) -> Limits:
         past_ms=round(limits.clock_behind_h * _HOUR_MS),
         reject_bytes_per_day=round(limits.reject_mb_per_device_day * 2**20),
         series_per_device=limits.series_per_device,
+        bounds=Bounds(limits.ranges_per_stream, limits.epochs_per_device_day),
     )

@@ -57,6 +57,7 @@ class Stream:
     urgent: bool = False
     changed: bool = False
     received_at: int = 0
+    most_ranges: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,12 @@ from common.runtime.config import load_config
 from common.runtime.log import configure_logging
 from common.runtime.stop import Stop
 from common.schema.cli import database_url
+from common.wire.topics import Address
 from gateway.app import Gateway, limits_of
 from gateway.config import GatewaySettings, read_environment
 from gateway.fleet import repo as fleet
 from gateway.fleet.enrol import enrol as enrol_devices
+from gateway.fleet.release import release
 from gateway.fleet.sites import load_site, load_sites
 from gateway.rejects import repo as kept
 from gateway.rejects.retry import StillRejectedError, retry
@@ -24,6 +26,9 @@ from gateway.rejects.retry import StillRejectedError, retry
 app = typer.Typer(no_args_is_help=True, help="The district's gateway: takes every message in, exactly once.")
 rejects_app = typer.Typer(no_args_is_help=True, help="Messages that could not be taken in.")
 app.add_typer(rejects_app, name="rejects")
+
+quarantine_app = typer.Typer(no_args_is_help=True, help="Boxes that cost the district too much.")
+app.add_typer(quarantine_app, name="quarantine")
 
 _CONFIG = Path("firmware_configs/gateway.yaml")
 _SITES = Path("firmware_configs/sites")
@@ -150,3 +155,35 @@ def retry_rejects(
     )
     if refused:
         raise typer.Exit(1)
+
+
+@quarantine_app.command("list")
+def list_quarantined() -> None:
+    """Which boxes are kept out."""
+    table = Table("box", "since", "messages kept")
+    with fleet.connect(database_url(), "quarantine") as connection:
+        for one in fleet.quarantined(connection):
+            table.add_row(str(one.address), one.since.isoformat(timespec="seconds"), str(one.rejects))
+    if table.row_count:
+        Console().print(table)
+        print("next: look at the box, then drumtower gateway quarantine release SITE/BOX")
+    else:
+        print("no box is quarantined; next: nothing to do")
+
+
+@quarantine_app.command("release")
+def release_quarantined(box: Annotated[str, typer.Argument(metavar="SITE/BOX")]) -> None:
+    """Take a box in again."""
+    try:
+        address = Address.parse(box)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    with fleet.connect(database_url(), "quarantine") as connection:
+        found = release(connection, address)
+    print(f"{address} is taken in again within ten seconds, and sends what it still holds")
+    if found.rejects:
+        print(
+            f"{found.rejects} of its messages are kept; next: drumtower gateway rejects retry --reason quarantined"
+        )
+    else:
+        print("next: drumtower gateway rejects list, in case it goes on as before")

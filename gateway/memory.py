@@ -15,6 +15,7 @@ from gateway import repo
 from gateway.batch import Device, Series, StreamKey
 from gateway.decode import Decoded
 from gateway.metrics_catalogue import Metric
+from gateway.quarantine import BOUNDS, Bounds
 from gateway.rules import RuleState, ThresholdRule
 from gateway.watch import Watch
 
@@ -34,12 +35,14 @@ class Memory:
         series_per_device: int,
         reject_quota: int,
         clock: Clock,
+        bounds: Bounds = BOUNDS,
     ) -> None:
         self._clock = clock
         self.partition = partition
         self.metrics = metrics
         self.series_per_device = series_per_device
         self.reject_quota = reject_quota
+        self.bounds = bounds
         self.devices: dict[Address, Device] = {}
         self.sites: frozenset[str] = frozenset()
         self.watch = Watch(rules)

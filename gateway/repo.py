@@ -144,6 +144,29 @@ def create_streams(connection: Connection, keys: Iterable[StreamKey]) -> None:
     )
 
 
+def devices_of_many_epochs(connection: Connection, keys: Iterable[StreamKey], most: int) -> list[int]:
+    """Devices that would have begun more than ``most`` streams in 24 hours, or since they were released."""
+    ordered = sorted(keys)
+    rows = connection.execute(
+        "SELECT n.device_id FROM (SELECT k.device_id, count(*) AS streams"
+        " FROM unnest(%s::integer[], %s::bigint[]) AS k (device_id, epoch)"
+        " WHERE NOT EXISTS (SELECT FROM device_stream s WHERE s.device_id = k.device_id AND s.epoch = k.epoch)"
+        " GROUP BY 1) n JOIN device d USING (device_id)"
+        " WHERE n.streams + (SELECT count(*) FROM device_stream s WHERE s.device_id = n.device_id"
+        " AND s.first_at > greatest(now() - interval '24 hours', d.released_at)) > %s ORDER BY 1",
+        [_numbers(device for device, _ in ordered), _numbers(epoch for _, epoch in ordered), most],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def quarantine(connection: Connection, device_id: int, since_ms: int) -> None:
+    """Keep a device out from now on."""
+    connection.execute(
+        "UPDATE device SET quarantined_at = %s WHERE device_id = %s AND quarantined_at IS NULL",
+        [to_datetime(since_ms), device_id],
+    )
+
+
 def lock_streams(connection: Connection, wanted: Mapping[StreamKey, Device]) -> dict[StreamKey, Stream]:
     """Lock streams in the order of their keys, so that two transactions never wait for each other in a ring."""
     keys = sorted(wanted)

@@ -29,6 +29,7 @@ from gateway.decode import Decoded, DecodedStatus, RawMessage, Rejected
 from gateway.lease import CHECK_LEASE, LeaseLostError, application_name
 from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
+from gateway.quarantine import BOUNDS, Bounds
 from gateway.rules import ThresholdRule
 from gateway.transaction import Transaction
 
@@ -60,6 +61,7 @@ class Limits:
     past_ms: int = 48 * 3_600_000
     reject_bytes_per_day: int = 4 * 2**20
     series_per_device: int = 2000
+    bounds: Bounds = BOUNDS
 
 
 class StoppedError(TransientError):
@@ -240,6 +242,7 @@ class Store:
                 series_per_device=self._limits.series_per_device,
                 reject_quota=self._limits.reject_bytes_per_day,
                 clock=self._clock,
+                bounds=self._limits.bounds,
             )
             self._memory.load(self._connection)
         elif self._memory.lacks(batch):

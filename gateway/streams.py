@@ -64,6 +64,11 @@ class SequenceSet:
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
+    @property
+    def range_count(self) -> int:
+        """How many ranges there are, which is what the set costs."""
+        return len(self._starts)
+
     def ranges(self) -> Iterator[tuple[int, int]]:
         """The half-open ranges in order."""
         return zip(self._starts, self._ends, strict=True)

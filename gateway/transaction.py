@@ -9,7 +9,6 @@ import numpy as np
 
 from common.wire.ids import observation_id
 from common.wire.messages import Abandoned, Events, Observation, Readings
-from common.wire.messages import Series as WireSeries
 from gateway import repo
 from gateway.batch import (
     BatchResult,
@@ -17,20 +16,17 @@ from gateway.batch import (
     Device,
     Flat,
     Progress,
-    Series,
-    SeriesKey,
     Stream,
     StreamKey,
     Told,
-    flatten,
-    series_reject,
-    with_series,
 )
 from gateway.decode import Decoded, DecodedPacket, DecodedStatus, Rejected
 from gateway.memory import Memory
+from gateway.quarantine import held, observed
 from gateway.rejects.repo import keep_rejects
 from gateway.rows import COPY_READINGS, Flag, Ints, ReadingRows, copy_bytes, hold_clock
 from gateway.rules import Origin
+from gateway.series import SeriesOfBatch
 from gateway.watch import Groups, Outcome
 
 _REMEMBERED: Final = 65_536
@@ -65,18 +61,24 @@ class Transaction:
         self._statuses: list[tuple[int, DecodedStatus]] = []
         self._rejects: list[tuple[int | None, Rejected]] = []
         self._told: list[Told] = []
-        self._series: dict[SeriesKey, Series] = {}
+        self._series = SeriesOfBatch(connection, memory, self._readings)
         self._digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self._categories: set[str] = set()
         self._outcome: Outcome | None = None
+        self._quarantined: dict[int, Device] = {}
 
     def run(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> None:
         """Do everything but the commit; ``prepared`` is the flattened batch, if somebody made it already."""
         numbered = self._sort_out(batch)
         self._lock(numbered)
         for device, item in numbered:
-            self._take(device, item)
-        columns = self._columns(prepared)
+            if device.device_id in self._quarantined:
+                self._hold(device, item)
+            else:
+                self._take(device, item)
+                self._check_ranges(device, item)
+        columns = self._series.columns(prepared)
+        self._rejects += self._series.refused
         if len(columns):
             self._store_readings(columns)
         self._categories = repo.insert_observations(
@@ -95,7 +97,7 @@ class Transaction:
         """Take over what was learned, now that it is committed."""
         memory = self._memory
         by_id = {device.device_id: device for device, _ in self._readings}
-        for (device_id, sensor, metric), series in self._series.items():
+        for (device_id, sensor, metric), series in self._series.made.items():
             by_id[device_id].series[sensor, metric] = series
         memory.streams |= self._streams.keys()
         memory.categories |= self._categories | {item.observation.category for item in self._told}
@@ -104,6 +106,8 @@ class Transaction:
             del memory.digests[next(iter(memory.digests))]
         if self._outcome is not None:
             memory.watch.apply(self._outcome)
+        for device in self._quarantined.values():
+            device.quarantined = True
 
     def _sort_out(self, batch: Sequence[Decoded]) -> list[tuple[Device, DecodedPacket | Rejected]]:
         """Numbered messages of our devices; the others go where they belong."""
@@ -112,9 +116,11 @@ class Transaction:
             device = self._memory.find(item.address)
             if device is None:
                 self._rejects.append((None, _of_nobody(item)))
-            elif device.quarantined or device.partition != self._memory.partition:
-                # Not lost: without a receipt the box keeps it, for the release or for the right gateway.
+            elif device.partition != self._memory.partition:
+                # Not lost: without a receipt the box keeps it, for the right gateway.
                 self.result.ignored += 1
+            elif device.quarantined:
+                self._hold(device, item)
             elif isinstance(item, DecodedStatus):
                 self._statuses.append((device.device_id, item))
             elif isinstance(item, Rejected) and (item.epoch is None or item.seq is None):
@@ -132,8 +138,16 @@ class Transaction:
         if not wanted:
             return
         if unseen := wanted.keys() - self._memory.streams:
-            repo.create_streams(self._connection, unseen)
+            most = self._memory.bounds.epochs_per_day
+            for device_id in repo.devices_of_many_epochs(self._connection, unseen, most):
+                device, item = next(pair for pair in numbered if pair[0].device_id == device_id)
+                self._quarantine(device, item, f"more than {most} epochs in 24 hours")
+                wanted = {key: one for key, one in wanted.items() if key[0] != device_id}
+            repo.create_streams(self._connection, unseen & wanted.keys())
         self._streams = repo.lock_streams(self._connection, wanted)
+        for stream in self._streams.values():
+            # Where it stands already (it was released) it may stay, only not grow.
+            stream.most_ranges = max(self._memory.bounds.ranges_per_stream, stream.received.range_count)
 
     def _take(self, device: Device, item: DecodedPacket | Rejected) -> None:
         """Decide whether a numbered message is new, and count it in its stream."""
@@ -164,6 +178,36 @@ class Transaction:
         else:
             stream.urgent = True
             self._abandon(device, item, item.data)
+
+    def _check_ranges(self, device: Device, item: DecodedPacket | Rejected) -> None:
+        """A stream with too many holes costs every batch that touches it."""
+        epochs = {item.epoch or 0}
+        if isinstance(item, DecodedPacket) and isinstance(item.data, Abandoned):
+            epochs.add(int(item.data.epoch, 16))
+        for epoch in epochs:
+            stream = self._streams[device.device_id, epoch]
+            if stream.received.range_count > stream.most_ranges:
+                why = f"more than {stream.most_ranges} ranges of numbers in epoch {epoch:x}"
+                self._quarantine(device, item, why)
+                return
+
+    def _quarantine(self, device: Device, item: DecodedPacket | Rejected, why: str) -> None:
+        since = item.raw.received_at
+        self._quarantined[device.device_id] = device
+        repo.quarantine(self._connection, device.device_id, since)
+        seen = observed(device.address, since, why)
+        self._told.append(Told(device.device_id, seen, since, None, None))
+
+    def _hold(self, device: Device, item: Decoded) -> None:
+        """Keep what a quarantined device says, each content once; its statuses are no news."""
+        key = (device.device_id, getattr(item, "epoch", None) or 0, getattr(item, "seq", None) or 0)
+        seen = self._digests.get(key) or self._memory.digests.get(key, ())
+        digest = hash(item.raw.payload)
+        if isinstance(item, DecodedStatus) or digest in seen:
+            self.result.ignored += 1
+            return
+        self._digests[key] = (*seen, digest)[-_MAX_CONTENTS:]
+        self._rejects.append((device.device_id, held(item)))
 
     def _look_at_repeat(self, device: Device, item: DecodedPacket | Rejected, epoch: int, seq: int) -> None:
         """Drop a plain repeat; keep what came under a used number with another content."""
@@ -196,77 +240,6 @@ class Transaction:
             return
         seen = _observation_of_loss(packet, data, count)
         self._told.append(Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq))
-
-    def _columns(self, prepared: Flat | None) -> Columns:
-        """The new readings with their series, which are made where missing."""
-        if prepared is not None and prepared.packets == len(self._readings):
-            flat = prepared  # every readings packet of the batch is new, as nearly always
-        else:
-            flat = flatten(packet for _, packet in self._readings)
-        found = self._find_series(flat)
-        if None in found:
-            self._create_series()
-            found = self._find_series(flat)
-        return with_series(flat, found)
-
-    def _find_series(self, flat: Flat) -> list[Series | None]:
-        known = [device.series for device, _ in self._readings]
-        found = [
-            known[owner].get((wire.sensor, wire.metric))
-            for owner, wire in zip(flat.owner.tolist(), flat.series, strict=True)
-        ]
-        if self._series:  # made in this transaction, so not in memory yet
-            for group, series in enumerate(found):
-                if series is None:
-                    device, wire = self._readings[int(flat.owner[group])][0], flat.series[group]
-                    found[group] = self._series.get((device.device_id, wire.sensor, wire.metric))
-        return found
-
-    def _create_series(self) -> None:
-        """Rows for series seen for the first time; the metrics that nobody declared become rejects."""
-        missing: dict[SeriesKey, Device] = {}
-        for device, packet in self._readings:
-            refused: dict[str, list[WireSeries]] = {}
-            assert isinstance(packet.data, Readings)
-            for wire in packet.data.series:
-                if (wire.sensor, wire.metric) in device.series:
-                    continue
-                key = (device.device_id, wire.sensor, wire.metric)
-                if wire.metric not in self._memory.metrics:
-                    refused.setdefault("unknown_metric", []).append(wire)
-                elif key in missing:
-                    continue
-                elif self._has_room(device, missing):
-                    missing[key] = device
-                else:
-                    refused.setdefault("too_many_series", []).append(wire)
-            for reason, series in refused.items():
-                self._refuse_series(device, packet, reason, series)
-        if not missing:
-            return
-        for (device_id, sensor, metric), series_id in repo.create_series(
-            self._connection, sorted(missing)
-        ).items():
-            key = (device_id, sensor, metric)
-            self._series[key] = self._memory.place(missing[key], sensor, metric, series_id)
-
-    def _has_room(self, device: Device, missing: dict[SeriesKey, Device]) -> bool:
-        new = sum(key[0] == device.device_id for key in missing)
-        return len(device.series) + new < self._memory.series_per_device
-
-    def _refuse_series(
-        self, device: Device, packet: DecodedPacket, reason: str, series: Sequence[WireSeries]
-    ) -> None:
-        names = ", ".join(sorted({f"{wire.sensor}/{wire.metric}" for wire in series}))
-        if reason == "unknown_metric":
-            message = (
-                f"expected metrics that are declared, got {names}; declare them under metrics in gateway.yaml"
-            )
-        else:
-            message = (
-                f"expected at most {self._memory.series_per_device} series of one device, got {names} beyond"
-            )
-        self._rejects.append((device.device_id, series_reject(packet, reason, message, series)))
 
     def _store_readings(self, columns: Columns) -> None:
         lengths = columns.lengths
@@ -321,7 +294,7 @@ class Transaction:
         if not len(unknown):
             return
         ids = dict(zip(columns.slot.tolist(), columns.series_id.tolist(), strict=True))
-        new = {series.slot for series in self._series.values()}
+        new = {series.slot for series in self._series.made.values()}
         asked = {ids[slot]: slot for slot in unknown.tolist() if slot not in new}
         until = received_at + RULE_AHEAD_MS
         newest = repo.newest_captures(self._connection, list(asked), until) if asked else {}

@@ -99,6 +99,46 @@ def set_credential_hash(connection: Connection, address: Address, credential_has
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A device kept out since then; ``rejects`` of its messages are kept."""
+
+    device_id: int
+    address: Address
+    since: datetime
+    rejects: int
+
+
+def quarantined(connection: Connection) -> list[Quarantined]:
+    """Every device that is kept out, with how many of its messages were kept meanwhile."""
+    rows = connection.execute(
+        "SELECT d.device_id, d.site, d.name, d.quarantined_at, (SELECT count(*) FROM reject r"
+        " WHERE r.device_id = d.device_id AND r.reason = 'quarantined') FROM device d"
+        " WHERE d.quarantined_at IS NOT NULL ORDER BY d.quarantined_at"
+    ).fetchall()
+    return [Quarantined(row[0], Address(row[1], row[2]), row[3], row[4]) for row in rows]
+
+
+def let_go(connection: Connection, device_id: int) -> datetime:
+    """Take a device in again; when that is."""
+    row = connection.execute(
+        "UPDATE device SET quarantined_at = NULL, released_at = clock_timestamp() WHERE device_id = %s"
+        " RETURNING released_at",
+        [device_id],
+    ).fetchone()
+    assert row is not None
+    released: datetime = row[0]
+    return released
+
+
+def was_told(connection: Connection, observation_id: str) -> bool:
+    """Whether something was observed under this id."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM observation WHERE observation_id = %s)", [observation_id]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+@dataclass(frozen=True, slots=True)
 class Holder:
     """A device at the evidence door."""
 

@@ -6,8 +6,6 @@ past those readings); the rows are flagged late. A number that the reject has al
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from common.runtime.clock import Clock, SystemClock, to_ms
 from common.runtime.errors import InvalidError
 from common.wire.messages import Readings
@@ -81,7 +79,7 @@ def _part(item: DecodedPacket | DecodedStatus, rejected: frozenset[str]) -> Deco
     if not rejected or not isinstance(item, DecodedPacket) or not isinstance(item.data, Readings):
         return item
     series = [wire for wire in item.data.series if f"{wire.sensor}/{wire.metric}" in rejected]
-    return replace(item, data=Readings(series))
+    return DecodedPacket(item.address, item.epoch, item.seq, item.sent_at, Readings(series), item.raw)
 
 
 def _still(reject_id: int, reason: str, message: object) -> StillRejectedError:

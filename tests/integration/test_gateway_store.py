@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from common.runtime.errors import InvalidError
 from common.runtime.stop import Stop
 from common.wire.codec import encode_packet, encode_status
 from common.wire.messages import Abandoned, Readings, Series, Status
@@ -17,8 +18,10 @@ from common.wire.topics import Address
 from gateway.batch import BatchResult
 from gateway.decode import Decoded, Decoder, RawMessage
 from gateway.fleet import repo as fleet
+from gateway.fleet.release import release
 from gateway.lease import Lease, LeaseKeeper
 from gateway.metrics_catalogue import Metric, catalogue
+from gateway.quarantine import Bounds
 from gateway.rejects import repo as rejects
 from gateway.rejects.retry import StillRejectedError, retry
 from gateway.rules import ThresholdRule
@@ -216,13 +219,63 @@ def test_a_device_may_not_make_up_series_without_end(stores: Stores) -> None:
     assert (result.rows, result.rejects) == (3, {"too_many_series": 1})
 
 
-def test_a_quarantined_device_is_ignored_until_it_is_released(stores: Stores) -> None:
+def test_a_quarantined_device_is_kept_as_rejects_until_it_is_released(stores: Stores) -> None:
     rows(stores.url, "UPDATE device SET quarantined_at = now() WHERE name = 'box-0' RETURNING 1")
-    result = stores().commit([packet(1, readings(1.0)), packet(1, readings(2.0), Address("kiln", "box-1"))])
-    assert (result.packets, result.ignored) == (1, 1)
+    store, held = stores(), packet(1, readings(1.0))
+    result = store.commit([held, packet(1, readings(2.0), Address("kiln", "box-1")), held, status(now_ms())])
+    assert (result.packets, result.ignored, result.rejects) == (1, 2, {"quarantined": 1})
+    assert store.commit([held]).ignored == 1, "what it sends again is kept once"
     assert [one.address.device for one in result.progress] == ["box-1"], "no receipt: the box keeps it"
-    rows(stores.url, "UPDATE device SET quarantined_at = NULL RETURNING 1")
-    assert stores().commit([packet(1, readings(1.0))]).packets == 1
+    with fleet.connect(stores.url, "test") as connection:
+        assert release(connection, BOX).rejects == 1
+        with pytest.raises(InvalidError, match="not quarantined"):
+            release(connection, BOX)
+        assert stores().commit([held]).packets == 1
+        ((reject_id,),) = rows(stores.url, "SELECT reject_id FROM reject")
+        assert retry(connection, reject_id, catalogue(), Limits()) == 0, "it came again by itself"
+
+
+def quarantines(url: str) -> list[tuple[Any, ...]]:
+    """Who is quarantined, and what was told of it."""
+    told = rows(url, "SELECT phase FROM observation WHERE category = 'device.quarantined' ORDER BY at")
+    return [*rows(url, "SELECT name FROM device WHERE quarantined_at IS NOT NULL"), *told]
+
+
+def test_a_stream_with_too_many_holes_quarantines_its_device_and_the_district_goes_on(stores: Stores) -> None:
+    store = stores(limits=Limits(bounds=Bounds(ranges_per_stream=20)))
+    assert store.commit([packet(seq, readings(1.0)) for seq in range(1, 41, 2)]).rejects == {}
+    other = packet(1, readings(2.0), Address("kiln", "box-1"))
+    result = store.commit([*(packet(seq, readings(1.0)) for seq in range(41, 241, 2)), other])
+    assert (result.packets, result.rejects) == (2, {"quarantined": 99})
+    assert quarantines(stores.url) == [("box-0",), ("start",)]
+    assert store.commit([packet(500, readings(1.0))]).rejects == {"quarantined": 1}
+    with fleet.connect(stores.url, "test") as connection:
+        release(connection, BOX)
+    assert quarantines(stores.url) == [("start",), ("end",)]
+    released = stores(limits=Limits(bounds=Bounds(ranges_per_stream=20)))
+    assert released.commit([packet(seq, readings(1.0)) for seq in range(2, 40, 2)]).packets == 19, "mended"
+    assert quarantines(stores.url) == [("start",), ("end",)]
+
+
+def test_abandoning_every_other_number_quarantines_as_well(stores: Stores) -> None:
+    store = stores(limits=Limits(bounds=Bounds(ranges_per_stream=20)))
+    store.commit([packet(1, Abandoned("9", [(2 * n, 2 * n) for n in range(5, 105)], "x"))])
+    assert quarantines(stores.url)[0] == ("box-0",)
+
+
+def test_an_outbox_that_begins_again_and_again_quarantines_its_device(stores: Stores) -> None:
+    store = stores(limits=Limits(bounds=Bounds(epochs_per_day=10)))
+    for epoch in range(1, 11):
+        assert store.commit([packet(1, readings(1.0), epoch=epoch)]).packets == 1
+    again = stores(limits=Limits(bounds=Bounds(epochs_per_day=10)))
+    assert again.commit([packet(2, readings(1.0), epoch=3)]).packets == 1, "an old one is no new one"
+    burst = [packet(1, readings(1.0), epoch=epoch) for epoch in range(11, 61)]
+    assert again.commit(burst).rejects == {"quarantined": 50}
+    assert rows(stores.url, "SELECT count(*)::int FROM device_stream") == [(10,)]
+    assert quarantines(stores.url) == [("box-0",), ("start",)]
+    with fleet.connect(stores.url, "test") as connection:
+        release(connection, BOX)
+    assert stores().commit([packet(1, readings(1.0), epoch=99)]).packets == 1
 
 
 def test_devices_of_another_partition_are_left_to_their_own_gateway(stores: Stores) -> None:

@@ -1,0 +1,34 @@
+"""Letting a quarantined device go on."""
+
+from __future__ import annotations
+
+from common.runtime.clock import to_ms
+from common.runtime.errors import InvalidError
+from common.wire.topics import Address
+from gateway.batch import Told
+from gateway.fleet import repo
+from gateway.quarantine import observed, quarantine_id
+from gateway.repo import insert_observations
+
+_DAY_MS = 86_400_000
+
+
+def release(connection: repo.Connection, address: Address) -> repo.Quarantined:
+    """Take a device in again and tell the end of its quarantine; gateways notice within ten seconds.
+
+    Raises:
+        InvalidError: when it is not quarantined.
+        TransientError: when the database went away.
+    """
+    with repo.transaction(connection):
+        found = next((one for one in repo.quarantined(connection) if one.address == address), None)
+        if found is None:
+            raise InvalidError(
+                "quarantine.unknown", f"{address} is not quarantined", "drumtower gateway quarantine list"
+            )
+        now, since = to_ms(repo.let_go(connection, found.device_id)), to_ms(found.since)
+        if repo.was_told(connection, quarantine_id(address, since)):  # not when it was put there by hand
+            seen = observed(address, since, "released", released_ms=now)
+            told = Told(found.device_id, seen, now, None, None)
+            insert_observations(connection, [told], future_ms=_DAY_MS, past_ms=_DAY_MS, known=set())
+        return found
