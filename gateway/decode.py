@@ -8,7 +8,6 @@ Reasons of rejects here: those of ``common.wire.codec.WireError``, ``wrong_topic
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -40,8 +39,7 @@ _envelope: Final = msgspec.json.Decoder(Envelope)
 _encoder: Final = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
-class RawMessage:
+class RawMessage(msgspec.Struct, frozen=True):
     """A message as it came: ``received_at`` in ms since the Unix epoch, ``size`` of the whole payload in bytes.
 
     ``payload`` is cut to ``KEPT_OF_OVERSIZED`` bytes when ``size`` is more than a packet may have.
@@ -54,8 +52,7 @@ class RawMessage:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedPacket:
+class DecodedPacket(msgspec.Struct, frozen=True):
     """A numbered packet of a device, checked."""
 
     address: Address
@@ -66,8 +63,7 @@ class DecodedPacket:
     raw: RawMessage
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedStatus:
+class DecodedStatus(msgspec.Struct, frozen=True):
     """A status; ``raw.retain`` tells a replayed one from one said just now."""
 
     address: Address
@@ -75,8 +71,7 @@ class DecodedStatus:
     raw: RawMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """A message that cannot be taken in.
 
     ``address`` is the sender when the topic names one. ``epoch`` and ``seq`` are known when the envelope could

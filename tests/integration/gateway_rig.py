@@ -250,7 +250,7 @@ class Box:
         self.resend()
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        receipt = decode_receipt(message.payload, self.address)
+        receipt = decode_receipt(bytes(message.payload), self.address)
         if int(receipt.epoch, 16) != self.epoch:
             return
         with self._lock:
