@@ -1,0 +1,252 @@
+"""docker/ names only what exists: checked without an engine, since the tests' machine has none."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import stat
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from cryptography import x509
+from psycopg.conninfo import conninfo_to_dict
+
+from cloud.api import operations
+from common.runtime.cli import GROUP
+from common.runtime.config import load_config
+from docker.prepare import SERVERS, prepare
+from edge.config import load_device
+from gateway.config import GatewaySettings
+from local import broker
+
+REPOSITORY = Path(__file__).parents[2]
+DOCKER = REPOSITORY / "docker"
+TIERS = ("edge", "gateway", "cloud")
+COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+#: What only places on this machine have: where the broker's files are, and what it writes for its parent.
+OF_THE_PLACE = {
+    *("listener", "certfile", "keyfile", "password_file", "acl_file", "persistence_location", "pid_file"),
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("docker")
+    prepare(target)
+    return target
+
+
+def dockerfile(tier: str) -> str:
+    text = (DOCKER / f"{tier}.Dockerfile").read_text(encoding="utf-8")
+    return re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+
+
+def there(name: str, prepared: Path) -> bool:
+    """Whether a path of compose.yaml is in the repository, or is one that prepare makes."""
+    made = name.removeprefix("./").split("/")[0] in {"private", "state"}
+    return ((prepared if made else DOCKER) / name).exists()
+
+
+def named(uses: list[str | dict[str, str]]) -> set[str]:
+    return {use if isinstance(use, str) else use["source"] for use in uses}
+
+
+def test_every_file_that_compose_names_is_there_or_is_made(prepared: Path) -> None:
+    for kind in ("secrets", "configs"):
+        for name, entry in COMPOSE[kind].items():
+            assert there(entry["file"], prepared), f"{kind} {name}: {entry['file']}"
+    for name, service in SERVICES.items():
+        if build := service.get("build"):
+            assert (DOCKER / build["context"] / build["dockerfile"]).is_file(), name
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in COMPOSE["volumes"] or there(source, prepared), f"{name}: {source}"
+
+
+def test_every_part_that_a_service_names_is_declared_and_every_declared_one_is_used() -> None:
+    for kind in ("secrets", "configs", "networks"):
+        used = set().union(*(named(service.get(kind, [])) for service in SERVICES.values()))
+        assert used == set(COMPOSE[kind])
+    for service in SERVICES.values():
+        assert set(service.get("depends_on", {})) <= set(SERVICES)
+        for path in re.findall(r"/run/secrets/(\w+)", json.dumps(service)):
+            assert path in named(service["secrets"])
+
+
+def test_every_variable_is_one_that_the_operators_page_lists() -> None:
+    told = set(
+        re.findall(r"DRUMTOWER_[A-Z_]+", (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8"))
+    )
+    texts = [(DOCKER / "compose.yaml").read_text(encoding="utf-8"), *map(dockerfile, TIERS)]
+    assert set(re.findall(r"DRUMTOWER_[A-Z_]+", "".join(texts))) <= told
+
+
+def test_every_variable_that_compose_fills_in_is_one_that_prepare_writes(prepared: Path) -> None:
+    asked = set(re.findall(r"\$\{(\w+)", (DOCKER / "compose.yaml").read_text(encoding="utf-8")))
+    written = dict(line.split("=") for line in (prepared / ".env").read_text(encoding="ascii").splitlines())
+    assert asked == set(written)
+    assert "0" not in written.values(), "nothing runs as root"
+
+
+def test_only_the_page_and_the_broker_are_published_and_only_to_this_machine() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"broker": ["127.0.0.1:8883:8883"], "cloud": ["127.0.0.1:8080:8080"]}
+    assert COMPOSE["networks"]["store"]["internal"]
+    assert COMPOSE["networks"]["field"]["internal"]
+    assert not set(SERVICES["lamp-02"]["networks"]) & set(SERVICES["database"]["networks"])
+
+
+def test_no_password_stands_in_compose_and_images_are_pinned() -> None:
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            assert "PASSWORD" not in variable or value.startswith("/run/secrets/"), name
+        if "build" not in service:
+            assert re.fullmatch(r"[a-z/-]+:\d+\.\d+\.\d+[a-z0-9-]*", service["image"]), service["image"]
+    address = conninfo_to_dict(COMPOSE["x-database-url"])
+    assert "password" not in address
+    assert address["passfile"] == "/run/secrets/database_passfile"
+
+
+def commands() -> list[list[str]]:
+    """Every `drumtower` command line: of the services, of the images, of their health checks and of the README."""
+    found: list[list[str]] = [service["command"] for service in SERVICES.values() if "build" in service]
+    for tier in TIERS:
+        text = dockerfile(tier)
+        assert 'ENTRYPOINT ["drumtower"]' in text
+        for line in re.findall(r"CMD (\[.*\])", text):
+            words = json.loads(line)
+            found += [words[1:]] if words[0] == "drumtower" else [words] if words[0] in TIERS else []
+    read = (DOCKER / "README.md").read_text(encoding="utf-8")
+    return found + [shlex.split(line) for line in re.findall(r"^\s+drumtower (.*)$", read, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_and_its_options_exist(words: list[str]) -> None:
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    here: Any = typer.main.get_command(points[words[0]].load())
+    rest = words[1:]
+    while rest and getattr(here, "commands", None) and not rest[0].startswith("-"):
+        assert rest[0] in here.commands, words
+        here, rest = here.commands[rest[0]], rest[1:]
+    known = {"--help"}.union(*(parameter.opts for parameter in here.params))
+    assert {word for word in rest if word.startswith("--")} <= known
+
+
+def test_every_configuration_that_a_command_names_is_mounted_where_it_says() -> None:
+    seen = 0
+    for service in SERVICES.values():
+        for word in service["command"] if "build" in service else []:
+            if not word.startswith("/etc/drumtower/"):
+                continue
+            seen += 1
+            mounts = {use["target"] for use in service.get("configs", [])}
+            inside = word.removeprefix("/etc/drumtower/")
+            assert word in mounts or (REPOSITORY / "firmware_configs" / inside).is_file()
+    assert seen == 4
+    device = load_device(REPOSITORY / "firmware_configs" / "devices" / "lamp-02.yaml")
+    for camera in device.cameras:
+        assert (REPOSITORY / "firmware_configs" / "footage" / f"{camera.footage}.mp4").is_file()
+
+
+def test_health_checks_ask_where_the_tiers_answer() -> None:
+    cloud, gateway = SERVICES["cloud"]["command"], SERVICES["gateway"]["command"]
+    assert f"http://127.0.0.1:{cloud[cloud.index('--port') + 1]}/healthz" in dockerfile("cloud")
+    assert "/healthz" in {getattr(route, "path", "") for route in operations.routes}
+    port = gateway[gateway.index("--metrics-port") + 1]
+    assert f"http://127.0.0.1:{port}/metrics" in dockerfile("gateway")
+    assert '"edge", "outbox", "/var/lib/drumtower"' in dockerfile("edge")
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_an_image_copies_what_exists_and_installs_only_pins(tier: str) -> None:
+    text = dockerfile(tier)
+    copied = [
+        name for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE) for name in line.split()
+    ]
+    sent = (DOCKER / f"{tier}.Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    for name in copied:
+        assert (REPOSITORY / name).exists(), name
+        assert f"!{name}" in sent or f"!{name.split('/')[0]}" in sent, f"{name} is not sent to the engine"
+    assert f"requirements/{tier}.txt" in copied
+    for line in re.findall(r"pip (?:--python \S+ )?install (.*?)(?:&&|\n)", text):
+        if "--no-index" in line:
+            continue
+        assert "--require-hashes" in line
+        for file in re.findall(r"-r (\S+)", line):
+            assert file in {Path(name).name for name in copied}
+    assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["${UID}:${GID}"]
+
+
+def test_the_pins_of_the_build_backend_are_those_of_the_lock() -> None:
+    def pins(path: Path) -> dict[str, str]:
+        blocks = re.split(r"\n(?=\S)", path.read_text(encoding="utf-8").strip())
+        return {block.split("==")[0]: block for block in blocks}
+
+    build, lock = pins(DOCKER / "build.txt"), pins(REPOSITORY / "requirements" / "dev.txt")
+    assert {"hatchling", "packaging", "pathspec", "pluggy", "trove-classifiers"} == set(build)
+    assert build == {name: lock[name] for name in build}, "copy these lines from requirements/dev.txt"
+
+
+def settings(text: str) -> set[tuple[str, str]]:
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    pairs = {(line.split()[0], line.split(maxsplit=1)[1]) for line in lines}
+    return {pair for pair in pairs if pair[0] not in OF_THE_PLACE}
+
+
+def test_the_broker_has_the_settings_that_the_tests_prove() -> None:
+    proven = broker._SETTINGS.format(port=8883, directory="/", packet_limit=broker._PACKET_LIMIT_BYTES)
+    assert settings((DOCKER / "mosquitto" / "mosquitto.conf").read_text(encoding="utf-8")) == settings(proven)
+
+
+def test_the_brokers_accounts_are_those_that_the_tests_prove(prepared: Path, tmp_path: Path) -> None:
+    known = broker.Broker(tmp_path, port=1, program=Path("mosquitto"))
+    known.add_gateway("gateway", "any")
+    for path in (prepared / "private" / "credentials").glob("*.*"):
+        site, device = path.name.split(".")
+        known.add_device(site, device, "any")
+    folder = prepared / "private" / "broker"
+    assert broker.parse_acl((folder / "acl").read_text(encoding="utf-8")) == known._rights
+    users = [line.split(":")[0] for line in (folder / "passwords").read_text(encoding="ascii").splitlines()]
+    assert set(users) == set(known._rights)
+
+
+def test_preparing_again_keeps_every_secret_and_hides_them_all(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    kept = [*tmp_path.glob("private/credentials/*"), *tmp_path.glob("private/certificates/*")]
+    kept += [*tmp_path.glob("private/database/*")]
+    before = {path: path.read_bytes() for path in kept}
+    prepare(tmp_path)
+    assert {path: path.read_bytes() for path in kept} == before
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.suffix != ".pem" and path.name not in {"lock", ".env"}:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_servers_show_their_network_name_and_a_new_authority_signs_them_anew(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    folder = tmp_path / "private" / "certificates"
+    (folder / "ca.key").unlink()
+    prepare(tmp_path)
+    authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+    for name in SERVERS:
+        shown = x509.load_pem_x509_certificate((folder / f"{name}.pem").read_bytes())
+        shown.verify_directly_issued_by(authority)
+        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert name in names.get_values_for_type(x509.DNSName)
+        assert name in SERVICES
+
+
+def test_the_gateways_settings_differ_only_in_who_may_reach_the_evidence_door(prepared: Path) -> None:
+    ours = load_config(prepared / "private" / "gateway.yaml", GatewaySettings)
+    theirs = load_config(REPOSITORY / "firmware_configs" / "gateway.yaml", GatewaySettings)
+    assert ours.evidence.host == "0.0.0.0"  # noqa: S104
+    assert ours.model_copy(update={"evidence": theirs.evidence}) == theirs
+    assert SERVICES["lamp-02"]["environment"]["DRUMTOWER_EVIDENCE_URL"] == (
+        f"https://gateway:{ours.evidence.port}"
+    )
