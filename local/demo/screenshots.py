@@ -53,6 +53,7 @@ def _watch(stack: Stack) -> None:
         time.sleep(_SECONDS - 5)
         before = read_snapshot(connection)
         time.sleep(5)
+        assert not (faults := stack.faults()), "\n".join(faults)
         console.print(screen.picture(read_snapshot(connection), before, 5.0))
     svg = console.export_svg(title="make demo")
     # The terminal's fonts would be fetched from elsewhere; the reader's own do as well.
