@@ -168,6 +168,7 @@ def limits_of(settings: GatewaySettings) -> Limits:
     return Limits(
         future_ms=round(limits.clock_ahead_h * _HOUR_MS),
         past_ms=round(limits.clock_behind_h * _HOUR_MS),
+        replay_ms=round(limits.replay_days * 24 * _HOUR_MS),
         reject_bytes_per_day=round(limits.reject_mb_per_device_day * 2**20),
         series_per_device=limits.series_per_device,
         bounds=Bounds(limits.ranges_per_stream, limits.epochs_per_device_day),

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
-from common.wire.messages import Observation, Readings
+from common.wire.ids import observation_id
+from common.wire.messages import Abandoned, Observation, Readings
 from common.wire.messages import Series as WireSeries
 from common.wire.topics import Address
 from gateway.decode import Decoded, DecodedPacket, Rejected
 from gateway.rows import Floats, Ints
 from gateway.streams import SequenceSet
 
+ABANDONED_CATEGORY: Final = "device.packets_abandoned"
 #: device, sensor, metric
 SeriesKey = tuple[int, str, str]
 #: device, epoch
@@ -40,6 +43,8 @@ class Device:
     address: Address
     partition: str
     quarantined: bool
+    #: How far behind our clock its own was when it last said its status; None: not heard. In ms.
+    clock_behind_ms: int | None = None
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
 
 
@@ -109,13 +114,17 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An observation on its way to the store, with where it came from; instants in ms since the Unix epoch."""
+    """An observation on its way to the store, with where it came from; instants in ms since the Unix epoch.
+
+    ``past_ms`` is how far behind its receipt it may be, where that is not the usual.
+    """
 
     device_id: int
     observation: Observation
     received_at: int
     epoch: int | None
     seq: int | None
+    past_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -202,3 +211,32 @@ def series_reject(packet: DecodedPacket, reason: str, message: str, series: Iter
     """The series of a packet that cannot be taken in, with the packet's own bytes, to be tried again."""
     names = tuple(sorted({f"{wire.sensor}/{wire.metric}" for wire in series}))
     return Rejected(reason, message, packet.raw, packet.address, packet.epoch, packet.seq, names)
+
+
+def of_nobody(item: Decoded) -> Rejected:
+    """A message whose sender is not registered."""
+    if isinstance(item, Rejected):
+        return Rejected(item.reason, item.message, item.raw)
+    message = f"expected a registered device, got {item.address}; enrol it: drumtower gateway enrol"
+    return Rejected("unknown_device", message, item.raw)
+
+
+def observation_of_loss(packet: DecodedPacket, data: Abandoned, count: int) -> Observation:
+    """That a box gave up so many packets."""
+    at = packet.sent_at
+    return Observation(
+        observation_id=str(observation_id(str(packet.address), "outbox:abandoned", packet.epoch, packet.seq)),
+        phase="act",
+        revision=0,
+        category=ABANDONED_CATEGORY,
+        source="outbox:abandoned",
+        sensor="outbox",
+        started_at=at,
+        at=at,
+        ended_at=at,
+        severity=2,
+        count=min(count, 2**31 - 1),
+        value=float(count),
+        unit="packets",
+        detail={"reason": data.reason, "epoch": data.epoch},
+    )

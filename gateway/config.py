@@ -98,6 +98,7 @@ class LimitSettings(Settings):
 
     clock_ahead_h: Annotated[float, Field(gt=0, le=24 * 30)] = 24.0
     clock_behind_h: Annotated[float, Field(gt=0, le=24 * 30)] = 48.0
+    replay_days: Annotated[float, Field(ge=0, le=366)] = 30.0
     reject_mb_per_device_day: Annotated[float, Field(ge=0, le=1024)] = 4.0
     series_per_device: Annotated[int, Field(ge=1, le=100_000)] = 2000
     ranges_per_stream: Annotated[int, Field(ge=10, le=1_000_000)] = 5000

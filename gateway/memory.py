@@ -56,6 +56,9 @@ class Memory:
         self.load_devices(connection)
         states = repo.rule_states(connection, self.partition)
         by_id = {device.device_id: device for device in self.devices.values()}
+        for device_id, behind in repo.clocks(connection, self.partition).items():
+            if device_id in by_id:
+                by_id[device_id].clock_behind_ms = behind
         for series_id, (device_id, sensor, metric) in repo.series_of(connection, self.partition):
             device = by_id.get(device_id)
             if device is not None and metric in self.metrics:

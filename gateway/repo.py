@@ -59,6 +59,18 @@ def devices(connection: Connection) -> dict[Address, tuple[int, str, bool]]:
     return {Address(site, name): (device, part, held) for site, name, device, part, held in rows}
 
 
+def clocks(connection: Connection, partition: str) -> dict[int, int]:
+    """How far behind ours (ms) each device's clock was when it last said its status, within a day."""
+    rows = connection.execute(
+        "SELECT d.device_id, (extract(epoch FROM s.received_at - s.said_at) * 1000)::bigint FROM device d"
+        " CROSS JOIN LATERAL (SELECT received_at, said_at FROM device_status s WHERE s.device_id = d.device_id"
+        " AND s.state = 'online' AND s.received_at > now() - interval '1 day'"
+        " ORDER BY s.received_at DESC LIMIT 1) s WHERE d.partition = %s",
+        [partition],
+    ).fetchall()
+    return dict(rows)
+
+
 def series_of(connection: Connection, partition: str) -> list[tuple[int, SeriesKey]]:
     """All series of a partition's devices: ``(series_id, (device_id, sensor, metric))``."""
     rows = connection.execute(
@@ -229,7 +241,9 @@ def insert_observations(
     unknown = {code: seen for code, seen in fresh.items() if code not in known}
     if unknown:
         _declare_categories(connection, unknown)
-    rows = [_observation_row(item, future_ms, past_ms) for item in told]
+    rows = [
+        _observation_row(item, future_ms, past_ms if item.past_ms is None else item.past_ms) for item in told
+    ]
     connection.execute(
         f"WITH told AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(%s::jsonb) AS o ({_OBSERVATION_ROW})),"  # noqa: S608
         f" kept AS (INSERT INTO observation ({_OBSERVATION_NAMES}) SELECT {_OBSERVATION_NAMES} FROM told),"

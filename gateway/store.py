@@ -59,6 +59,7 @@ class Limits:
 
     future_ms: int = 24 * 3_600_000
     past_ms: int = 48 * 3_600_000
+    replay_ms: int = 30 * 86_400_000
     reject_bytes_per_day: int = 4 * 2**20
     series_per_device: int = 2000
     bounds: Bounds = BOUNDS
@@ -219,7 +220,11 @@ class Store:
             if row is None:
                 raise LeaseLostError(self._partition, self._fencing)
             transaction = Transaction(
-                connection, memory, future_ms=self._limits.future_ms, past_ms=self._limits.past_ms
+                connection,
+                memory,
+                future_ms=self._limits.future_ms,
+                past_ms=self._limits.past_ms,
+                replay_ms=self._limits.replay_ms,
             )
             transaction.run(batch, prepared)
         transaction.remember()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from common.wire.ids import observation_id
-from common.wire.messages import Abandoned, Events, Observation, Readings
+from common.wire.messages import Abandoned, Events, Readings
 from gateway import repo
 from gateway.batch import (
     BatchResult,
@@ -19,6 +19,8 @@ from gateway.batch import (
     Stream,
     StreamKey,
     Told,
+    observation_of_loss,
+    of_nobody,
 )
 from gateway.decode import Decoded, DecodedPacket, DecodedStatus, Rejected
 from gateway.memory import Memory
@@ -34,7 +36,6 @@ _REMEMBERED: Final = 65_536
 _MAX_CONTENTS: Final = 8
 #: Rules see no reading further ahead of its receipt than this: a fast clock must not silence them later.
 RULE_AHEAD_MS: Final = 10_000
-ABANDONED_CATEGORY: Final = "device.packets_abandoned"
 
 
 class Transaction:
@@ -47,6 +48,7 @@ class Transaction:
         *,
         future_ms: int,
         past_ms: int,
+        replay_ms: int,
         again: bool = False,
     ) -> None:
         """Prepare; ``again`` takes in packets whose numbers count as received already (rejects tried again)."""
@@ -56,6 +58,8 @@ class Transaction:
         self._memory = memory
         self._future_ms = future_ms
         self._past_ms = past_ms
+        self._replay_ms = replay_ms
+        self._clocks: dict[int, int] = {}
         self._streams: dict[StreamKey, Stream] = {}
         self._readings: list[tuple[Device, DecodedPacket]] = []
         self._statuses: list[tuple[int, DecodedStatus]] = []
@@ -106,6 +110,8 @@ class Transaction:
             del memory.digests[next(iter(memory.digests))]
         if self._outcome is not None:
             memory.watch.apply(self._outcome)
+        for device in memory.devices.values() if self._clocks else ():
+            device.clock_behind_ms = self._clocks.get(device.device_id, device.clock_behind_ms)
         for device in self._quarantined.values():
             device.quarantined = True
 
@@ -115,7 +121,7 @@ class Transaction:
         for item in batch:
             device = self._memory.find(item.address)
             if device is None:
-                self._rejects.append((None, _of_nobody(item)))
+                self._rejects.append((None, of_nobody(item)))
             elif device.partition != self._memory.partition:
                 # Not lost: without a receipt the box keeps it, for the right gateway.
                 self.result.ignored += 1
@@ -123,6 +129,7 @@ class Transaction:
                 self._hold(device, item)
             elif isinstance(item, DecodedStatus):
                 self._statuses.append((device.device_id, item))
+                self._compare_clocks(device, item)
             elif isinstance(item, Rejected) and (item.epoch is None or item.seq is None):
                 self._rejects.append((device.device_id, item))
             else:
@@ -172,12 +179,33 @@ class Transaction:
         elif isinstance(item.data, Events):
             stream.urgent = True
             self._told += [
-                Told(device.device_id, seen, item.raw.received_at, epoch, seq)
+                Told(
+                    device.device_id,
+                    seen,
+                    item.raw.received_at,
+                    epoch,
+                    seq,
+                    self._past_of(device, item, seen.at),
+                )
                 for seen in item.data.observations
             ]
         else:
             stream.urgent = True
             self._abandon(device, item, item.data)
+
+    def _compare_clocks(self, device: Device, item: DecodedStatus) -> None:
+        """What a box says right now tells its clock; what the broker kept of it does so only for want of better."""
+        known = self._clocks.get(device.device_id, device.clock_behind_ms)
+        if item.status.state == "online" and (known is None or not item.raw.retain):
+            self._clocks[device.device_id] = item.raw.received_at - item.status.at
+
+    def _clock_is_right(self, device: Device) -> bool:
+        behind = self._clocks.get(device.device_id, device.clock_behind_ms)
+        return behind is not None and -self._future_ms <= behind <= self._past_ms
+
+    def _past_of(self, device: Device, packet: DecodedPacket, at: int) -> int | None:
+        """How far back something may lie: further than usual when a box with a right clock kept it till now."""
+        return self._replay_ms if at <= packet.sent_at and self._clock_is_right(device) else None
 
     def _check_ranges(self, device: Device, item: DecodedPacket | Rejected) -> None:
         """A stream with too many holes costs every batch that touches it."""
@@ -238,8 +266,11 @@ class Transaction:
         self.result.abandoned += count
         if not count:
             return
-        seen = _observation_of_loss(packet, data, count)
-        self._told.append(Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq))
+        seen = observation_of_loss(packet, data, count)
+        past_ms = self._past_of(device, packet, seen.at)
+        self._told.append(
+            Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq, past_ms)
+        )
 
     def _store_readings(self, columns: Columns) -> None:
         lengths = columns.lengths
@@ -248,6 +279,8 @@ class Transaction:
         captured, wild = hold_clock(
             columns.claimed_at, received, future_ms=self._future_ms, past_ms=self._past_ms
         )
+        if wild is not None:
+            captured, wild = self._believe_replay(columns, captured, received, wild)
         flags = np.zeros(len(columns), np.int64)
         if wild is not None:
             flags[wild] |= Flag.CLOCK
@@ -265,6 +298,22 @@ class Transaction:
         )
         with self._connection.cursor().copy(COPY_READINGS) as copy:
             copy.write(copy_bytes(rows))
+
+    def _believe_replay(
+        self, columns: Columns, captured: Ints, received: Ints, wild: NDArray[np.bool_]
+    ) -> tuple[Ints, NDArray[np.bool_]]:
+        """Of the readings from long ago, let those be that a box with a right clock kept through an outage."""
+        rights = np.array([self._clock_is_right(device) for device, _ in self._readings], bool)
+        numbered = np.array([packet.sent_at for _, packet in self._readings], np.int64)
+        claimed, owner = columns.claimed_at, columns.owner
+        replayed = (
+            wild
+            & np.repeat(rights[owner], columns.lengths)
+            & (claimed <= np.repeat(numbered[owner], columns.lengths))
+            & (claimed <= received)
+            & (claimed >= received - self._replay_ms)
+        )
+        return np.where(replayed, claimed, captured), wild & ~replayed
 
     def _step_rules(self, columns: Columns, captured: Ints, received: Ints, flags: Ints) -> None:
         self._start_clocks(columns, int(received.max()))
@@ -285,7 +334,11 @@ class Transaction:
             )
         for group, seen in outcome.observations:
             device, packet = self._readings[int(columns.owner[group])]
-            self._told.append(Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq))
+            self._told.append(  # its readings' times were held already
+                Told(
+                    device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq, self._replay_ms
+                )
+            )
 
     def _start_clocks(self, columns: Columns, received_at: int) -> None:
         """Rules go on from the newest reading in the store, which is where whoever stepped them last stood."""
@@ -324,30 +377,3 @@ class Transaction:
                     stream.urgent,
                 )
             )
-
-
-def _of_nobody(item: Decoded) -> Rejected:
-    if isinstance(item, Rejected):
-        return Rejected(item.reason, item.message, item.raw)
-    message = f"expected a registered device, got {item.address}; enrol it: drumtower gateway enrol"
-    return Rejected("unknown_device", message, item.raw)
-
-
-def _observation_of_loss(packet: DecodedPacket, data: Abandoned, count: int) -> Observation:
-    at = packet.sent_at
-    return Observation(
-        observation_id=str(observation_id(str(packet.address), "outbox:abandoned", packet.epoch, packet.seq)),
-        phase="act",
-        revision=0,
-        category=ABANDONED_CATEGORY,
-        source="outbox:abandoned",
-        sensor="outbox",
-        started_at=at,
-        at=at,
-        ended_at=at,
-        severity=2,
-        count=min(count, 2**31 - 1),
-        value=float(count),
-        unit="packets",
-        detail={"reason": data.reason, "epoch": data.epoch},
-    )

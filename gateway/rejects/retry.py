@@ -64,6 +64,7 @@ def retry(
             memory,
             future_ms=limits.future_ms,
             past_ms=limits.past_ms,
+            replay_ms=limits.replay_ms,
             again=reject.seq is not None,
         )
         attempt.run([item])

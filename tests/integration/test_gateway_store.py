@@ -299,6 +299,60 @@ def test_an_event_with_a_wild_clock_keeps_its_length(stores: Stores) -> None:
     assert found == [(True, True, True)]
 
 
+DAY = 86_400_000
+
+
+def kept_since(days: float, seq: int, data: Any, *, numbered: int | None = None) -> Decoded:
+    """A packet that a box numbered so long ago and sends only now."""
+    at = now_ms() - round(days * DAY) if numbered is None else numbered
+    payload = encode_packet(BOX, 9, seq, at, data)
+    kind = "readings" if isinstance(data, Readings) else "events"
+    return Decoder().decode(RawMessage(BOX.up(kind), payload, False, now_ms(), len(payload)))
+
+
+def test_what_a_box_kept_through_three_days_of_outage_keeps_its_times(stores: Stores) -> None:
+    then = now_ms() - 3 * DAY
+    replay = [
+        kept_since(3, 1, smoke(0.0, 0.9, at=then - 100)),
+        kept_since(3, 2, events(str(uuid.uuid4()), at=then - 50)),
+    ]
+    first = stores()
+    first.commit([status(now_ms())])
+    result = stores().commit(replay)  # another gateway: it finds the clock in the store
+    assert (result.rows, result.observations) == (2, 2)
+    old = "received_at - {} BETWEEN interval '71 hours' AND interval '73 hours'"
+    assert rows(stores.url, f"SELECT {old.format('captured_at')}, flags FROM reading") == [(True, 0)] * 2
+    told = rows(
+        stores.url, f"SELECT {old.format('at')}, {old.format('started_at')}, claimed_at FROM observation"
+    )
+    assert told == [(True, True, None)] * 2
+
+
+def test_an_old_time_is_not_believed_of_a_box_with_a_wrong_clock(stores: Stores) -> None:
+    store = stores()
+    old = now_ms() - 5 * DAY
+    cases = [
+        ([], kept_since(5, 1, readings(1.0, at=old))),  # no status: nobody knows its clock
+        ([status(old)], kept_since(5, 2, readings(1.0, at=old))),
+        ([status(now_ms())], kept_since(5, 3, readings(1.0, at=old), numbered=old - 1000)),  # before it was
+        ([status(now_ms())], kept_since(40, 4, readings(1.0, at=now_ms() - 40 * DAY))),
+        ([status(now_ms() - 5 * DAY, retain=True), status(old)], kept_since(5, 5, readings(1.0, at=old))),
+    ]
+    for before, item in cases:
+        store.commit([*before, item])
+    flags = rows(stores.url, "SELECT flags, claimed_at < captured_at FROM reading")
+    assert flags == [(1, True)] * len(cases)
+    assert len(rows(stores.url, "SELECT show_chunks('reading')")) <= 2
+
+
+def test_a_replay_is_believed_only_as_far_as_chunks_are_wanted(stores: Stores) -> None:
+    store = stores(limits=Limits(replay_ms=4 * DAY))
+    batch = [kept_since(day, day, readings(1.0, at=now_ms() - day * DAY)) for day in range(1, 400)]
+    store.commit([status(now_ms()), *batch])
+    assert len(rows(stores.url, "SELECT show_chunks('reading')")) <= 6
+    assert rows(stores.url, "SELECT count(*)::int FROM reading WHERE flags & 1 = 1") in ([(396,)], [(395,)])
+
+
 def test_implausible_values_are_kept_and_flagged(stores: Stores) -> None:
     stores().commit([packet(1, readings(20.0, 5000.0))])
     assert rows(stores.url, "SELECT value, flags FROM reading ORDER BY 1") == [(20.0, 0), (5000.0, 2)]
