@@ -77,7 +77,13 @@ class Gateway:
         else:
             _log.info("no evidence door: DRUMTOWER_EVIDENCE_DIR is not set")
         self._beside.append(
-            self._pool.submit(sweep_until, stop, environment.database_url, self._settings.silence.sweep_s)
+            self._pool.submit(
+                sweep_until,
+                stop,
+                environment.database_url,
+                self._settings.silence.sweep_s,
+                self._settings.limits.keep_status_days,
+            )
         )
 
     def run(self, stop: Stop) -> None:

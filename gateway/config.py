@@ -103,6 +103,7 @@ class LimitSettings(Settings):
     series_per_device: Annotated[int, Field(ge=1, le=100_000)] = 2000
     ranges_per_stream: Annotated[int, Field(ge=10, le=1_000_000)] = 5000
     epochs_per_device_day: Annotated[int, Field(ge=1, le=100_000)] = 200
+    keep_status_days: Annotated[float, Field(ge=1, le=3660)] = 7.0
 
 
 class ReceiptSettings(Settings):

@@ -313,8 +313,12 @@ def insert_statuses(connection: Connection, statuses: Sequence[tuple[int, Decode
             " SELECT device_id, state, said_at, seen_at, version, epoch, counters"
             f" FROM jsonb_to_recordset(%s::jsonb) AS s ({_STATUS_ROW}) ORDER BY device_id"
             " ON CONFLICT (device_id) DO UPDATE SET state = excluded.state, said_at = excluded.said_at,"
-            " seen_at = greatest(p.seen_at, excluded.seen_at), version = excluded.version,"
-            " epoch = excluded.epoch, counters = excluded.counters"
+            " seen_at = greatest(p.seen_at, excluded.seen_at), "
+            # A last will knows no figures: the last ones that the box itself said stay to be looked at.
+            " version = CASE WHEN excluded.version = '' THEN p.version ELSE excluded.version END,"
+            " epoch = coalesce(excluded.epoch, p.epoch),"
+            " counters = CASE WHEN excluded.state = 'offline' AND excluded.counters = '{}' THEN p.counters"
+            " ELSE excluded.counters END"
             " WHERE %s OR p.said_at IS NULL OR excluded.said_at > p.said_at RETURNING device_id",
             [msgspec.json.encode(newest).decode(), live],
         ).fetchall()
