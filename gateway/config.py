@@ -136,6 +136,7 @@ class EvidenceSettings(Settings):
     keep_free_mb: Annotated[int, Field(ge=0)] = 512
     partial_hours: Annotated[float, Field(gt=0)] = 72.0
     chunk_s: Annotated[float, Field(gt=0, le=600)] = 20.0
+    failures_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 10
 
 
 class GatewaySettings(Settings):

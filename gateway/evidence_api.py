@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import math
 import re
 import threading
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from common.wire.topics import Address
 from gateway.config import EvidenceSettings
 from gateway.evidence import BusyError, EvidenceFiles, Part, is_media_type, is_sha256
 from gateway.fleet import repo
+from gateway.fleet.attempts import Attempts
 from gateway.fleet.credentials import CredentialChecker
 from gateway.repo import DISTRICT
 
@@ -102,16 +104,24 @@ class Door:
         self._ledger = ledger
         self._clock = clock
         self._checker = CredentialChecker(clock=clock)
+        self._attempts = Attempts(settings.failures_per_minute, clock)
 
-    def admit(self, authorization: str | None) -> repo.Holder:
-        """The device whose credential this is."""
+    def admit(self, peer: str, authorization: str | None) -> repo.Holder:
+        """The device whose credential this is; ``peer`` is the address it comes from."""
         address, credential = _basic(authorization)
+        claim = f"{address}:{credential}"
+        if wait_s := self._attempts.begin(peer, claim):
+            headers = {"Retry-After": str(math.ceil(wait_s))}
+            raise Problem(429, "evidence.too_many_attempts", f"too many attempts from {peer}", headers)
         found = self._ledger.ask(lambda connection: repo.holder(connection, address))
         if found is None or found.quarantined:
+            self._attempts.failed(peer, claim)
             code = "evidence.unknown_device" if found is None else "evidence.quarantined"
             raise Problem(403, code, f"{address} may not store evidence: {code.partition('.')[2]}")
         if found.credential_hash is None or not self._checker.check(found.credential_hash, credential):
+            self._attempts.failed(peer, claim)
             raise _unauthorised(f"the credential of {address} is wrong")
+        self._attempts.succeeded(peer, claim)
         return found
 
     def is_stored(self, sha256: str) -> int | None:
@@ -212,7 +222,7 @@ def make_app(door: Door, answers: Counter) -> FastAPI:
 
     @app.head("/v1/evidence/{sha256}")
     def ask(request: Request, sha256: str) -> Response:
-        holder = door.admit(request.headers.get("authorization"))
+        holder = door.admit(_peer(request), request.headers.get("authorization"))
         if door.is_stored(sha256) is not None:
             return Response(status_code=200)
         return Response(
@@ -223,7 +233,7 @@ def make_app(door: Door, answers: Counter) -> FastAPI:
     async def put(request: Request, sha256: str) -> Response:
         headers = request.headers
         content_type = headers.get("content-type", "")
-        holder = await run_in_threadpool(door.admit, headers.get("authorization"))
+        holder = await run_in_threadpool(door.admit, _peer(request), headers.get("authorization"))
         size = await run_in_threadpool(door.is_stored, sha256)
         if size is None:
             size = await run_in_threadpool(door.adopt, holder.device_id, sha256, content_type)
@@ -272,6 +282,10 @@ async def _receive(request: Request, part: Part, upload: _Upload, chunk_s: float
     if at != upload.end:
         raise Problem(422, "evidence.wrong_size", f"expected {upload.end} bytes, got {at}")
     return at == upload.total
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
 
 
 def _basic(authorization: str | None) -> tuple[Address, str]:

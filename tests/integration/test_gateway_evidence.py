@@ -20,14 +20,16 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from common.runtime.clock import SystemClock
+from common.runtime.clock import ManualClock, SystemClock
 from common.runtime.errors import ConfigError
 from common.runtime.stop import Stop
 from common.wire.topics import Address
 from gateway.config import EvidenceSettings
 from gateway.door import EvidenceDoor
 from gateway.evidence import BusyError, EvidenceFiles
+from gateway.fleet import credentials
 from gateway.fleet import repo as fleet
+from gateway.fleet.attempts import Attempts
 from gateway.fleet.credentials import hash_credential
 from local.certificates import ensure_certificates
 from tests.integration.gateway_rig import eventually, register, rows
@@ -192,6 +194,53 @@ def test_only_the_right_credential_opens(rig: Rig) -> None:
     assert (unknown.status_code, code(unknown)) == (403, "evidence.unknown_device")
     assert rig.put(content).status_code == 201, "the right one is remembered, and only that"
     assert rig.client.head(path, auth=("kiln/box-0", "wrong")).status_code == 401
+
+
+def test_who_guesses_is_sent_away_before_anything_is_hashed_and_known_boxes_are_not(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = jpeg()
+    path = f"/v1/evidence/{sha(content)}"
+    assert rig.head(sha(content)).status_code == 404  # the right one, from the same address
+    hashed: list[str] = []
+    matches = credentials.matches
+
+    def counting(kept: str, guess: str) -> bool:
+        hashed.append(guess)
+        return matches(kept, guess)
+
+    monkeypatch.setattr(credentials, "matches", counting)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(
+                lambda n: rig.client.put(path, content=b"x", auth=("kiln/box-0", f"guess {n}")), range(40)
+            )
+        )
+    assert sorted({answer.status_code for answer in answers}) == [401, 429]
+    assert len(hashed) == 10
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert code(refused) == "evidence.too_many_attempts"
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert rig.put(content).status_code == 201
+
+
+def test_attempts_are_forgotten_after_a_minute_and_successes_do_not_count() -> None:
+    clock = ManualClock()
+    attempts = Attempts(2, clock)
+    for _ in range(5):
+        assert attempts.begin("one", "right") == 0
+        attempts.succeeded("one", "right")
+    for _ in range(2):
+        assert attempts.begin("one", "wrong") == 0
+        attempts.failed("one", "wrong")
+        clock.sleep(10)
+    assert attempts.begin("one", "wrong") == 40
+    assert attempts.begin("two", "wrong") == 0
+    assert attempts.begin("one", "right") == 0
+    attempts.failed("one", "right")  # its credential was renewed
+    assert attempts.begin("one", "right") > 0
+    clock.sleep(40)
+    assert attempts.begin("one", "wrong") == 0
 
 
 def test_a_quarantined_device_may_not_store(rig: Rig) -> None:
