@@ -3,7 +3,7 @@
 A packet under a number that was used already is a repeat, and dropped, unless its content is known to differ: then
 it is kept (``reused_sequence``, a cloned card). The contents are remembered as digests in this process only, the last
 ``_REMEMBERED`` of them, and forgotten with the connection: after a restart, a takeover or an outage of the database a
-clone's packet under an old number looks like a repeat. docs/adr/0007 says why, and who finds it then.
+clone's packet under an old number looks like a repeat. docs/adr/0008 says why, and who finds it then.
 """
 
 from __future__ import annotations
