@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,25 +172,47 @@ def test_an_enormous_message_ends_only_its_senders_connection(
     gateway: GatewayProcess, box: Box, database_url: str, broker: Broker, site: str
 ) -> None:
     rude = add_box(broker, site, "box-1-rude")
-    rude._connected.wait(10)
+    assert rude._connected.wait(10)
+    cut_off = threading.Event()
+    rude._client.on_disconnect = lambda *_: cut_off.set()
     rude._client.publish(rude.address.up("readings"), b"x" * 10_000_000, qos=1)
     box.send(readings(1.0))
     box.settle(20)
+    assert cut_off.wait(10), "the broker does not take such a message"
     rude.close()
     assert rows(database_url, "SELECT count(*) FROM reading") == [(1,)]
+    assert rows(database_url, "SELECT reason FROM reject") == [], "it did not come as far as the gateway"
 
 
 def test_a_box_cannot_speak_as_another_box_or_site(
-    gateway: GatewayProcess, box: Box, database_url: str
+    gateway: GatewayProcess, box: Box, database_url: str, broker: Broker
 ) -> None:
-    forged = encode_packet(Address("elsewhere", "box-9"), 7, 1, now_ms(), readings(1.0))
+    here, elsewhere = Address(box.address.site, "box-2"), Address(f"{box.address.site}-too", "box-9")
+    for victim in (here, elsewhere):
+        rows(
+            database_url,
+            "INSERT INTO device (site, name, partition, lon, lat)"
+            " SELECT %s, %s, partition, lon, lat FROM device LIMIT 1 RETURNING 1",
+            victim.site,
+            victim.device,
+        )
+    # The gateway listens to both sites, as what their own boxes say shows.
+    for victim in (here, elsewhere):
+        own = add_box(broker, victim.site, victim.device)
+        own.send(readings(5.0))
+        own.settle()
+        own.close()
     box._connected.wait(10)
-    box._client.publish(Address("elsewhere", "box-9").up("readings"), forged, qos=1)
-    box._client.publish(Address(box.address.site, "box-2").up("readings"), forged, qos=1)
+    for victim in (here, elsewhere):
+        forged = encode_packet(victim, 7, 1, now_ms(), readings(66.0))
+        box._client.publish(victim.up("readings"), forged, qos=1)
     box.send(readings(1.0))
     box.settle()
-    assert rows(database_url, "SELECT count(*) FROM reading") == [(1,)]
-    assert rows(database_url, "SELECT count(*) FROM reject") == [(0,)]
+    assert rows(database_url, "SELECT value FROM reading ORDER BY 1") == [(1.0,), (5.0,), (5.0,)]
+    forgeries = (
+        "SELECT count(*) FROM reject WHERE reason <> 'unknown_device' OR position('66.0' IN payload) > 0"
+    )
+    assert rows(database_url, forgeries) == [(0,)]
 
 
 def test_a_clock_a_year_off_makes_no_flood_of_chunks(
