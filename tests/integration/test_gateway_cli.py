@@ -169,3 +169,18 @@ def test_a_checker_remembers_right_credentials_and_no_wrong_ones() -> None:
         "a changed hash is not answered from memory"
     )
     assert not checker.check("not a hash", credential)
+
+
+def test_a_quarantined_box_is_listed_and_released(database_url: str) -> None:
+    register(database_url, "kiln", "box-0")
+    assert "no box is quarantined" in drumtower("quarantine", "list", url=database_url).stdout
+    rows(database_url, "UPDATE device SET quarantined_at = now() RETURNING 1")
+    listed = drumtower("quarantine", "list", url=database_url).stdout
+    assert "kiln/box-0" in listed
+    assert "next:" in listed
+    released = drumtower("quarantine", "release", "kiln/box-0", url=database_url)
+    assert (released.returncode, "next:" in released.stdout) == (0, True), released.stderr
+    assert rows(database_url, "SELECT quarantined_at, released_at IS NOT NULL FROM device") == [(None, True)]
+    again = drumtower("quarantine", "release", "kiln/box-0", url=database_url)
+    assert again.returncode != 0
+    assert "is not quarantined" in again.stderr
