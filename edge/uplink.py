@@ -131,7 +131,10 @@ class Uplink:
             self._expire(now)
             self._send(session, now)
             if stop.is_set():
-                leave_at = now + self._settings.drain_s if leave_at is None else leave_at
+                if leave_at is None:
+                    leave_at = now + self._settings.drain_s
+                    # No time left for patience: whatever has no receipt goes out once more before the box does.
+                    self._flow.disconnected()
                 if now >= leave_at or self._outbox.stats().unreceipted == 0:
                     session.say("offline", self._outbox.epoch, self._counters())
                     return
