@@ -42,6 +42,9 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         shutil.rmtree(plan.data)
 
 
+MISSING = b"SELECT coalesce(sum(missing), 0) FROM device_packets"
+
+
 def count(stack: Stack, query: bytes) -> int:
     try:
         with psycopg.connect(stack.database_url, connect_timeout=3) as connection:
@@ -121,6 +124,9 @@ def test_each_packet_is_committed_once_and_each_matter_has_one_ticket_whatever_i
         90,
     )
 
+    # What was under way when something died is sent again after a while, not at once; evidence follows the alarms.
+    wait_for("every gap to close", lambda: count(stack, MISSING) == 0, 120)
+    wait_for("all evidence to arrive", lambda: compare(stack).evidence_missing == 0, 60)
     stack.stop_boxes()
     wait_for(
         "the inbox to be empty", lambda: count(stack, b"SELECT count(*) FROM observation_inbox") == 0, 60
