@@ -220,7 +220,7 @@ def _names(connection: psycopg.Connection, query: bytes) -> list[str]:
 # How many of 1..numbered are in the store, given up, rejected; how many lie beyond; which are missing.
 _STREAM = b"""
 WITH stream AS (
-    SELECT s.received, s.abandoned, s.rejected, int8range(1, %s, '[]') AS numbered
+    SELECT s.received, s.abandoned, s.rejected, int8range(1, %s + 1) AS numbered
     FROM device_stream s JOIN device d USING (device_id)
     WHERE d.site = %s AND d.name = %s AND s.epoch = %s
 )

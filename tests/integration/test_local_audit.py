@@ -168,5 +168,23 @@ def test_what_the_store_held_before_the_box_began_is_not_held_against_it(world: 
     assert world.audit().faults == []
 
 
+def test_a_box_that_only_said_hello_has_numbered_nothing(world: World, tmp_path: Path) -> None:
+    database = Database(tmp_path / "quiet")
+    with closing(database):
+        epoch = SqliteOutbox(database, LAMP, SystemClock()).epoch
+    world.run("DELETE FROM observation")
+    world.run("DELETE FROM reading")
+    world.run("DELETE FROM device_stream")
+    world.run(
+        "INSERT INTO device_stream (device_id, epoch, received, received_at)"
+        " SELECT device_id, %s, '{}', now() FROM device",
+        epoch,
+    )
+
+    found = audit(world.url, {LAMP: tmp_path / "quiet"})
+
+    assert (found.packets_numbered, found.packets_lost, found.faults) == (0, 0, [])
+
+
 def test_a_box_that_never_opened_its_file_has_numbered_nothing(world: World, tmp_path: Path) -> None:
     assert audit(world.url, {LAMP: tmp_path / "none"}).packets_numbered == 0
