@@ -2,9 +2,10 @@
 # Pins every dependency with its hashes. Run after changing pyproject.toml; needs `uv` on the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# One version of a package for every Python: what the tests prove on one holds on the others.
 lock() { # name, extras...
   local name=$1; shift
-  uv pip compile pyproject.toml "$@" --universal --python-version 3.11 --generate-hashes \
+  uv pip compile pyproject.toml "$@" --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
     --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
     --output-file "requirements/$name.txt"
 }
