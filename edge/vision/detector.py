@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from common.runtime.errors import InvalidError
 from edge.camera.frame import Image
 from edge.vision.detections import STREET_LABELS, Detections
 from edge.vision.heads import HEADS, Head
+from edge.vision.runtime import ort
 from edge.vision.suppression import suppress
 from models.manifest import InputSpec, Manifest
 from models.store import Model

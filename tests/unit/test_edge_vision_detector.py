@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -20,6 +24,8 @@ from edge.vision.suppression import suppress
 from models.manifest import Manifest
 from models.store import Model, open_model
 from tests.fixtures.vision import BIKES, LABELS, ScriptedDetector, detections
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +235,24 @@ def test_a_detector_a_user_brings_works_by_its_manifest_alone(shared_data: Path,
     person = yolox.detect(cyclist).of("person")
     assert person.score[0] > 0.6
     assert 330 < person.xyxy[0, 0] < 420
+
+
+def test_looking_leaves_no_trace_for_the_makers_of_the_runtime(tmp_path: Path) -> None:
+    look = "from edge.vision.detector import OnnxDetector; from models.store import open_model; "
+    look += "OnnxDetector(open_model('cocossd'), threads=1)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_"))}
+    subprocess.run(
+        [sys.executable, "-c", look], check=True, cwd=REPOSITORY, env={**environment, "HOME": str(tmp_path)}
+    )
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_the_runtime_is_imported_in_one_place_alone() -> None:
+    tiers = ("benchmarks", "cloud", "common", "edge", "gateway", "local", "models")
+    importing = [
+        file.relative_to(REPOSITORY).as_posix()
+        for tier in tiers
+        for file in (REPOSITORY / tier).rglob("*.py")
+        if re.search(r"^\s*(?:import|from) onnxruntime", file.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert importing == ["edge/vision/runtime.py"]
