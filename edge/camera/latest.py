@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from types import TracebackType
@@ -33,6 +34,7 @@ class LatestFrame:
         self._done = False
         self._clean = False
         self._error: DrumtowerError | None = None
+        self._bug: BaseException | None = None
         self._read = 0
         self._dropped = 0
 
@@ -81,7 +83,7 @@ class LatestFrame:
 
         Raises:
             DrumtowerError: the source's own error, once the frames before it were taken.
-            RuntimeError: the thread died of a bug; the traceback stands in the log.
+            RuntimeError: the thread died of a bug, which is its cause.
         """
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting) or self._done, timeout)
@@ -92,7 +94,9 @@ class LatestFrame:
             if self._error is not None:
                 raise self._error
             if self._done and not self._clean:
-                raise RuntimeError(f"the thread {self._thread.name} died of a bug")
+                raise RuntimeError(
+                    f"the thread {self._thread.name} died of a bug: {self._bug!r}"
+                ) from self._bug
             return None
 
     def _run(self) -> None:
@@ -106,6 +110,7 @@ class LatestFrame:
             self._error = error
         finally:
             with self._changed:
+                self._bug = sys.exception()
                 self._done = True
                 self._changed.notify_all()
 
