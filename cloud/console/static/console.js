@@ -174,9 +174,11 @@
     try {
       for (const part of batch) {
         const asked = location.href;
+        const before = [...opened]; // what opens while the answer is under way may not be in it
         const html = await get(address(part));
-        if (asked === location.href) show(part, parse(html));
-        if (part === "list") announce();
+        if (asked !== location.href) continue;
+        show(part, parse(html));
+        if (part === "list") announce(before);
       }
       reached(true);
     } catch {
@@ -192,15 +194,15 @@
   // ---- the stream ----
   const opened = new Set(); // tickets to tell a screen reader about, once their rows are there
 
-  function announce() {
-    for (const id of opened) {
+  function announce(tickets) {
+    for (const id of tickets) {
+      opened.delete(id);
       const row = document.querySelector(`.row[data-ticket="${CSS.escape(id)}"]`);
       if (!row) continue;
       const number = row.querySelector(".number").textContent.split("·")[0].trim();
       const what = row.querySelector(".what").textContent;
       write(document.getElementById("announce"), words.opened.replace("{number}", number).replace("{category}", what));
     }
-    opened.clear();
   }
 
   function state(name) {
