@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from local.apt import require_apt
 from local.browser import browser_is_ready, ensure_browser
 from local.errors import SetupError
 from local.footage import ensure_footage, needs_footage
@@ -77,6 +78,8 @@ def set_up(names: list[str], progress: Progress) -> None:
         progress.say("everything is set up")
         return
     progress.say(f"setting up {', '.join(due)} (the first time takes a minute or two)")
+    if "services" in due:
+        require_apt()  # said now, not after a quarter of a gigabyte of Python packages
     for name in due:
         PARTS[name].ensure(progress)
     progress.say(f"set up in {time.monotonic() - started:.0f} s")

@@ -108,13 +108,16 @@ def ensure_prefix(prefix: Path, wanted: PackageSet, progress: Progress) -> None:
                 shutil.rmtree(fresh, ignore_errors=True)
 
 
-def require_room(directory: Path, needed_bytes: int) -> None:
-    """Raise SetupError unless the disk of `directory` has `needed_bytes` free."""
+_ROOMIER = "set DRUMTOWER_DATA and XDG_CACHE_HOME to directories on a roomier disk"
+
+
+def require_room(directory: Path, needed_bytes: int, otherwise: str = _ROOMIER) -> None:
+    """Raise SetupError unless the disk of `directory` has `needed_bytes` free; `otherwise` is what else helps."""
     free = shutil.disk_usage(directory).free
     if free < needed_bytes:
         raise SetupError(
             f"the disk of {directory} has {free / 1e6:.0f} MB free, and {needed_bytes / 1e6:.0f} MB are needed",
-            "free some space, or set DRUMTOWER_DATA and XDG_CACHE_HOME to directories on a roomier disk",
+            f"free some space, or {otherwise}",
         )
 
 

@@ -41,7 +41,8 @@ def ensure_python(progress: Progress) -> None:
     ):
         if python_is_ready():
             return
-        require_room(REPOSITORY, _ROOM_BYTES)
+        # The environment stands in the clone: no variable moves it.
+        require_room(REPOSITORY, _ROOM_BYTES, "clone the repository to a roomier disk")
         log.write_text("", encoding="utf-8")
         if not _environment_works():
             with progress.step("make a Python environment in .venv"):

@@ -43,6 +43,19 @@ def test_without_apt_the_set_up_says_so_in_one_line_and_what_to_do(tmp_path: Pat
     assert "Traceback" not in ended.stderr
 
 
+def test_a_missing_apt_is_told_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def must_not_run(progress: Progress) -> None:
+        pytest.fail("Python packages were fetched first")
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    parts = {name: bootstrap.Part(lambda: False, must_not_run) for name in ("python", "services")}
+    monkeypatch.setattr(bootstrap, "PARTS", parts)
+    with pytest.raises(SetupError, match="apt-get is not on the PATH"):
+        bootstrap.set_up(["python", "services"], Progress(io.StringIO()))
+
+
 def test_servers_of_ones_own_make_the_service_packages_needless(tmp_path: Path) -> None:
     ended = run_set_up(
         "--only",
@@ -95,6 +108,17 @@ def test_a_wrong_part_is_a_usage_error() -> None:
 def test_too_small_a_disk_is_told_with_both_sizes(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"MB free, and \d+ MB are needed"):
         require_room(tmp_path, 10**18)
+
+
+def test_too_small_a_disk_for_the_environment_sends_the_clone_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
+    monkeypatch.setattr(python_packages, "_STAMP", tmp_path / "stamp")
+    monkeypatch.setattr(python_packages, "_ROOM_BYTES", 10**18)
+    with pytest.raises(SetupError) as refused:
+        python_packages.ensure_python(Progress(io.StringIO()))
+    assert refused.value.hint == "free some space, or clone the repository to a roomier disk"
 
 
 def test_a_python_without_ensurepip_names_the_package_to_install(
