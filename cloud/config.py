@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from cloud.dispatch.domain import fits
 from cloud.incidents.domain import DEFAULT_RULES, FusionRule
 from cloud.verify.domain import VerifySettings
-from common.runtime.config import Settings, load_config
+from common.runtime.config import Settings, Wrong, load_config
+from common.runtime.settings import nearest, texts
 from common.schema.cli import database_url
+from common.wire.categories import BY_CODE
 
 
 class CloudSettings(Settings):
@@ -32,6 +35,15 @@ class CloudSettings(Settings):
         float, Field(gt=0, description="how long a browser may be away and still be given all it missed")
     ] = 24.0
     connections: Annotated[int, Field(ge=4, le=200, description="to the database, at most")] = 16
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """Fusion is for categories there are."""
+        for number, category in texts(rule.category for rule in self.fusion):
+            if not any(fits(category, code) for code in BY_CODE):
+                yield Wrong(
+                    ("fusion", number, "category"),
+                    f"no category is called {category!r}{nearest(category, BY_CODE)}",
+                )
 
 
 @dataclass(frozen=True, slots=True)

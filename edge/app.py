@@ -16,7 +16,7 @@ from common.runtime.clock import Clock, SystemClock
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from edge.cameras import Camera, CameraLoop, Detectors
-from edge.config import DeviceConfig, broker_of, evidence_door_of, footage_file
+from edge.config import DeviceConfig, footage_file, uplinks_of
 from edge.database import Database
 from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook, Seen
@@ -61,8 +61,7 @@ class Agent:
         self._config = config
         # Pictures are small and the inference has its own threads: OpenCV's pool would only compete with them.
         cv2.setNumThreads(1)
-        broker = broker_of(config, environment)
-        door = evidence_door_of(config, environment)
+        broker, door = uplinks_of(config, environment)
         self._stop = Stop()
         self._stop_uplink = Stop()
         self._database = Database(directory)

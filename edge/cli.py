@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
+from common.runtime.config import load_each
 from common.runtime.log import configure_logging
 from common.runtime.metrics import serve_metrics
 from common.runtime.stop import Stop
-from edge.config import data_directory, load_device
+from edge.config import DeviceConfig, data_directory, load_device
 from edge.database import FILE_NAME, open_read_only
 
 app = typer.Typer(
@@ -47,25 +48,33 @@ def run(
 
 
 @app.command()
-def check(device: Device) -> None:
-    """Check a box's configuration, models and footage without starting it."""
+def check(
+    device: Annotated[list[Path], typer.Argument(help="One or several firmware_configs/devices/DEVICE.yaml")],
+) -> None:
+    """Check the configuration, models and footage of boxes without starting them."""
+    configs = load_each(device, load_device)
+    faults = sum(_check(config, path) for config, path in zip(configs, device, strict=True))
+    if faults:
+        typer.echo(f"{faults} to mend; a box started like this says so and goes on with the rest", err=True)
+        raise typer.Exit(1)
+    typer.echo("\n".join(f"start it: drumtower edge run {path}" for path in device))
+
+
+def _check(config: DeviceConfig, path: Path) -> int:
+    """Tell what is found out about one box; returns the number of faults."""
     from edge.inspect import inspect  # noqa: PLC0415
 
-    config = load_device(device)
     typer.echo(
         f"{config.address}: configuration ok, {len(config.cameras)} cameras, {len(config.sensors)} sensors"
     )
     faults = 0
-    for finding in inspect(config, device, os.environ):
+    for finding in inspect(config, path, os.environ):
         if finding.error is None:
             typer.echo(f"  ok     {finding.what}: {finding.found}")
         else:
             faults += 1
             typer.echo(f"  fault  {finding.what}: {finding.error.code}: {finding.error}", err=True)
-    if faults:
-        typer.echo(f"{faults} to mend; a box started like this says so and goes on with the rest", err=True)
-        raise typer.Exit(1)
-    typer.echo(f"start it: drumtower edge run {device}")
+    return faults
 
 
 @app.command()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from common.runtime.config import Settings, load_config
+from common.runtime.config import Settings, Wrong, load_config
 from common.runtime.errors import ConfigError
 from common.runtime.log import get_logger
+from common.runtime.settings import closest, one_of, texts, twice
 from common.wire.topics import Address
 from edge.settings import (
     Broker,
@@ -50,19 +50,18 @@ class CameraConfig(VisionSettings):
     severity: dict[SceneId, Annotated[int, Field(ge=1, le=4)]] = Field(default_factory=dict)
     """By scene, where it is to be other than the category's own."""
 
-    @model_validator(mode="after")
-    def _severities_of_scenes(self) -> CameraConfig:
-        scenes = sorted(scene.id for scene in self.scenes)
-        unknown = sorted(self.severity.keys() - set(scenes))
-        if unknown:
-            raise ValueError(f"expected severities of scenes {scenes}, got {unknown}")
-        return self
-
-    @model_validator(mode="after")
-    def _one_source(self) -> CameraConfig:
-        if (self.footage is None) == (self.path is None):
-            raise ValueError("expected exactly one of footage and path")
-        return self
+    def cross_faults(self) -> Iterator[Wrong]:
+        """A camera has one source, and severities are those of its own scenes."""
+        yield from super().cross_faults()
+        if self.footage is not None and self.path is not None:
+            yield Wrong(("path",), "expected exactly one of footage and path, got both")
+        elif self.right("footage", "path") and self.footage is None and self.path is None:
+            yield Wrong((), "expected exactly one of footage and path, got none")
+        scenes = sorted({name for _, name in texts(scene.id for scene in self.scenes)})
+        for name in self.severity:
+            if name not in scenes:
+                said = one_of(name, scenes) if scenes else f"there is no scene, got {name!r}"
+                yield Wrong(("severity", str(name)), said)
 
 
 class DeviceConfig(Settings):
@@ -81,15 +80,13 @@ class DeviceConfig(Settings):
     models_directory: Path | None = None
     inference_threads: Annotated[int, Field(ge=1, le=64)] = 2
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> DeviceConfig:
-        names = [camera.name for camera in self.cameras] + [sensor.name for sensor in self.sensors]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ValueError(
-                f"expected each camera's and sensor's name once, got twice: {', '.join(doubled)}"
-            )
-        return self
+    def cross_faults(self) -> Iterator[Wrong]:
+        """Cameras and sensors share one set of names."""
+        yield from twice(
+            ((section, number, "name"), name)
+            for section, parts in (("cameras", self.cameras), ("sensors", self.sensors))
+            for number, name in texts(part.name for part in parts)
+        )
 
     @property
     def address(self) -> Address:
@@ -150,22 +147,41 @@ def footage_file(camera: CameraConfig, beside: Path, environment: Mapping[str, s
     return bundled / f"{_REPLACEMENT}.mp4"
 
 
-def broker_of(config: DeviceConfig, environment: Mapping[str, str]) -> Broker:
-    """The broker to use: the environment before the file.
+def uplinks_of(config: DeviceConfig, environment: Mapping[str, str]) -> tuple[Broker, EvidenceDoor | None]:
+    """The broker, and where evidence goes or None when nobody said where: the environment before the file.
+
+    DRUMTOWER_EVIDENCE_URL may hold several addresses of the district, separated by commas.
 
     Raises:
         ConfigError: with every fault at once.
     """
     faults: list[str] = []
     ca_file, password = _trust(config, environment, faults)
+    host, port, tls = _broker_address(config, environment, faults)
+    urls = _evidence_urls(config, environment, faults)
+    if faults:
+        raise ConfigError(
+            "edge.environment",
+            f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the environment:\n  "
+            + "\n  ".join(faults),
+            "set these and start again; `drumtower edge run --help` lists them",
+        )
+    door = EvidenceDoor(urls, str(config.address), password, ca_file) if urls else None
+    return Broker(host, port, tls, password, ca_file), door
+
+
+def _broker_address(
+    config: DeviceConfig, environment: Mapping[str, str], faults: list[str]
+) -> tuple[str, int, bool]:
+    """Host, port and whether to speak TLS."""
     url = environment.get("DRUMTOWER_BROKER_URL") or config.uplink.broker_url or ""
-    parts = urlsplit(url)
+    parts = _split(url)
     port = _PORTS.get(parts.scheme, 0)
     if not url:
         faults.append("DRUMTOWER_BROKER_URL: missing; give it, or uplink.broker_url in the file")
     elif parts.scheme not in _PORTS or not parts.hostname:
-        near = difflib.get_close_matches(parts.scheme, _PORTS, n=1)
-        meant = f" (did you mean {near[0]}://?)" if near and near[0] != parts.scheme else ""
+        near = closest(parts.scheme, _PORTS)
+        meant = f" (did you mean {near}://?)" if near and near != parts.scheme else ""
         faults.append(
             f"DRUMTOWER_BROKER_URL: expected mqtts://host:port or mqtt://host:port, got {url!r}{meant}"
         )
@@ -174,27 +190,27 @@ def broker_of(config: DeviceConfig, environment: Mapping[str, str]) -> Broker:
             port = parts.port or port
         except ValueError:
             faults.append(f"DRUMTOWER_BROKER_URL: expected a port from 1 to 65535 in {url!r}")
-    _raise_if(faults)
-    return Broker(parts.hostname or "", port, parts.scheme == "mqtts", password, ca_file)
+    return parts.hostname or "", port, parts.scheme == "mqtts"
 
 
-def evidence_door_of(config: DeviceConfig, environment: Mapping[str, str]) -> EvidenceDoor | None:
-    """Where evidence goes, or None when nobody said where; raises ConfigError.
+def _split(url: str) -> SplitResult:
+    """The parts of an address; none when it is not one."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
-    DRUMTOWER_EVIDENCE_URL may hold several addresses of the district, separated by commas.
-    """
+
+def _evidence_urls(
+    config: DeviceConfig, environment: Mapping[str, str], faults: list[str]
+) -> tuple[str, ...]:
     named = environment.get("DRUMTOWER_EVIDENCE_URL") or config.evidence.url or ""
     urls = tuple(url.strip().rstrip("/") for url in named.split(",") if url.strip())
-    if not urls:
-        return None
-    faults: list[str] = []
-    ca_file, password = _trust(config, environment, faults)
     for url in urls:
-        parts = urlsplit(url)
+        parts = _split(url)
         if parts.scheme not in {"https", "http"} or not parts.hostname:
             faults.append(f"DRUMTOWER_EVIDENCE_URL: expected https://host:port, got {url!r}")
-    _raise_if(faults)
-    return EvidenceDoor(urls, str(config.address), password, ca_file)
+    return urls
 
 
 def _trust(
@@ -221,13 +237,3 @@ def _trust(
                     f"DRUMTOWER_CREDENTIAL_FILE: expected one line, the password, in {credential_file}"
                 )
     return ca_file, password
-
-
-def _raise_if(faults: list[str]) -> None:
-    if faults:
-        raise ConfigError(
-            "edge.environment",
-            f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the environment:\n  "
-            + "\n  ".join(faults),
-            "set these and start again; `drumtower edge run --help` lists them",
-        )

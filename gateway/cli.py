@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from common.runtime.config import load_config
+from common.runtime.config import load_config, load_each
 from common.runtime.log import configure_logging
 from common.runtime.stop import Stop
 from common.schema.cli import database_url
@@ -19,7 +19,7 @@ from gateway.config import GatewaySettings, read_environment
 from gateway.fleet import repo as fleet
 from gateway.fleet.enrol import enrol as enrol_devices
 from gateway.fleet.release import release
-from gateway.fleet.sites import load_site, load_sites
+from gateway.fleet.sites import load_all, load_site, load_sites
 from gateway.rejects import repo as kept
 from gateway.rejects.retry import StillRejectedError, retry
 
@@ -56,6 +56,19 @@ def run(
 
 
 @app.command()
+def check(
+    config: ConfigOption = _CONFIG,
+    sites: Annotated[Path, typer.Option(help="Folder of the site files.")] = _SITES,
+) -> None:
+    """Check rules, limits and site files, each for itself and against each other, without starting anything."""
+    settings, found = load_all(config, sites)
+    print(f"{config}: ok, {len(settings.rules)} rules for {len(settings.catalogue())} metrics")
+    for site in found:
+        print(f"{sites / site.site}.yaml: ok, {len(site.devices)} boxes")
+    print(f"next: drumtower gateway run --config {config}")
+
+
+@app.command()
 def enrol(
     site: Annotated[
         list[Path] | None, typer.Argument(help="Site files; all of the folder's when none.")
@@ -66,7 +79,7 @@ def enrol(
     ] = False,
 ) -> None:
     """Register the boxes of the site files and give each a credential."""
-    sites = [load_site(path) for path in site] if site else load_sites(_SITES)
+    sites = load_each(site, load_site) if site else load_sites(_SITES)
     result = enrol_devices(database_url(), sites, credentials, renew=renew)
     console = Console()
     for address in result.made:

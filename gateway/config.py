@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from common.runtime.config import Settings
+from common.runtime.config import Settings, Wrong
 from common.runtime.errors import ConfigError
-from gateway.metrics_catalogue import Metric, catalogue
+from common.runtime.settings import nearest, one_of, texts, twice
+from common.wire.categories import BY_CODE
+from gateway.metrics_catalogue import DECLARED, Metric, catalogue
 from gateway.rules import ThresholdRule
 
 _NAME = r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$"
 _CATEGORY = r"^[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){1,3}$"
 DEFAULT_USERNAME = "gateway"
 
-Name = Annotated[str, Field(pattern=_NAME)]
+Name = Annotated[str, Field(pattern=_NAME, description="a–z, 0–9 and inner hyphens")]
 
 
 class LevelSettings(Settings):
@@ -46,11 +49,32 @@ class RuleSettings(Settings):
     sites: tuple[Name, ...] = ()
     sensors: tuple[Name, ...] = ()
 
-    @model_validator(mode="after")
-    def _thresholds_apart(self) -> Self:
+    def cross_faults(self) -> Iterator[Wrong]:
+        """The two thresholds lie apart, and further beyond is never milder."""
+        if not self.right("raise_at", "clear_at"):
+            return
         if self.raise_at == self.clear_at:
-            raise ValueError("clear_at must differ from raise_at, or the condition would flicker")
-        return self
+            yield Wrong(("clear_at",), "must differ from raise_at, or the condition would flicker")
+            return
+        sign = 1.0 if self.raise_at > self.clear_at else -1.0
+        levels = [
+            (sign * level.at, level.severity, number)
+            for number, level in enumerate(self.severity)
+            if level.right("at", "severity")
+        ]
+        for (at, severity, number), (next_at, next_severity, place) in pairwise(sorted(levels)):
+            if at == next_at:
+                yield Wrong(
+                    ("severity", place, "at"),
+                    "there is a severity for it {other}",
+                    ("severity", number, "at"),
+                )
+            elif next_severity < severity:
+                yield Wrong(
+                    ("severity", place, "severity"),
+                    f"expected at least the {severity} of the milder value {{other}}, got {next_severity}",
+                    ("severity", number),
+                )
 
     def compiled(self, unit: str) -> ThresholdRule:
         """The rule as the rules step it; being low is the condition when ``clear_at`` is above ``raise_at``."""
@@ -80,6 +104,11 @@ class MetricSettings(Settings):
     unit: Annotated[str, Field(max_length=16)] = ""
     low: float
     high: float
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """There are believable values."""
+        if self.right("low", "high") and self.low >= self.high:
+            yield Wrong(("high",), f"expected more than low, {self.low}, got {self.high}")
 
 
 class IntakeSettings(Settings):
@@ -151,19 +180,21 @@ class GatewaySettings(Settings):
     metrics: tuple[MetricSettings, ...] = ()
     rules: tuple[RuleSettings, ...] = ()
 
-    @model_validator(mode="after")
-    def _rules_know_their_metrics(self) -> Self:
-        seen: set[str] = set()
-        known = self.catalogue()
-        for rule in self.rules:
-            if rule.id in seen:
-                raise ValueError(f"rule {rule.id!r} stands twice; keep one")
-            seen.add(rule.id)
-            if rule.metric not in known:
-                raise ValueError(
-                    f"rule {rule.id!r}: metric {rule.metric!r} is not one of {', '.join(sorted(known))}"
+    def cross_faults(self) -> Iterator[Wrong]:
+        """Each rule and metric stands once, and rules name metrics and categories that there are."""
+        named = list(texts(metric.name for metric in self.metrics))
+        yield from twice((("metrics", number, "name"), name) for number, name in named)
+        yield from twice((("rules", number, "id"), name) for number, name in texts(r.id for r in self.rules))
+        known = sorted({metric.name for metric in DECLARED} | {name for _, name in named})
+        for number, metric in texts(rule.metric for rule in self.rules):
+            if metric not in known:
+                yield Wrong(("rules", number, "metric"), one_of(metric, known))
+        for number, rule in enumerate(self.rules):
+            if rule.right("category") and rule.category not in BY_CODE:
+                yield Wrong(
+                    ("rules", number, "category"),
+                    f"no category is called {rule.category!r}{nearest(rule.category, BY_CODE)}",
                 )
-        return self
 
     def catalogue(self) -> dict[str, Metric]:
         """Built-in metrics and those declared here, by name."""
@@ -222,7 +253,7 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     for name, path in (("DRUMTOWER_TLS_CERT", certificate), ("DRUMTOWER_TLS_KEY", key)):
         if path and not path.is_file():
             faults.append(f"{name}: {path} is not a file")
-    if faults or broker is None:
+    if faults:
         raise ConfigError(
             "config.environment",
             f"{len(faults)} fault{'s' if len(faults) != 1 else ''} in the environment:\n"
@@ -232,30 +263,31 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     return Environment(database, broker, evidence, certificate, key)
 
 
-def _broker(env: Mapping[str, str], faults: list[str]) -> BrokerAddress | None:
-    text = env.get("DRUMTOWER_BROKER_URL", "")
+def _broker(env: Mapping[str, str], faults: list[str]) -> BrokerAddress:
     try:
-        url = urlsplit(text)
+        url = urlsplit(env.get("DRUMTOWER_BROKER_URL", ""))
         port = url.port
     except ValueError:
         url, port = urlsplit(""), None
     if url.scheme not in {"mqtt", "mqtts"} or not url.hostname:
-        faults.append(f"DRUMTOWER_BROKER_URL: expected mqtts://host:port, found {url.hostname or 'nothing'}")
-        return None
+        found = f"{url.scheme}://{url.hostname or ''}" if url.scheme else "nothing"  # no password in a log
+        meant = "" if url.scheme in {"mqtt", "mqtts"} else nearest(url.scheme, ("mqtts", "mqtt"))
+        faults.append(f"DRUMTOWER_BROKER_URL: expected mqtts://host:port, found {found}{meant}")
     tls = url.scheme == "mqtts"
-    credential = _path(env, "DRUMTOWER_CREDENTIAL_FILE")
     password = unquote(url.password or "")
-    if credential:
+    if credential := _path(env, "DRUMTOWER_CREDENTIAL_FILE"):
         try:
             password = credential.read_text(encoding="utf-8").strip()
         except OSError as error:
             faults.append(f"DRUMTOWER_CREDENTIAL_FILE: {credential} cannot be read: {error.strerror}")
+        except UnicodeDecodeError:
+            faults.append(f"DRUMTOWER_CREDENTIAL_FILE: expected one line, the password, in {credential}")
     ca_file = _path(env, "DRUMTOWER_CA_FILE")
     if ca_file and not ca_file.is_file():
         faults.append(f"DRUMTOWER_CA_FILE: {ca_file} is not a file")
-        ca_file = None
     username = unquote(url.username or "") or DEFAULT_USERNAME
-    return BrokerAddress(url.hostname, port or (8883 if tls else 1883), tls, username, password, ca_file)
+    port = port or (8883 if tls else 1883)
+    return BrokerAddress(url.hostname or "", port, tls, username, password, ca_file)
 
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:

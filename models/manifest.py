@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from common.runtime.config import Settings, load_config
+from common.runtime.config import Settings, Wrong, load_config
+from common.runtime.settings import one_of, texts, twice
 
 
 class InputSpec(Settings):
@@ -35,11 +37,10 @@ class Thresholds(Settings):
     weak: Annotated[float, Field(gt=0, lt=1, description="enough to keep a track alive, and to be blurred")]
     overlap: Annotated[float, Field(gt=0, lt=1, description="IoU above which two boxes are one object")]
 
-    @model_validator(mode="after")
-    def _weak_is_below_score(self) -> Thresholds:
-        if self.weak > self.score:
-            raise ValueError(f"expected weak <= score, got weak {self.weak} and score {self.score}")
-        return self
+    def cross_faults(self) -> Iterator[Wrong]:
+        """What is believed is not weaker than what keeps a track alive."""
+        if self.right("weak", "score") and self.weak > self.score:
+            yield Wrong(("weak",), f"expected at most score, {self.score}, got {self.weak}")
 
 
 class Manifest(Settings):
@@ -61,16 +62,14 @@ class Manifest(Settings):
     licence: str
     origin: str
 
-    @model_validator(mode="after")
-    def _labels_make_sense(self) -> Manifest:
-        named = [label for label in self.labels if label is not None]
-        doubled = sorted({label for label in named if named.count(label) > 1})
-        if doubled:
-            raise ValueError(f"expected each label once, got twice: {', '.join(doubled)}")
-        unknown = sorted({label for group in self.exclusive for label in group} - set(named))
-        if unknown:
-            raise ValueError(f"expected labels of this model in exclusive, got {', '.join(unknown)}")
-        return self
+    def cross_faults(self) -> Iterator[Wrong]:
+        """Labels differ, and groups are of labels there are."""
+        named = [label for _, label in texts(self.labels)]
+        yield from twice((("labels", number), label) for number, label in texts(self.labels))
+        for number, group in enumerate(self.exclusive):
+            for place, label in texts(group):
+                if label not in named:
+                    yield Wrong(("exclusive", number, place), one_of(label, named))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from cloud.db import Database
+from cloud.district.checks import read_district
 from cloud.district.service import load_district
 from common.schema.cli import database_url
 
@@ -26,6 +27,7 @@ def load(
 ) -> None:
     """Check a district's file and write it into the database. Again changes nothing."""
     console = Console()
+    read_district(file)  # its faults are told whether or not there is a database
     with Database(database_url(), size=1) as database:
         loaded = load_district(database, file)
     units = ", ".join(f"{count} {kind}" for kind, count in loaded.units.items())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from cloud.district.domain import MapFeature, UnitKind
 from cloud.district.geometry import Ring
-from common.runtime.config import Settings
+from common.runtime.config import Settings, Wrong
 
 UnitCode = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
 Name = Annotated[str, Field(min_length=1, max_length=60)]
@@ -69,11 +71,12 @@ class PolicyEntry(Settings):
     arrive: Duration
     resolve: Duration
 
-    @model_validator(mode="after")
-    def _in_order(self) -> PolicyEntry:
-        if not self.acknowledge <= self.arrive <= self.resolve:
-            raise ValueError("expected acknowledge ≤ arrive ≤ resolve")
-        return self
+    def cross_faults(self) -> Iterator[Wrong]:
+        """Each clock runs at least as long as the one before it."""
+        steps = ("acknowledge", "arrive", "resolve")
+        for earlier, later in pairwise(step for step in steps if self.right(step)):
+            if getattr(self, earlier) > getattr(self, later):
+                yield Wrong((later,), f"expected acknowledge ≤ arrive ≤ resolve, got less than {earlier}")
 
 
 class FeatureEntry(Settings):

@@ -1,34 +1,36 @@
 """Configuration from YAML: every fault at once, each with its file, line, key and nearest name.
 
-The rules are pydantic models; the line numbers come from the YAML nodes themselves.
+The rules are pydantic models (``settings``), read piece by piece (``reading``); the line numbers come from the
+YAML nodes themselves.
 """
 
 from __future__ import annotations
 
-import difflib
-import types
-import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from yaml.constructor import ConstructorError
 
 from common.runtime.errors import ConfigError
+from common.runtime.reading import read
+from common.runtime.settings import Location, Settings, Wrong
 
-Location = tuple[str | int, ...]
+__all__ = [
+    "Fault",
+    "InvalidConfigError",
+    "Location",
+    "Settings",
+    "Wrong",
+    "load_config",
+    "load_each",
+    "parse_config",
+]
 
-
-class Settings(BaseModel):
-    """A part of the configuration: unknown keys are faults, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Settings)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,13 @@ class InvalidConfigError(ConfigError):
         self.faults = faults
 
 
-def load_config(path: Path, model: type[M]) -> M:
+def load_config(path: Path, model: type[M], also: Callable[[M], Iterator[Wrong]] | None = None) -> M:
     """Read one YAML file into a model.
+
+    Args:
+        path: the file.
+        model: what it holds.
+        also: more that its parts must agree on; it is asked as ``Settings.cross_faults`` is.
 
     Raises:
         InvalidConfigError: with every fault found.
@@ -74,47 +81,91 @@ def load_config(path: Path, model: type[M]) -> M:
         raise InvalidConfigError([Fault(path, 1, "", f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
         raise InvalidConfigError([Fault(path, 1, "", f"expected text in UTF-8: {error.reason}")]) from error
-    return parse_config(text, path, model)
+    return parse_config(text, path, model, also)
 
 
-def parse_config(text: str, path: Path, model: type[M]) -> M:
-    """Read YAML text into a model; ``path`` only names it in faults."""
+def load_each(paths: Iterable[Path], load: Callable[[Path], T]) -> list[T]:
+    """Read several files, in their order.
+
+    Raises:
+        InvalidConfigError: with the faults of all of them.
+    """
+    loaded: list[T] = []
+    faults: list[Fault] = []
+    for path in paths:
+        try:
+            loaded.append(load(path))
+        except InvalidConfigError as error:
+            faults += error.faults
+    if faults:
+        raise InvalidConfigError(faults)
+    return loaded
+
+
+def parse_config(
+    text: str, path: Path, model: type[M], also: Callable[[M], Iterator[Wrong]] | None = None
+) -> M:
+    """Read YAML text into a model as ``load_config`` does; ``path`` only names it in faults."""
+    lines: dict[Location, int] = {(): 1}
+    data, twice = _parsed(text, path, lines)
+    loaded, wrong = read(model, {} if data is None else data)
+    wrong += [*twice, *(also(loaded) if also else ())]
+    if wrong:
+        raise InvalidConfigError(sorted((_fault(path, one, lines) for one in wrong), key=lambda it: it.line))
+    return loaded
+
+
+class _Loader(yaml.SafeLoader):
+    """What looks like a date stays text: no setting is one, and a date that does not exist has no line."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise ConstructorError(None, None, str(error), node.start_mark) from error
+
+
+def _as_written(_: _Loader, node: yaml.Node) -> str:
+    return str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _as_written)
+
+
+def _parsed(text: str, path: Path, lines: dict[Location, int]) -> tuple[object, list[Wrong]]:
+    """What the text says, and the keys that stand twice; notes the lines."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        twice = list(_index(node, (), lines))
+        return None if node is None else loader.construct_document(node), twice
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InvalidConfigError([Fault(path, line, "", f"not YAML: {error.problem}")]) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # A date that does not exist or an alias that holds itself is only found when values are made.
-        raise InvalidConfigError([Fault(path, 1, "", f"not YAML: {error}")]) from error
-    lines: dict[Location, int] = {(): 1}
-    faults = [Fault(path, line, key, "stands twice; keep one") for key, line in _index(node, (), lines)]
-    try:
-        loaded = model.model_validate({} if data is None else data)
-    except ValidationError as error:
-        faults += [_fault(path, detail, lines, model) for detail in error.errors()]
-    else:
-        if not faults:
-            return loaded
-    raise InvalidConfigError(sorted(faults, key=lambda fault: fault.line))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InvalidConfigError([Fault(path, line, "", f"not YAML: {error.reason}")]) from error
+    except RecursionError as error:
+        raise InvalidConfigError([Fault(path, 1, "", "expected less depth than this")]) from error
 
 
 def _index(
     node: yaml.Node | None, at: Location, lines: dict[Location, int], above: tuple[yaml.Node, ...] = ()
-) -> Iterator[tuple[str, int]]:
+) -> Iterator[Wrong]:
     """Note the line of every key and item; yield the keys that stand twice."""
-    if node is None or node in above:  # an alias may hold itself
+    if node is None:
         return
+    if node in above:
+        raise ConstructorError(None, None, "an alias holds itself", node.start_mark)
     inside = (*above, node)
     if isinstance(node, yaml.MappingNode):
-        seen = set()
+        first: dict[str, int] = {}
         for key, value in node.value:
-            name = str(key.value)
-            if name in seen:
-                yield ".".join(map(str, (*at, name))), key.start_mark.line + 1
-            seen.add(name)
-            lines[(*at, name)] = key.start_mark.line + 1
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in first:
+                yield Wrong((*at, name), f"stands twice, first on line {first[name]}; keep one")
+            first.setdefault(name, line)
+            lines[(*at, name)] = line
             yield from _index(value, (*at, name), lines, inside)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
@@ -122,68 +173,13 @@ def _index(
             yield from _index(value, (*at, number), lines, inside)
 
 
-def _fault(path: Path, detail: ErrorDetails, lines: dict[Location, int], model: type[BaseModel]) -> Fault:
-    # pydantic puts the chosen member of a union into the location; the file does not know it.
-    place: Location = ()
-    for part in detail["loc"]:
-        if (*place, part) in lines:
-            place = (*place, part)
-    shown = place if not detail["loc"] or detail["type"] != "missing" else (*place, detail["loc"][-1])
-    return Fault(path, lines[place], ".".join(map(str, shown)), _sentence(detail, model))
+def _fault(path: Path, wrong: Wrong, lines: dict[Location, int]) -> Fault:
+    other = "elsewhere" if wrong.other is None else f"on line {_line(wrong.other, lines)}"
+    return Fault(path, _line(wrong.at, lines), ".".join(map(str, wrong.at)), wrong.told(other))
 
 
-def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    match detail["type"]:
-        case "extra_forbidden":
-            allowed = sorted(_fields_at(model, detail["loc"][:-1]))
-            return f"unknown key{_nearest(str(detail['loc'][-1]), allowed)}; allowed: {', '.join(allowed)}"
-        case "missing":
-            return "missing"
-        case "literal_error" | "enum" | "union_tag_invalid":
-            context = detail.get("ctx", {})
-            expected = str(context.get("expected", context.get("expected_tags", "")))
-            names = [name.strip(" '") for name in expected.replace(" or ", ",").split(",")]
-            given = str(context.get("tag", detail["input"]))
-            return f"expected one of {', '.join(names)}, got {given!r}{_nearest(given, names)}"
-        case _:
-            given = detail["input"]
-            shown = f", got {given!r}" if isinstance(given, str | int | float | bool) or given is None else ""
-            return detail["msg"].removeprefix("Value error, ") + shown
-
-
-def _nearest(name: str, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _fields_at(annotation: Any, location: Location) -> set[str]:
-    """The keys that a model allows at a place, whichever member of a union it is."""
-    fields: set[str] = set()
-    for model in _models(annotation):
-        if not location:
-            fields |= set(model.model_fields)
-        elif isinstance(location[0], str) and location[0] in model.model_fields:
-            info = model.model_fields[location[0]]
-            fields |= _fields_at(info.annotation, location[1:])
-        else:  # an index, or the tag of a union
-            fields |= _fields_at(_chosen(annotation, location[0]), location[1:])
-    return fields
-
-
-def _chosen(annotation: Any, part: str | int) -> Any:
-    """The member of a union that a tag names; anything else stays as it is."""
-    tagged = [
-        model
-        for model in _models(annotation)
-        for field in model.model_fields.values()
-        if get_origin(field.annotation) is Literal and part in get_args(field.annotation)
-    ]
-    return Union[tuple(tagged)] if tagged else annotation  # noqa: UP007 - built from values, not written down
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif get_origin(annotation) in {list, tuple, dict, Union, types.UnionType, Annotated, typing.Sequence}:
-        for argument in get_args(annotation):
-            yield from _models(argument)
+def _line(at: Location, lines: dict[Location, int]) -> int:
+    """The line of a place, or of what would hold it where nothing stands."""
+    while at not in lines:
+        at = at[:-1]
+    return lines[at]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from common.runtime.config import Settings
+from common.runtime.config import Settings, Wrong
+from common.runtime.settings import texts, twice
 from edge.camera.frame import Frame
 from edge.vision.detections import Detections
 from edge.vision.detector import Detector
@@ -45,13 +46,10 @@ class VisionSettings(Settings):
     scenes: tuple[SceneConfig, ...] = ()
     evidence: EvidenceSettings = EvidenceSettings()
 
-    @model_validator(mode="after")
-    def _scene_ids_differ(self) -> VisionSettings:
-        ids = [scene.id for scene in self.scenes]
-        doubled = sorted({name for name in ids if ids.count(name) > 1})
-        if doubled:
-            raise ValueError(f"expected each scene id once on a camera, got twice: {', '.join(doubled)}")
-        return self
+    def cross_faults(self) -> Iterator[Wrong]:
+        """A camera has each scene id once."""
+        ids = texts(scene.id for scene in self.scenes)
+        yield from twice((("scenes", number, "id"), name) for number, name in ids)
 
 
 @dataclass(frozen=True, slots=True)

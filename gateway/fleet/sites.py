@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from common.runtime.config import Fault, InvalidConfigError, Settings, load_config
-from gateway.config import Name
+from common.runtime.config import Fault, InvalidConfigError, Settings, Wrong, load_config, load_each
+from common.runtime.settings import one_of, texts, twice
+from gateway.config import GatewaySettings, Name
 
 
 class DeviceEntry(Settings):
@@ -33,14 +35,10 @@ class Site(Settings):
     silent_after_s: Annotated[int, Field(ge=1, le=30 * 86_400)] = 120
     devices: Annotated[tuple[DeviceEntry, ...], Field(min_length=1)]
 
-    @model_validator(mode="after")
-    def _names_once(self) -> Self:
-        seen: set[str] = set()
-        for device in self.devices:
-            if device.name in seen:
-                raise ValueError(f"device {device.name!r} stands twice; keep one")
-            seen.add(device.name)
-        return self
+    def cross_faults(self) -> Iterator[Wrong]:
+        """A site has each device once."""
+        names = texts(device.name for device in self.devices)
+        yield from twice((("devices", number, "name"), name) for number, name in names)
 
 
 def load_site(path: Path) -> Site:
@@ -49,11 +47,12 @@ def load_site(path: Path) -> Site:
     Raises:
         InvalidConfigError: with every fault found.
     """
-    site = load_config(path, Site)
-    if site.site != path.stem:
-        message = f"expected {path.stem!r} as the file is named, got {site.site!r}"
-        raise InvalidConfigError([Fault(path, 1, "site", message)])
-    return site
+
+    def named_after_its_file(site: Site) -> Iterator[Wrong]:
+        if site.right("site") and site.site != path.stem:
+            yield Wrong(("site",), f"expected {path.stem!r} as the file is named, got {site.site!r}")
+
+    return load_config(path, Site, named_after_its_file)
 
 
 def load_sites(folder: Path) -> list[Site]:
@@ -62,15 +61,35 @@ def load_sites(folder: Path) -> list[Site]:
     Raises:
         InvalidConfigError: with the faults of all files at once.
     """
-    sites: list[Site] = []
+    paths = sorted(folder.glob("*.yaml"))
+    if not paths:
+        raise InvalidConfigError([Fault(folder, 1, "", "expected at least one <site>.yaml here, found none")])
+    return load_each(paths, load_site)
+
+
+def load_all(config: Path, folder: Path) -> tuple[GatewaySettings, list[Site]]:
+    """The gateway's settings and all sites; rules may only name sites that have a file.
+
+    Raises:
+        InvalidConfigError: with the faults of all files at once.
+    """
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+
+    def sites_of_rules(settings: GatewaySettings) -> Iterator[Wrong]:
+        for number, rule in enumerate(settings.rules):
+            for place, site in texts(rule.sites):
+                if site not in known:
+                    yield Wrong(("rules", number, "sites", place), one_of(site, known))
+
     faults: list[Fault] = []
-    for path in sorted(folder.glob("*.yaml")):
-        try:
-            sites.append(load_site(path))
-        except InvalidConfigError as error:
-            faults += error.faults
-    if not sites and not faults:
-        faults.append(Fault(folder, 1, "", "expected at least one <site>.yaml here, found none"))
+    try:
+        settings = load_config(config, GatewaySettings, sites_of_rules)
+    except InvalidConfigError as error:
+        faults += error.faults
+    try:
+        sites = load_sites(folder)
+    except InvalidConfigError as error:
+        faults += error.faults
     if faults:
         raise InvalidConfigError(faults)
-    return sites
+    return settings, sites

@@ -84,7 +84,7 @@ def test_a_small_district_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
-        ("code: mill-2", "code: mill-1", 6, "already the unit of line 5"),
+        ("code: mill-2", "code: mill-1", 6, "already stands on line 5"),
         ("parent: east", "parent: eats", 4, "no unit 'eats' (did you mean 'east'?)"),
         ("parent: east", "parent: centre", 4, "a community stands below a street; 'centre' is a centre"),
         ("kind: street, parent: centre", "kind: street", 3, "a street stands below a centre"),
@@ -116,7 +116,7 @@ def test_a_rule_behind_a_wider_one_is_never_reached(tmp_path: Path) -> None:
     late = SMALL.replace(
         'target: "level:grid"}', 'target: "level:grid"}\n  - {category: rain.*, target: "level:street"}'
     )
-    assert "never reached: line 10 (*)" in faults_of(tmp_path, late)[0].message
+    assert "never reached: the one on line 10 (*)" in faults_of(tmp_path, late)[0].message
 
 
 def test_faults_of_form_and_of_agreement_come_together(tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ from common.runtime.config import InvalidConfigError
 from common.runtime.errors import ConfigError
 from edge.config import (
     DeviceConfig,
-    broker_of,
     data_directory,
-    evidence_door_of,
     footage_file,
     load_device,
+    uplinks_of,
 )
 
 FIVE_FAULTS = """\
@@ -71,7 +70,7 @@ def test_names_must_differ_across_cameras_and_sensors(tmp_path: Path) -> None:
         tmp_path,
         "site: gulou\ndevice: lamp-01\ncameras: [{name: one, footage: bikes}]\nsensors: [{name: one, kind: rain}]\n",
     )
-    with pytest.raises(InvalidConfigError, match="got twice: one"):
+    with pytest.raises(InvalidConfigError, match=r"sensors\.0\.name: 'one' already stands on line 3"):
         load_device(path)
 
 
@@ -87,13 +86,13 @@ def test_a_severity_needs_its_scene(tmp_path: Path) -> None:
         tmp_path,
         "site: gulou\ndevice: lamp-01\ncameras: [{name: one, footage: bikes, severity: {square: 3}}]\n",
     )
-    with pytest.raises(InvalidConfigError, match="expected severities of scenes"):
+    with pytest.raises(InvalidConfigError, match=r"severity\.square: there is no scene"):
         load_device(path)
 
 
 def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
     told = config(uplink={"broker_url": "mqtt://elsewhere", "credential_file": "/nowhere"})
-    broker = broker_of(told, environment(tmp_path))
+    broker, _ = uplinks_of(told, environment(tmp_path))
     assert (broker.host, broker.port, broker.tls, broker.password) == (
         "broker.example",
         9883,
@@ -108,18 +107,23 @@ def test_the_file_serves_where_the_environment_says_nothing(tmp_path: Path) -> N
     credential = tmp_path / "credential"
     credential.write_text("secret")
     told = config(uplink={"broker_url": "mqtt://broker.example", "credential_file": str(credential)})
-    broker = broker_of(told, {})
+    broker, _ = uplinks_of(told, {})
     assert (broker.host, broker.port, broker.tls, broker.ca_file) == ("broker.example", 1883, False, None)
 
 
 def test_every_fault_of_the_environment_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
-        broker_of(
+        uplinks_of(
             config(),
-            {"DRUMTOWER_BROKER_URL": "mqtss://broker", "DRUMTOWER_CA_FILE": str(tmp_path / "none.pem")},
+            {
+                "DRUMTOWER_BROKER_URL": "mqtss://broker",
+                "DRUMTOWER_CA_FILE": str(tmp_path / "none.pem"),
+                "DRUMTOWER_EVIDENCE_URL": "https://one,ftp://door,https://[two",
+            },
         )
     message = refused.value.message
-    assert message.startswith("3 faults")
+    assert message.startswith("5 faults")
+    assert "expected https://host:port, got 'ftp://door'" in message
     assert "did you mean mqtts://?" in message
     assert "DRUMTOWER_CA_FILE" in message
     assert "DRUMTOWER_CREDENTIAL_FILE: missing" in message
@@ -135,20 +139,18 @@ def test_a_credential_is_one_line(tmp_path: Path, content: str | None, said: str
     else:
         (tmp_path / "credential").write_text(content)
     with pytest.raises(ConfigError, match=said):
-        broker_of(config(), told)
+        uplinks_of(config(), told)
 
 
 @pytest.mark.parametrize("port", ["0x50", "99999"])
 def test_a_port_is_a_port(tmp_path: Path, port: str) -> None:
     with pytest.raises(ConfigError, match="expected a port"):
-        broker_of(config(), environment(tmp_path, DRUMTOWER_BROKER_URL=f"mqtts://broker:{port}"))
+        uplinks_of(config(), environment(tmp_path, DRUMTOWER_BROKER_URL=f"mqtts://broker:{port}"))
 
 
 def test_evidence_may_stay_on_the_box(tmp_path: Path) -> None:
-    assert evidence_door_of(config(), environment(tmp_path)) is None
-    door = evidence_door_of(
-        config(), environment(tmp_path, DRUMTOWER_EVIDENCE_URL="https://door.example:9443/")
-    )
+    assert uplinks_of(config(), environment(tmp_path))[1] is None
+    _, door = uplinks_of(config(), environment(tmp_path, DRUMTOWER_EVIDENCE_URL="https://door.example:9443/"))
     assert door is not None
     assert (door.urls, door.username, door.password) == (
         ("https://door.example:9443",),
@@ -156,17 +158,17 @@ def test_evidence_may_stay_on_the_box(tmp_path: Path) -> None:
         "pass word",
     )
     with pytest.raises(ConfigError, match="expected https://host:port"):
-        evidence_door_of(config(), environment(tmp_path, DRUMTOWER_EVIDENCE_URL="ftp://door"))
+        uplinks_of(config(), environment(tmp_path, DRUMTOWER_EVIDENCE_URL="ftp://door"))
 
 
 def test_evidence_may_go_through_any_of_several_doors(tmp_path: Path) -> None:
     told = environment(tmp_path, DRUMTOWER_EVIDENCE_URL="https://one:9443/, https://two:9444")
-    door = evidence_door_of(config(), told)
+    _, door = uplinks_of(config(), told)
     assert door is not None
     assert door.urls == ("https://one:9443", "https://two:9444")
     told = environment(tmp_path, DRUMTOWER_EVIDENCE_URL="htps://one,https://two,https://")
     with pytest.raises(ConfigError, match="2 faults"):
-        evidence_door_of(config(), told)
+        uplinks_of(config(), told)
 
 
 def test_data_lies_where_the_option_or_the_environment_says(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_clear_threshold_above_the_raising_one_watches_for_too_little() -> Non
 rules:
   - id: battery
     metric: battery
-    category: device.battery_low
+    category: device.silent
     raise_at: 10
     clear_at: 20
     hold_s: 1.5
@@ -77,7 +77,7 @@ rules:
 
 
 def test_a_site_names_each_device_once_and_is_named_as_its_file(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConfigError, match="stands twice"):
+    with pytest.raises(InvalidConfigError, match=r"devices\.1\.name: 'x' already stands on line 2"):
         parse_config(
             "site: a\ndevices: [{name: x, lon: 1, lat: 2}, {name: x, lon: 1, lat: 2}]", Path("a.yaml"), Site
         )
@@ -91,9 +91,24 @@ def test_a_site_names_each_device_once_and_is_named_as_its_file(tmp_path: Path) 
 
 def test_the_environment_tells_all_that_is_missing() -> None:
     with pytest.raises(ConfigError) as caught:
-        read_environment({"DRUMTOWER_BROKER_URL": "http://x", "DRUMTOWER_EVIDENCE_DIR": "/tmp/x"})
-    for name in ("DRUMTOWER_DATABASE_URL", "DRUMTOWER_BROKER_URL", "DRUMTOWER_TLS_CERT"):
-        assert name in caught.value.message
+        read_environment(
+            {
+                "DRUMTOWER_BROKER_URL": "mqtss://user:s3cret@x",
+                "DRUMTOWER_EVIDENCE_DIR": "/tmp/x",
+                "DRUMTOWER_CREDENTIAL_FILE": "/nowhere/credential",
+                "DRUMTOWER_CA_FILE": "/nowhere/ca.pem",
+            }
+        )
+    assert caught.value.message.startswith("5 faults")
+    for part in (
+        "DRUMTOWER_DATABASE_URL",
+        "DRUMTOWER_BROKER_URL: expected mqtts://host:port, found mqtss://x (did you mean 'mqtts'?)",
+        "DRUMTOWER_CREDENTIAL_FILE",
+        "DRUMTOWER_CA_FILE",
+        "DRUMTOWER_TLS_CERT",
+    ):
+        assert part in caught.value.message
+    assert "s3cret" not in caught.value.message
 
 
 def test_the_broker_is_read_from_its_url_and_the_password_from_its_file(tmp_path: Path) -> None:

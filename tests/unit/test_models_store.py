@@ -86,7 +86,7 @@ def test_a_faulty_manifest_reports_every_fault_at_once(tmp_path: Path) -> None:
 
 def test_a_manifest_with_a_label_twice_is_refused(tmp_path: Path) -> None:
     _copied_manifest(tmp_path, labels=["person", "person"], exclusive=[])
-    with pytest.raises(ConfigError, match="each label once"):
+    with pytest.raises(ConfigError, match="'person' already stands on line"):
         load_manifest("cocossd", tmp_path)
 
 

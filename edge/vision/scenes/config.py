@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from common.runtime.config import Settings
+from common.runtime.settings import one_of
 from edge.vision.detections import STREET_LABELS
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -23,11 +24,10 @@ def _encloses(points: tuple[Point, ...]) -> tuple[Point, ...]:
     return points
 
 
-def _known(labels: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = sorted(set(labels) - set(STREET_LABELS))
-    if unknown:
-        raise ValueError(f"expected labels out of {', '.join(STREET_LABELS)}, got {', '.join(unknown)}")
-    return labels
+def _known(label: str) -> str:
+    if label not in STREET_LABELS:
+        raise ValueError(one_of(label, STREET_LABELS))
+    return label
 
 
 def _points_somewhere(direction: tuple[float, float]) -> tuple[float, float]:
@@ -37,7 +37,7 @@ def _points_somewhere(direction: tuple[float, float]) -> tuple[float, float]:
 
 
 Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=64), AfterValidator(_encloses)]
-Labels = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known)]
+Labels = Annotated[tuple[Annotated[str, AfterValidator(_known)], ...], Field(min_length=1)]
 
 
 class ZoneConfig(Settings):
