@@ -134,6 +134,7 @@ class PahoIntake:
         self._generation_lock = threading.Lock()
         self._generation = 0
         self._connected = threading.Event()
+        self._subscribed = threading.Event()
         self._ended = threading.Event()
         self._closing = False
         self._shed = 0
@@ -194,8 +195,8 @@ class PahoIntake:
                 self._client.unsubscribe(sorted(gone))
 
     def is_connected(self) -> bool:
-        """Whether messages can come in."""
-        return self._connected.is_set()
+        """Whether messages can come in: the broker has answered the subscriptions of this connection."""
+        return self._subscribed.is_set()
 
     def has_ended(self) -> bool:
         """Whether it gave up."""
@@ -215,6 +216,7 @@ class PahoIntake:
         self._client.disconnect()
         self._client.loop_stop()
         self._connected.clear()
+        self._subscribed.clear()
 
     def _make_client(self, partition: str) -> mqtt.Client:
         client = mqtt.Client(
@@ -247,8 +249,8 @@ class PahoIntake:
             return
         _log.info("connected to the broker", session_kept=flags.session_present)
         self._connected.set()
-        self._subscribe(self._filters)  # every time: the broker may have lost the session
-        self._on_connection(True)
+        if not self._subscribe(self._filters):  # every time: the broker may have lost the session
+            self._can_hear()
 
     def _connect_failed(self, _client: mqtt.Client, _data: Any) -> None:
         if not self._may_connect():
@@ -263,6 +265,7 @@ class PahoIntake:
         with self._generation_lock:  # before paho can open the next connection
             self._generation += 1
         self._connected.clear()
+        self._subscribed.clear()
         self._on_connection(False)
         if self._closing:
             return
@@ -295,11 +298,13 @@ class PahoIntake:
             self._queued_bytes += len(raw.payload)
             self._arrived.notify()
 
-    def _subscribe(self, filters: Iterable[str]) -> None:
+    def _subscribe(self, filters: Iterable[str]) -> bool:
+        """Ask for what these say; whether there was anything to ask for."""
         # Retained statuses only for a new subscription: not all of them again at each reconnect.
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
         if wanted := [(topic, options) for topic in sorted(filters)]:
             self._client.subscribe(wanted)
+        return bool(wanted)
 
     def _subscribe_answered(
         self, _client: mqtt.Client, _data: Any, _mid: int, reasons: Sequence[ReasonCode], _props: Any
@@ -310,6 +315,12 @@ class PahoIntake:
                 reasons=[str(reason) for reason in reasons],
                 hint="the gateway's account must be allowed to read dt/v1/+/+/up/#",
             )
+        self._can_hear()
+
+    def _can_hear(self) -> None:
+        if not self._subscribed.is_set():
+            self._subscribed.set()
+            self._on_connection(True)
 
     def _break_connection(self) -> None:
         """Have the broker send again what was shed, by ending the connection under paho."""

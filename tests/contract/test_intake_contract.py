@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from gateway.config import BrokerAddress
 from gateway.intake import Delivery, Intake, PahoIntake
 from local.broker import Broker
 from tests.conftest import Credential
-from tests.integration.gateway_rig import eventually
+from tests.integration.gateway_rig import PATIENCE, eventually
 
 pytestmark = pytest.mark.services
 
@@ -40,9 +41,12 @@ class Rig:
         self._box.username_pw_set(str(self.box), password)
         self._box.tls_set(ca_certs=str(broker.ca_file))
         self._box.on_message = lambda _client, _data, message: self.heard.append(message)
+        subscribed = threading.Event()
+        self._box.on_subscribe = lambda *_: subscribed.set()
         self._box.connect("127.0.0.1", broker.port)
         self._box.loop_start()
-        self._box.subscribe(self.box.down("receipt"), qos=1)
+        self._box.subscribe(self.box.down("#"), qos=1)
+        assert subscribed.wait(PATIENCE)
 
     def intake(self, *, started: bool = True, **more: Any) -> Intake:
         """One more intake of the same partition, listening to the box's site."""
@@ -52,14 +56,24 @@ class Rig:
         if started:
             made.start()
             eventually(made.is_connected)
-            time.sleep(0.3)  # until it is subscribed
         return made
+
+    def settle(self, intake: Intake) -> None:
+        """Wait until the broker has worked through all that the intake told it: what it says next is heard."""
+        mark = secrets.token_bytes(8)
+        assert intake.publish(self.box.down("config"), mark)
+        eventually(lambda: any(message.payload == mark for message in self.heard))
+
+    def receipts(self) -> list[bytes]:
+        """What the box was told."""
+        return [bytes(message.payload) for message in self.heard if message.topic == self.box.down("receipt")]
 
     def say(self, *texts: str, retain: bool = False) -> None:
         """Publish at QoS 1, and wait until the broker has it."""
         for text in texts:
             said = self._box.publish(self.box.up("readings"), text.encode(), qos=1, retain=retain)
-            said.wait_for_publish(10)
+            said.wait_for_publish(PATIENCE)
+            assert said.is_published()
 
     def close(self) -> None:
         """Leave nothing connected."""
@@ -77,7 +91,7 @@ def rig(broker: Broker, gateway_credential: Credential) -> Iterator[Rig]:
     made.close()
 
 
-def take(intake: Intake, count: int, seconds: float = 10.0) -> list[Delivery]:
+def take(intake: Intake, count: int, seconds: float = PATIENCE) -> list[Delivery]:
     """Exactly so many messages."""
     taken: list[Delivery] = []
     deadline = time.monotonic() + seconds
@@ -108,7 +122,7 @@ def test_what_is_not_acknowledged_comes_again_to_the_successor(rig: Rig) -> None
     rig.say("one", "two", "three")
     taken = take(first, 3)
     first.acknowledge(taken[:1])
-    time.sleep(0.5)
+    rig.settle(first)
     first.close()
     assert texts(take(rig.intake(), 2)) == ["two", "three"]
 
@@ -122,6 +136,7 @@ def test_what_is_said_while_nobody_listens_waits_in_the_session(rig: Rig) -> Non
 def test_no_more_than_the_receive_maximum_comes_without_an_acknowledgement(rig: Rig) -> None:
     intake = rig.intake(receive_maximum=10)
     rig.say(*[str(number) for number in range(30)])
+    eventually(lambda: intake.waiting() == 10)
     time.sleep(1.0)
     assert intake.waiting() == 10
     seen = []
@@ -161,7 +176,7 @@ def test_what_finds_no_room_is_asked_for_again(rig: Rig) -> None:
         intake.acknowledge(taken)
         return len(seen) == len(said)
 
-    eventually(all_seen, seconds=40)
+    eventually(all_seen)
     assert intake.shed() > 0
     assert set(seen) == set(said)
 
@@ -169,7 +184,7 @@ def test_what_finds_no_room_is_asked_for_again(rig: Rig) -> None:
 def test_receipts_reach_the_box(rig: Rig) -> None:
     intake = rig.intake()
     assert intake.publish(rig.box.down("receipt"), b"well received")
-    eventually(lambda: [message.payload for message in rig.heard] == [b"well received"])
+    eventually(lambda: rig.receipts() == [b"well received"])
 
 
 def test_nothing_is_published_without_a_connection(rig: Rig) -> None:
@@ -177,8 +192,8 @@ def test_nothing_is_published_without_a_connection(rig: Rig) -> None:
     assert not intake.publish(rig.box.down("receipt"), b"lost")
     intake.start()
     eventually(intake.is_connected)
-    time.sleep(0.5)
-    assert rig.heard == [], "and not afterwards either: a newer receipt follows"
+    rig.settle(intake)
+    assert rig.receipts() == [], "and not afterwards either: a newer receipt follows"
 
 
 def test_a_successor_ends_its_predecessor(rig: Rig) -> None:
@@ -204,11 +219,11 @@ def test_an_intake_that_may_not_connect_again_gives_up(rig: Rig) -> None:
 def test_sites_may_come_and_go_while_connected(rig: Rig) -> None:
     intake = rig.intake()
     intake.listen_to(frozenset({"elsewhere"}))
-    time.sleep(0.5)
+    rig.settle(intake)
     rig.say("unheard")
     assert intake.poll(10, 1.0) == []
     intake.listen_to(frozenset({"elsewhere", rig.site}))
-    time.sleep(0.5)
+    rig.settle(intake)
     rig.say("heard")
     assert texts(take(intake, 1)) == ["heard"]
 
@@ -219,7 +234,7 @@ def test_retained_messages_come_marked_and_only_to_a_new_session(rig: Rig) -> No
     (delivery,) = take(first, 1)
     assert delivery.raw.retain
     first.acknowledge([delivery])
-    time.sleep(0.5)
+    rig.settle(first)
     first.close()
     assert rig.intake().poll(10, 1.0) == []
     rig.say("", retain=True)  # leave nothing behind
