@@ -125,8 +125,16 @@ def _require_account_name() -> None:
         ) from error
 
 
+#: What this process was given by `free_port`, each held by a socket of the kernel's namespace until it ends.
+_CLAIMS: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on.
+    """A TCP port of 127.0.0.1 that nothing listens on, and that no other process is given while this one lives.
+
+    Between the choice and the server's start, and while a killed server is down, nobody listens: so the port is
+    claimed by an abstract Unix socket of its number, see unix(7), which goes with the process and counts for
+    whoever shares the loopback address.
 
     Taken from below the kernel's ephemeral range: a client that reconnects in a loop to a stopped server on an
     ephemeral port may be given that very port as its own and so connect to itself, and the server cannot return.
@@ -136,11 +144,25 @@ def free_port() -> int:
     chooser = random.SystemRandom()
     for _ in range(200):
         port = chooser.randrange(min(20000, ephemeral - 5000), ephemeral)
-        if _binding_error(port) is None:
+        if _binding_error(port) is None and _claim(port):
             return port
     raise ServiceError(
         "service.no_port", "no free TCP port found on 127.0.0.1", "end some of the running servers"
     )
+
+
+def _claim(port: int) -> bool:
+    """Whether the port is this process's from now on."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0drumtower-port-{port}")
+    except OSError as error:
+        claim.close()
+        if error.errno == errno.EADDRINUSE:
+            return False
+        raise
+    _CLAIMS.append(claim)
+    return True
 
 
 def require_free(port: int, service: str) -> None:
