@@ -30,8 +30,8 @@ from local.procfs import await_predecessor
 # The largest payload the wire allows, and room for the topic and properties around it.
 MESSAGE_LIMIT_BYTES = 1024 * 1024
 _PACKET_LIMIT_BYTES = MESSAGE_LIMIT_BYTES + 64 * 1024
-_START_SECONDS = 20.0
-_RELOAD_SECONDS = 20.0
+_START_SECONDS = 60.0
+_RELOAD_SECONDS = 60.0
 _PORT_ATTEMPTS = 5
 # Mosquitto's own number of rounds. More would not make our passwords safer, which are random and at least 128 bits
 # long, and the broker, one thread, pays for them at every connect and for every client again at every reload.

@@ -10,7 +10,7 @@ from pathlib import Path
 from local.processes import ServiceError
 
 # Longer than an orderly stop takes, final checkpoint included.
-PREDECESSOR_SECONDS = 20.0
+PREDECESSOR_SECONDS = 60.0
 
 
 def children_of(pid: int) -> list[int]:

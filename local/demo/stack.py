@@ -95,7 +95,7 @@ class Part:
         self.wanted = False
         self._process.send(signal.SIGTERM)
 
-    def stop(self, timeout_seconds: float = 20.0) -> None:
+    def stop(self, timeout_seconds: float = 60.0) -> None:
         """Ask it to stop and wait until it has."""
         self.wanted = False
         self._process.stop(timeout_seconds)
@@ -186,7 +186,7 @@ class Stack:
         for box in self.boxes.values():
             box.ask_to_stop()
         for box in self.boxes.values():
-            box.stop(30.0)
+            box.stop()
 
     def faults(self) -> list[str]:
         """Each part that should run and does not, with its last words."""
@@ -275,7 +275,7 @@ class Stack:
         self.cloud.start()
         self.await_page()
 
-    def await_page(self, seconds: float = 30.0) -> None:
+    def await_page(self, seconds: float = 90.0) -> None:
         """Wait until the page answers; raises DrumtowerError with the ticket centre's last words."""
         assert self.cloud is not None
         deadline = time.monotonic() + seconds
