@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,9 @@ pytestmark = [pytest.mark.services, pytest.mark.browser]
 WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
-expect.set_options(timeout=15_000)
+#: How long a slow machine may take for what takes a moment here; only what fails waits so long.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def context(
     """A browser of one person: wide, unless the test is marked for a phone."""
     size = PHONE if "phone" in request.node.name else WIDE
     opened = browser.new_context(viewport=size, locale="zh-CN")  # type: ignore[arg-type]
-    opened.set_default_timeout(15_000)
+    opened.set_default_timeout(PATIENCE_MS)
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     opened.on("weberror", lambda error: complaints.append(str(error.error)))
     yield opened
@@ -127,6 +130,7 @@ def test_two_people_see_each_others_work(browser: Browser, context: BrowserConte
     never_reloads(watcher)
     expect(watcher.locator("#detail")).to_contain_text("您的角色目前不能操作此工单")
     other = browser.new_context(viewport=WIDE, locale="zh-CN")  # type: ignore[arg-type]
+    other.set_default_timeout(PATIENCE_MS)
     worker = signed_in(other, centre, "dispatcher")
     worker.locator(".row", has_text="强降雨").click()
     worker.get_by_role("button", name="接单", exact=True).click()
@@ -210,11 +214,11 @@ def test_a_lost_connection_is_told_and_found_again(
     context.set_offline(True)
     stream = page.locator("#stream")
     try:
-        expect(stream).to_have_attribute("data-state", "reconnecting", timeout=20_000)
+        expect(stream).to_have_attribute("data-state", "reconnecting")
     finally:
         context.set_offline(False)
     centre.observe("manhole-07", "manhole.water_high", value=1.4, unit="m")
-    expect(stream).to_have_attribute("data-state", "live", timeout=20_000)
+    expect(stream).to_have_attribute("data-state", "live")
     expect(page.locator(".row", has_text="井下水位高")).to_be_visible()
     assert was_not_reloaded(page)
     complaints.clear()  # that the network was away is what this test wanted
@@ -242,14 +246,15 @@ def test_on_a_phone_it_is_one_thing_at_a_time(context: BrowserContext, centre: C
 def test_without_script_everything_can_still_be_done(browser: Browser, centre: Centre) -> None:
     centre.observe("smoke-11", "camera.smoke")
     with browser.new_context(viewport=WIDE, java_script_enabled=False) as plain:  # type: ignore[arg-type]
+        plain.set_default_timeout(PATIENCE_MS)
         page = plain.new_page()
         page.goto(centre.url)
         page.locator("#name").fill("supervisor")
         page.locator("#password").fill(PASSWORD)
         page.locator("button.primary").click()
-        for _ in range(50):
-            if page.locator(".row", has_text="烟雾").count():
-                break
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not page.locator(".row", has_text="烟雾").count():
+            assert time.monotonic() < deadline, page.content()
             page.wait_for_timeout(100)
             page.reload()
         page.locator(".row", has_text="烟雾").click()

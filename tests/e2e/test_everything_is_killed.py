@@ -19,7 +19,7 @@ from local.processes import free_port
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.services,
-    pytest.mark.timeout(420),
+    pytest.mark.timeout(1500),
     pytest.mark.xdist_group("whole-system"),
 ]
 
@@ -42,22 +42,26 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         shutil.rmtree(plan.data)
 
 
+#: How long a slow machine may take for what takes some seconds here; only what fails waits so long.
+PATIENCE = 240.0
 MISSING = b"SELECT coalesce(sum(missing), 0) FROM device_packets"
 
 
 def count(stack: Stack, query: bytes) -> int:
+    """What the store counts; -1 while it does not answer, which is neither none nor some."""
     try:
-        with psycopg.connect(stack.database_url, connect_timeout=3) as connection:
+        with psycopg.connect(stack.database_url, connect_timeout=10) as connection:
             row = connection.execute(query).fetchone()
     except psycopg.OperationalError:
-        return 0
-    return int(row[0]) if row else 0
+        return -1
+    assert row is not None
+    return int(row[0])
 
 
-def wait_for(what: str, condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(what: str, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        assert time.monotonic() < deadline, f"waited {PATIENCE:.0f} s for {what}"
         time.sleep(0.3)
 
 
@@ -65,9 +69,10 @@ def committed(stack: Stack) -> int:
     return count(stack, b"SELECT coalesce(sum(committed), 0) FROM device_packets")
 
 
-def more_is_committed(stack: Stack, seconds: float = 60) -> None:
+def more_is_committed(stack: Stack) -> None:
+    wait_for("the store to answer", lambda: committed(stack) >= 0)
     before = committed(stack)
-    wait_for("more packets to be committed", lambda: committed(stack) > before + 5, seconds)
+    wait_for("more packets to be committed", lambda: committed(stack) > before + 5)
 
 
 def compare(stack: Stack) -> Audit:
@@ -76,8 +81,8 @@ def compare(stack: Stack) -> Audit:
     return audit(stack.database_url, boxes)
 
 
-def settled(stack: Stack, seconds: float) -> Audit:
-    deadline = time.monotonic() + seconds
+def settled(stack: Stack) -> Audit:
+    deadline = time.monotonic() + PATIENCE
     while (found := compare(stack)).faults and time.monotonic() < deadline:
         time.sleep(1)
     return found
@@ -92,7 +97,6 @@ def test_each_packet_is_committed_once_and_each_matter_has_one_ticket_whatever_i
     wait_for(
         "the first ticket of a camera",
         lambda: count(stack, b"SELECT count(*) FROM ticket WHERE channel = 'camera'") > 0,
-        60,
     )
 
     lamp.kill()
@@ -121,17 +125,14 @@ def test_each_packet_is_committed_once_and_each_matter_has_one_ticket_whatever_i
     wait_for(
         "tickets of sensors",
         lambda: count(stack, b"SELECT count(*) FROM ticket WHERE channel = 'sensor'") > 1,
-        90,
     )
 
     # What was under way when something died is sent again after a while, not at once; evidence follows the alarms.
-    wait_for("every gap to close", lambda: count(stack, MISSING) == 0, 120)
-    wait_for("all evidence to arrive", lambda: compare(stack).evidence_missing == 0, 60)
+    wait_for("every gap to close", lambda: count(stack, MISSING) == 0)
+    wait_for("all evidence to arrive", lambda: compare(stack).evidence_missing == 0)
     stack.stop_boxes()
-    wait_for(
-        "the inbox to be empty", lambda: count(stack, b"SELECT count(*) FROM observation_inbox") == 0, 60
-    )
-    result = settled(stack, 60)
+    wait_for("the inbox to be empty", lambda: count(stack, b"SELECT count(*) FROM observation_inbox") == 0)
+    result = settled(stack)
     assert result.faults == []
     assert result.packets_numbered == result.packets_committed > 0
     assert result.packets_abandoned == 0

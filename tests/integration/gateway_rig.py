@@ -25,6 +25,8 @@ from common.wire.messages import Events, Observation, Readings, Receipt, Series
 from common.wire.topics import Address
 from local.broker import Broker
 
+#: How long a slow machine may take for what takes a moment here, in seconds; only what fails waits so long.
+PATIENCE = 60.0
 SETTINGS = """
 lease: {ttl_s: 2}
 receipts: {every_packets: 20, every_s: 0.5, gap_s: 1}
@@ -44,7 +46,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def eventually(question: Callable[[], Any], seconds: float = 20.0, every: float = 0.05) -> Any:
+def eventually(question: Callable[[], Any], seconds: float = PATIENCE, every: float = 0.05) -> Any:
     """Wait until something is true; its value. Fails with the last value otherwise."""
     deadline = time.monotonic() + seconds
     while True:
@@ -139,8 +141,10 @@ class GatewayProcess:
         return (self.directory / "gateway.log").read_text(encoding="utf-8")
 
     def await_connected(self) -> GatewayProcess:
-        """Wait until it holds the lease and is connected."""
+        """Wait until it holds the lease and hears what boxes say."""
         eventually(lambda: "connected to the broker" in self.log)
+        listens = "SELECT 1 FROM partition_lease WHERE partition = %s AND listening_since IS NOT NULL"
+        eventually(lambda: rows(self.database_url, listens, self.partition))
         return self
 
     def stop(self) -> int:
@@ -148,7 +152,7 @@ class GatewayProcess:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=15)
+        return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -221,7 +225,7 @@ class Box:
         with self._lock:
             return len(self._waiting)
 
-    def settle(self, seconds: float = 60.0) -> None:
+    def settle(self, seconds: float = 1.5 * PATIENCE) -> None:
         """Send again and again until all is receipted."""
         deadline = time.monotonic() + seconds
         while self.unreceipted():
@@ -231,8 +235,14 @@ class Box:
 
     def publish_raw(self, kind: str, payload: bytes, *, retain: bool = False) -> None:
         """Send bytes that are no packet."""
-        self._connected.wait(10)
-        self._client.publish(self.address.up(kind), payload, qos=1, retain=retain).wait_for_publish(10)
+        self.await_connected()
+        said = self._client.publish(self.address.up(kind), payload, qos=1, retain=retain)
+        said.wait_for_publish(PATIENCE)
+        assert said.is_published()
+
+    def await_connected(self) -> None:
+        """Wait until the broker let it in."""
+        assert self._connected.wait(PATIENCE), f"{self.address} did not connect"
 
     def close(self) -> None:
         """Disconnect."""

@@ -44,7 +44,7 @@ def drumtower(*arguments: str, url: str = "", cwd: Path | None = None) -> subpro
         env=environment,
         check=False,
         cwd=cwd,
-        timeout=60,
+        timeout=200,
     )
 
 

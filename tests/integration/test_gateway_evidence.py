@@ -9,7 +9,6 @@ import secrets
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -32,7 +31,7 @@ from gateway.fleet import repo as fleet
 from gateway.fleet.attempts import Attempts
 from gateway.fleet.credentials import hash_credential
 from local.certificates import ensure_certificates
-from tests.integration.gateway_rig import eventually, register, rows
+from tests.integration.gateway_rig import PATIENCE, eventually, register, rows
 
 pytestmark = pytest.mark.services
 LIMIT = 1024 * 1024
@@ -56,6 +55,7 @@ class Rig:
     directory: Path
     url: str
     port: int
+    answers: Counter
 
     def put(self, content: bytes, name: str | None = None, **headers: str) -> httpx.Response:
         """Send some bytes."""
@@ -76,19 +76,21 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, database_url: str) -> Iterator[Rig]:
-    """A door with one registered box before it."""
+def rig(tmp_path: Path, database_url: str, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """A door with one registered box before it; a test may say how many seconds it waits for more of a file."""
     register(database_url, "kiln", "box-0", "box-1")
     with fleet.connect(database_url, "test") as connection:
         fleet.set_credential_hash(connection, Address("kiln", "box-0"), hash_credential("right"))
     certificates = ensure_certificates(tmp_path / "certificates")
     stop = Stop()
+    chunk_s = getattr(request, "param", PATIENCE)
+    answers = Counter("answers", "-", ["code"], registry=CollectorRegistry())
     door = EvidenceDoor(
-        EvidenceSettings(port=0, max_file_mb=1, per_device_day_mb=3, keep_free_mb=0, chunk_s=1),
+        EvidenceSettings(port=0, max_file_mb=1, per_device_day_mb=3, keep_free_mb=0, chunk_s=chunk_s),
         directory=tmp_path / "evidence",
         database_url=database_url,
         certificate=(certificates.certificate, certificates.key),
-        answers=Counter("answers", "-", ["code"], registry=CollectorRegistry()),
+        answers=answers,
         clock=SystemClock(),
     )
     door.open()
@@ -96,11 +98,13 @@ def rig(tmp_path: Path, database_url: str) -> Iterator[Rig]:
     thread.start()
     context = ssl.create_default_context(cafile=str(tmp_path / "certificates" / "ca.pem"))
     base = f"https://127.0.0.1:{door.port}"
-    with httpx.Client(base_url=base, verify=context, auth=("kiln/box-0", "right"), timeout=20) as client:
+    with httpx.Client(
+        base_url=base, verify=context, auth=("kiln/box-0", "right"), timeout=PATIENCE
+    ) as client:
         eventually(lambda: _answers(client))
-        yield Rig(client, tmp_path / "evidence", database_url, door.port)
+        yield Rig(client, tmp_path / "evidence", database_url, door.port, answers)
     stop.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -187,7 +191,7 @@ def test_only_the_right_credential_opens(rig: Rig) -> None:
         answer = rig.client.put(path, content=content, headers=headers, auth=auth)
         assert (answer.status_code, code(answer)) == (401, "evidence.unauthorised")
         assert "Basic" in answer.headers["WWW-Authenticate"]
-    bare = httpx.Client(base_url=rig.client.base_url, verify=False)  # noqa: S501 - only to come without a name
+    bare = httpx.Client(base_url=rig.client.base_url, verify=False, timeout=PATIENCE)  # noqa: S501 - only to come without a name
     assert bare.put(path, content=content, headers=headers).status_code == 401
     bare.close()
     unknown = rig.client.put(path, content=content, headers=headers, auth=("kiln/box-9", "right"))
@@ -367,12 +371,13 @@ def test_two_that_send_one_file_at_once_leave_it_whole(rig: Rig) -> None:
     assert rig.put(content).status_code in {200, 201}
 
 
+@pytest.mark.parametrize("rig", [3.0], indirect=True)
 def test_a_sender_that_trickles_is_sent_away_and_its_part_kept(rig: Rig) -> None:
     content = jpeg(200_000)
 
     def trickle() -> Iterator[bytes]:
         yield content[:50_000]
-        time.sleep(3)
+        eventually(lambda: rig.answers.labels("evidence.too_slow")._value.get() == 1)
         yield content[50_000:]
 
     headers = {"Content-Type": "image/jpeg", "Content-Length": str(len(content))}

@@ -16,6 +16,8 @@ from common.wire.topics import Address
 from local.broker import Broker
 from tests.conftest import Credential
 from tests.integration.gateway_rig import (
+    PATIENCE,
+    SETTINGS,
     Box,
     GatewayProcess,
     add_box,
@@ -48,9 +50,15 @@ def box(broker: Broker, database_url: str, site: str) -> Iterator[Box]:
 
 @pytest.fixture
 def gateway(  # noqa: PLR0917 - fixtures
-    tmp_path: Path, database_url: str, broker: Broker, gateway_credential: Credential, site: str, box: Box
+    tmp_path: Path,
+    database_url: str,
+    broker: Broker,
+    gateway_credential: Credential,
+    site: str,
+    box: Box,
+    request: pytest.FixtureRequest,
 ) -> Iterator[GatewayProcess]:
-    """A gateway that takes in what the box sends."""
+    """A gateway that takes in what the box sends, with settings of the test's own where it gives some."""
     partition = f"part-{secrets.token_hex(4)}"
     rows(database_url, "UPDATE device SET partition = %s RETURNING 1", partition)
     with gateway_process(
@@ -60,6 +68,7 @@ def gateway(  # noqa: PLR0917 - fixtures
         gateway_credential.username,
         gateway_credential.password,
         partition=partition,
+        settings=getattr(request, "param", SETTINGS),
     ) as running:
         yield running.await_connected()
 
@@ -92,12 +101,13 @@ def test_packets_sent_again_and_again_are_dropped_and_still_receipted(
     assert rows(database_url, "SELECT duplicates >= 1 FROM device_packets") == [(True,)]
 
 
+@pytest.mark.parametrize("gateway", ["receipts: {every_packets: 1000, every_s: 600}"], indirect=True)
 def test_an_alarm_is_receipted_at_once_and_handed_to_the_ticket_centre(
     gateway: GatewayProcess, box: Box, database_url: str
 ) -> None:
     alarm = str(uuid.uuid4())
     box.send(events(alarm))
-    eventually(lambda: box.unreceipted() == 0, seconds=3)
+    eventually(lambda: box.unreceipted() == 0)
     found = rows(database_url, "SELECT observation_id::text, phase, category, sensor FROM observation_inbox")
     assert found == [(alarm, "start", "camera.zone_crowded", "cam-1")]
 
@@ -119,9 +129,9 @@ def test_a_gap_is_told_when_it_is_old_and_closes_when_the_box_gives_it_up(
     box.settle()
     box.numbered += 2  # 2 and 3 fell off a full disk
     box.send(readings(1.0))
-    eventually(lambda: box.receipts and box.receipts[-1].gaps == [(2, 3)], seconds=5)
+    eventually(lambda: box.receipts and box.receipts[-1].gaps == [(2, 3)])
     box.send(Abandoned(f"{box.epoch:x}", [(2, 3)], "disk full"))
-    eventually(lambda: box.receipts[-1].upto == 5, seconds=5)
+    eventually(lambda: box.receipts[-1].upto == 5)
     assert rows(database_url, "SELECT committed, abandoned, missing FROM device_packets") == [(3, 2, 0)]
     lost = rows(database_url, "SELECT phase, count, detail->>'reason' FROM observation_inbox")
     assert lost == [("act", 2, "disk full")]
@@ -172,13 +182,13 @@ def test_an_enormous_message_ends_only_its_senders_connection(
     gateway: GatewayProcess, box: Box, database_url: str, broker: Broker, site: str
 ) -> None:
     rude = add_box(broker, site, "box-1-rude")
-    assert rude._connected.wait(10)
+    rude.await_connected()
     cut_off = threading.Event()
     rude._client.on_disconnect = lambda *_: cut_off.set()
     rude._client.publish(rude.address.up("readings"), b"x" * 10_000_000, qos=1)
     box.send(readings(1.0))
-    box.settle(20)
-    assert cut_off.wait(10), "the broker does not take such a message"
+    box.settle()
+    assert cut_off.wait(PATIENCE), "the broker does not take such a message"
     rude.close()
     assert rows(database_url, "SELECT count(*) FROM reading") == [(1,)]
     assert rows(database_url, "SELECT reason FROM reject") == [], "it did not come as far as the gateway"
@@ -202,7 +212,7 @@ def test_a_box_cannot_speak_as_another_box_or_site(
         own.send(readings(5.0))
         own.settle()
         own.close()
-    box._connected.wait(10)
+    box.await_connected()
     for victim in (here, elsewhere):
         forged = encode_packet(victim, 7, 1, now_ms(), readings(66.0))
         box._client.publish(victim.up("readings"), forged, qos=1)

@@ -23,6 +23,7 @@ from gateway.store import Store
 from local.broker import Broker
 from local.postgres import PostgresServer
 from tests.integration.gateway_rig import (
+    SETTINGS,
     Box,
     GatewayProcess,
     add_box,
@@ -55,10 +56,12 @@ class District:
         self._sending = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def gateway(self, name: str) -> GatewayProcess:
+    def gateway(self, name: str, settings: str = SETTINGS) -> GatewayProcess:
         """One more gateway of the one partition."""
         return self.stack.enter_context(
-            gateway_process(self.directory / name, self.url, self.broker, "gateway", self.password)
+            gateway_process(
+                self.directory / name, self.url, self.broker, "gateway", self.password, settings=settings
+            )
         )
 
     def start_boxes(self) -> None:
@@ -74,13 +77,13 @@ class District:
 
     def finish(self) -> None:
         """Stop sending, wait until everything is receipted, and check that all is there once."""
+        eventually(lambda: sum(box.numbered for box in self.boxes) > 200)
         self._sending.clear()
         for thread in self._threads:
             thread.join()
         for box in self.boxes:
-            box.settle(90)
+            box.settle()
         numbered = sum(box.numbered for box in self.boxes)
-        assert numbered > 200
         assert rows(self.url, "SELECT sum(committed)::int, sum(missing)::int FROM device_packets") == [
             (numbered, 0)
         ]
@@ -123,17 +126,19 @@ def test_a_second_gateway_takes_over_from_a_killed_one_without_loss_or_doubles(d
     first.kill()
     second.await_connected()
     district.finish()
-    assert rows(district.url, "SELECT fencing FROM partition_lease") == [(2,)]
+    # More than two where this machine stood still for a while and the lease changed hands.
+    assert rows(district.url, "SELECT fencing >= 2 FROM partition_lease") == [(True,)]
 
 
 def test_a_clean_stop_hands_the_partition_over_at_once(district: District) -> None:
-    first = district.gateway("first").await_connected()
-    second = district.gateway("second")
+    lasting = SETTINGS.replace("ttl_s: 2", "ttl_s: 300")  # it is given back: it cannot have expired
+    first = district.gateway("first", lasting).await_connected()
+    second = district.gateway("second", lasting)
     eventually(lambda: "waiting for the lease" in second.log)
     district.start_boxes()
     eventually(lambda: rows(district.url, "SELECT count(*) > 200 FROM reading") == [(True,)])
     assert first.stop() == 0
-    eventually(lambda: "lease taken" in second.log, seconds=1.5)
+    eventually(lambda: "lease taken" in second.log)
     district.finish()
     assert second.stop() == 0
 
@@ -217,11 +222,13 @@ def test_a_takeover_waits_for_a_batch_in_flight(database_url: str) -> None:
 
 
 def test_renewing_does_not_wait_for_a_batch(database_url: str) -> None:
-    lease = LeaseKeeper(database_url, "default", "busy", ttl_s=0.8).try_acquire()
+    lease = LeaseKeeper(database_url, "default", "busy", ttl_s=10).try_acquire()
     assert lease is not None
+    expires = "SELECT expires_at > %s FROM partition_lease"
+    ((first_end,),) = rows(database_url, "SELECT expires_at FROM partition_lease")
     with psycopg.connect(database_url) as batch:
         batch.execute("SELECT 1 FROM partition_lease WHERE partition = 'default' FOR KEY SHARE")
-        threading.Event().wait(2.0)
+        eventually(lambda: rows(database_url, expires, first_end) == [(True,)])
         assert lease.is_fresh()
         assert LeaseKeeper(database_url, "default", "other").try_acquire() is None
     lease.release()

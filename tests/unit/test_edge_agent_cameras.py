@@ -94,7 +94,7 @@ def watch(box: Box, *cameras: Camera, until: int = 1) -> None:
         eventually(lambda: box.outbox.stats().numbered >= until, 60)
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 

@@ -60,7 +60,7 @@ def uploading(
     finally:
         stop.set()
         uploader.wake()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
