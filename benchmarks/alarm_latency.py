@@ -55,8 +55,8 @@ from gateway.fleet.sites import DeviceEntry, Site
 from local.broker import Broker
 from local.demo.stack import Part
 from local.paths import REPOSITORY
+from local.ports import free_port
 from local.postgres import PostgresServer
-from local.processes import free_port
 
 LIMIT_MS: Final = 500.0
 #: Readings a second that the store must have taken in beside the alarms, or the figure says nothing.

@@ -16,23 +16,22 @@ from typing import Self
 
 from local.certificates import ServerCertificate, ensure_certificates
 from local.paths import write_atomically
+from local.ports import PortTakenError, ServicePort
 from local.processes import (
     Account,
     ServiceError,
     ServiceProcess,
-    free_port,
     installed_binaries,
-    require_free,
     service_account,
 )
 from local.procfs import await_predecessor
 
+_SERVICE = "the broker"
 # The largest payload the wire allows, and room for the topic and properties around it.
 MESSAGE_LIMIT_BYTES = 1024 * 1024
 _PACKET_LIMIT_BYTES = MESSAGE_LIMIT_BYTES + 64 * 1024
 _START_SECONDS = 60.0
 _RELOAD_SECONDS = 60.0
-_PORT_ATTEMPTS = 5
 # Mosquitto's own number of rounds. More would not make our passwords safer, which are random and at least 128 bits
 # long, and the broker, one thread, pays for them at every connect and for every client again at every reload.
 _HASH_ROUNDS = 101
@@ -111,12 +110,11 @@ class Broker:
     ) -> None:
         self.directory = directory.absolute()
         self._program = program if program is not None else installed_binaries().mosquitto
-        self._port = port
-        self._port_is_chosen = port is None
+        self._port = ServicePort(_SERVICE, port)
         self._certificates = certificates if certificates is not None else self.directory / "certificates"
         # Apart from the certificates' directory: the authority's key is not for the broker's account.
         self._run = self.directory / "run"
-        self._process = ServiceProcess("the broker", self.directory / "mosquitto.log", signal.SIGTERM)
+        self._process = ServiceProcess(_SERVICE, self.directory / "mosquitto.log", signal.SIGTERM)
         self._account = Account()
         self._hashes: dict[str, str] = {}
         self._rights: Rights = {}
@@ -125,11 +123,7 @@ class Broker:
     @property
     def port(self) -> int:
         """The TCP port; raises ServiceError before the first start where none was given."""
-        if self._port is None:
-            raise ServiceError(
-                "service.not_started", "the broker has no port before its first start", "start it"
-            )
-        return self._port
+        return self._port.number
 
     @property
     def url(self) -> str:
@@ -205,25 +199,8 @@ class Broker:
         self._run.mkdir(parents=True, exist_ok=True)
         served = ensure_certificates(self._certificates)
         self._account = service_account(self._program, self._run)
-        await_predecessor(self._run / "mosquitto.pid", self._run / "mosquitto.conf", "the broker")
-        for attempt in range(1, _PORT_ATTEMPTS + 1):
-            if self._port is None:
-                self._port = free_port()
-            try:
-                require_free(self._port, "the broker")
-                self._launch(served, self._port)
-            except ServiceError as error:
-                if (
-                    error.code != "service.port_taken"
-                    or not self._port_is_chosen
-                    or attempt == _PORT_ATTEMPTS
-                ):
-                    raise
-                self._port = None  # another process was given the same free port: choose again
-            else:
-                # Clients hold the address now: a restart must come back to it.
-                self._port_is_chosen = False
-                return
+        await_predecessor(self._run / "mosquitto.pid", self._run / "mosquitto.conf", _SERVICE)
+        self._port.start(lambda port: self._launch(served, port))
 
     def stop(self) -> None:
         """Stop in order: sessions and queues are saved."""
@@ -269,11 +246,7 @@ class Broker:
         exit_code, tail = self._process.exit_code(), self._process.log_tail()
         self._process.kill()
         if exit_code is not None and "Address already in use" in tail:
-            raise ServiceError(
-                "service.port_taken",
-                f"port {port} of 127.0.0.1 is taken",
-                "end the program that listens on it",
-            )
+            raise PortTakenError(port, _SERVICE)
         raise ServiceError("service.start_failed", "the broker did not start", f"its log ends: {tail}")
 
     def _appears_in_log(self, words: bytes, begins: int, timeout_seconds: float) -> bool:

@@ -16,20 +16,19 @@ import psycopg
 from psycopg import sql
 
 from local.paths import write_atomically
+from local.ports import PortTakenError, ServicePort
 from local.processes import (
     Account,
     ServiceError,
     ServiceProcess,
-    free_port,
     installed_binaries,
-    require_free,
     service_account,
 )
 from local.procfs import await_predecessor, kill_family
 
+_SERVICE = "the database"
 _USER = "drumtower"
 _START_SECONDS = 60.0
-_PORT_ATTEMPTS = 5
 # Only TCP on the loopback address, only with the password.
 _HBA = "host all all 127.0.0.1/32 scram-sha-256\n"
 _SETTINGS = """\
@@ -78,20 +77,15 @@ class PostgresServer:
     def __init__(self, directory: Path, port: int | None = None, programs: Path | None = None) -> None:
         self.directory = directory.absolute()
         self._programs = programs if programs is not None else installed_binaries().postgres_programs
-        self._port = port
-        self._port_is_chosen = port is None
+        self._port = ServicePort(_SERVICE, port)
         self._cluster = self.directory / "cluster"
         self._password_file = self.directory / "password"
-        self._process = ServiceProcess("the database", self.directory / "postgres.log", signal.SIGINT)
+        self._process = ServiceProcess(_SERVICE, self.directory / "postgres.log", signal.SIGINT)
 
     @property
     def port(self) -> int:
         """The TCP port; raises ServiceError before the first start where none was given."""
-        if self._port is None:
-            raise ServiceError(
-                "service.not_started", "the database has no port before its first start", "start it"
-            )
-        return self._port
+        return self._port.number
 
     @property
     def url(self) -> str:
@@ -136,25 +130,8 @@ class PostgresServer:
         account = service_account(self._programs / "postgres", self.directory)
         self._initialise(account)
         self._write_settings(account)
-        await_predecessor(self._cluster / "postmaster.pid", self._cluster, "the database")
-        for attempt in range(1, _PORT_ATTEMPTS + 1):
-            if self._port is None:
-                self._port = free_port()
-            try:
-                require_free(self._port, "the database")
-                self._launch(account, self._port)
-            except ServiceError as error:
-                if (
-                    error.code != "service.port_taken"
-                    or not self._port_is_chosen
-                    or attempt == _PORT_ATTEMPTS
-                ):
-                    raise
-                self._port = None  # another process was given the same free port: choose again
-            else:
-                # Clients hold the address now: a restart must come back to it.
-                self._port_is_chosen = False
-                return
+        await_predecessor(self._cluster / "postmaster.pid", self._cluster, _SERVICE)
+        self._port.start(lambda port: self._launch(account, port))
 
     def stop(self) -> None:
         """Stop at once but in order (PostgreSQL's fast shutdown): open transactions are rolled back."""
@@ -246,11 +223,7 @@ class PostgresServer:
     def _start_failure(self, port: int) -> ServiceError:
         tail = self._process.log_tail()
         if "Address already in use" in tail:
-            return ServiceError(
-                "service.port_taken",
-                f"port {port} of 127.0.0.1 is taken",
-                "end the program that listens on it",
-            )
+            return PortTakenError(port, _SERVICE)
         return ServiceError(
             "service.start_failed",
             f"the database did not start (exit code {self._process.exit_code()})",

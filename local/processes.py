@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import pwd
 import queue
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -21,7 +18,6 @@ from common.runtime.errors import DrumtowerError
 from local.errors import SetupError
 from local.packages import ServiceBinaries, service_binaries
 
-_LOOPBACK = "127.0.0.1"
 _UNPRIVILEGED = "nobody"
 # Stops a child whose parent died between the fork and the kernel's promise to signal it, and lifts the limit on
 # open files, which is far below the number of boxes one broker serves.
@@ -123,74 +119,6 @@ def _require_account_name() -> None:
             f"the user id {os.geteuid()} has no account on this machine, and PostgreSQL needs one",
             "run as a user that /etc/passwd lists (in a container: as root, or add the user)",
         ) from error
-
-
-#: What this process was given by `free_port`, each held by a socket of the kernel's namespace until it ends.
-_CLAIMS: list[socket.socket] = []
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on, and that no other process is given while this one lives.
-
-    Between the choice and the server's start, and while a killed server is down, nobody listens: so the port is
-    claimed by an abstract Unix socket of its number, see unix(7), which goes with the process and counts for
-    whoever shares the loopback address.
-
-    Taken from below the kernel's ephemeral range: a client that reconnects in a loop to a stopped server on an
-    ephemeral port may be given that very port as its own and so connect to itself, and the server cannot return.
-    """
-    limits = Path("/proc/sys/net/ipv4/ip_local_port_range")
-    ephemeral = int(limits.read_text(encoding="ascii").split()[0]) if limits.exists() else 32768
-    chooser = random.SystemRandom()
-    for _ in range(200):
-        port = chooser.randrange(min(20000, ephemeral - 5000), ephemeral)
-        if _binding_error(port) is None and _claim(port):
-            return port
-    raise ServiceError(
-        "service.no_port", "no free TCP port found on 127.0.0.1", "end some of the running servers"
-    )
-
-
-def _claim(port: int) -> bool:
-    """Whether the port is this process's from now on."""
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        claim.bind(f"\0drumtower-port-{port}")
-    except OSError as error:
-        claim.close()
-        if error.errno == errno.EADDRINUSE:
-            return False
-        raise
-    _CLAIMS.append(claim)
-    return True
-
-
-def require_free(port: int, service: str) -> None:
-    """Raise ServiceError with code `service.port_taken` unless `port` of 127.0.0.1 can be listened on."""
-    error = _binding_error(port)
-    if error == errno.EADDRINUSE:
-        raise ServiceError(
-            "service.port_taken",
-            f"port {port} of 127.0.0.1 is taken, and {service} was to listen there",
-            "end the program that listens on it (`ss -ltnp` shows which), or choose another port",
-        )
-    if error is not None:
-        raise ServiceError(
-            "service.port_refused",
-            f"{service} may not listen on port {port}: {os.strerror(error)}",
-            "choose another",
-        )
-
-
-def _binding_error(port: int) -> int | None:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind((_LOOPBACK, port))
-            tried.listen(1)
-        except OSError as error:
-            return error.errno
-    return None
 
 
 # Command, log, what is added to the environment, and where the started child is handed back.

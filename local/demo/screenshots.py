@@ -20,7 +20,7 @@ from local.demo.stack import CONFIGS, Plan, Stack
 from local.footage import find_footage
 from local.headless import headless_chromium
 from local.paths import REPOSITORY
-from local.processes import free_port
+from local.ports import free_port
 
 IMAGES = REPOSITORY / "docs" / "images"
 _SECONDS = 70

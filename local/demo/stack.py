@@ -24,8 +24,9 @@ from local.broker import Broker
 from local.certificates import ServerCertificate, ensure_certificates
 from local.demo.provision import Provision, provision
 from local.paths import REPOSITORY, write_atomically
+from local.ports import free_port, require_free
 from local.postgres import PostgresServer
-from local.processes import Account, ServiceProcess, free_port, require_free
+from local.processes import Account, ServiceProcess
 
 CONFIGS = REPOSITORY / "firmware_configs"
 

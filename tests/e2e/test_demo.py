@@ -17,8 +17,8 @@ import psycopg
 import pytest
 
 from local.paths import data_directory
+from local.ports import free_port
 from local.postgres import PostgresServer
-from local.processes import free_port
 
 pytestmark = [
     pytest.mark.e2e,

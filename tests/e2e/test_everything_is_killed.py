@@ -14,7 +14,7 @@ import pytest
 from local.demo.audit import Audit, audit
 from local.demo.stack import CONFIGS, Plan, Stack
 from local.footage import find_footage
-from local.processes import free_port
+from local.ports import free_port
 
 pytestmark = [
     pytest.mark.e2e,

@@ -17,7 +17,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from local.broker import MESSAGE_LIMIT_BYTES, Broker, ClientAccount
-from local.processes import ServiceError, free_port
+from local.ports import free_port
+from local.processes import ServiceError
 
 pytestmark = pytest.mark.services
 NOT_AUTHORIZED = 135

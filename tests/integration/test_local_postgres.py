@@ -17,8 +17,9 @@ import psycopg
 import pytest
 
 from local.paths import REPOSITORY
+from local.ports import free_port
 from local.postgres import PostgresServer
-from local.processes import ServiceError, free_port
+from local.processes import ServiceError
 from local.procfs import children_of
 
 pytestmark = pytest.mark.services

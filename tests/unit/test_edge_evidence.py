@@ -20,7 +20,7 @@ from edge.evidence import EvidenceStore
 from edge.settings import UploadSettings
 from edge.upload import Uploader
 from local.certificates import ensure_certificates
-from local.processes import free_port
+from local.ports import free_port
 from tests.fixtures.edge_door import PlayedDoor, play_door
 from tests.fixtures.edge_gateway import eventually
 
