@@ -43,24 +43,24 @@ def ensure_certificates(directory: Path, now: datetime.datetime | None = None) -
     Made where missing, made anew within 30 days of expiry; `now` (aware) is the present unless given. A renewed
     server certificate keeps its authority, so clients need not be told.
     """
-    moment = now if now is not None else datetime.datetime.now(datetime.UTC)
+    present = now if now is not None else datetime.datetime.now(datetime.UTC)
     files = ServerCertificate(directory / "ca.pem", directory / "server.pem", directory / "server.key")
     authority_key_file = directory / "ca.key"
     with exclusive_lock(directory / "lock"):
-        renewed = False
-        if not (_lasts(files.authority, moment) and authority_key_file.exists()):
-            _make_authority(files.authority, authority_key_file, moment)
-            renewed = True
-        if renewed or not (_lasts(files.certificate, moment) and files.key.exists()):
-            _make_server(files, authority_key_file, moment)
+        is_new_authority = not (_is_current(files.authority, present) and authority_key_file.exists())
+        if is_new_authority:
+            _make_authority(files.authority, authority_key_file, issued_at=present)
+        if is_new_authority or not (_is_current(files.certificate, present) and files.key.exists()):
+            _make_server(files, authority_key_file, issued_at=present)
     return files
 
 
-def _lasts(certificate: Path, moment: datetime.datetime) -> bool:
-    if not certificate.exists():
+def _is_current(certificate_file: Path, present: datetime.datetime) -> bool:
+    """Whether there is a certificate, valid at `present` and not yet due for renewal."""
+    if not certificate_file.exists():
         return False
-    held = x509.load_pem_x509_certificate(certificate.read_bytes())
-    return held.not_valid_before_utc <= moment and moment + _RENEW_BEFORE < held.not_valid_after_utc
+    held = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+    return held.not_valid_before_utc <= present and present + _RENEW_BEFORE < held.not_valid_after_utc
 
 
 def _name(common_name: str) -> x509.Name:
@@ -82,39 +82,51 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _builder(
+    *,
     subject: x509.Name,
+    subject_key: ec.EllipticCurvePublicKey,
     issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    moment: datetime.datetime,
-    days: int,
+    issued_at: datetime.datetime,
+    valid_days: int,
 ) -> x509.CertificateBuilder:
+    """What an authority's and a server's certificate have in common; not yet signed."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key)
+        .public_key(subject_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(moment - _BACKDATED)
-        .not_valid_after(moment + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .not_valid_before(issued_at - _BACKDATED)
+        .not_valid_after(issued_at + datetime.timedelta(days=valid_days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject_key), critical=False)
     )
 
 
-def _make_authority(file: Path, key_file: Path, moment: datetime.datetime) -> None:
+def _make_authority(certificate_file: Path, key_file: Path, *, issued_at: datetime.datetime) -> None:
+    """A new authority, signed by itself; both files are written."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("Drumtower local authority")
     certificate = (
-        _builder(name, name, key.public_key(), moment, _AUTHORITY_DAYS)
+        _builder(
+            subject=name,
+            subject_key=key.public_key(),
+            issuer=name,
+            issued_at=issued_at,
+            valid_days=_AUTHORITY_DAYS,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
     )
     write_atomically(key_file, _pem(key), 0o600)
-    write_atomically(file, certificate.public_bytes(serialization.Encoding.PEM))
+    write_atomically(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def _make_server(files: ServerCertificate, authority_key_file: Path, moment: datetime.datetime) -> None:
-    authority = x509.load_pem_x509_certificate(files.authority.read_bytes())
+def _make_server(
+    server: ServerCertificate, authority_key_file: Path, *, issued_at: datetime.datetime
+) -> None:
+    """A new key and certificate of the server, signed by the authority that is there; both files are written."""
+    authority = x509.load_pem_x509_certificate(server.authority.read_bytes())
     authority_key = serialization.load_pem_private_key(authority_key_file.read_bytes(), None)
     if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
         raise TypeError(
@@ -124,7 +136,13 @@ def _make_server(files: ServerCertificate, authority_key_file: Path, moment: dat
     names = [x509.DNSName(name) for name in _NAMES]
     addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in _ADDRESSES]
     certificate = (
-        _builder(_name("localhost"), authority.subject, key.public_key(), moment, _SERVER_DAYS)
+        _builder(
+            subject=_name("localhost"),
+            subject_key=key.public_key(),
+            issuer=authority.subject,
+            issued_at=issued_at,
+            valid_days=_SERVER_DAYS,
+        )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -134,8 +152,8 @@ def _make_server(files: ServerCertificate, authority_key_file: Path, moment: dat
         )
         .sign(authority_key, hashes.SHA256())
     )
-    write_atomically(files.key, _pem(key), 0o600)
-    write_atomically(files.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+    write_atomically(server.key, _pem(key), 0o600)
+    write_atomically(server.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
