@@ -9,8 +9,9 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +29,19 @@ class ServiceError(DrumtowerError):
     """A local server could not be set up, started or stopped."""
 
 
-def installed_binaries() -> ServiceBinaries:
-    """Where the two servers are; raises ServiceError before the set-up."""
+@contextmanager
+def setup_told() -> Iterator[None]:
+    """What is missing of the set-up comes out as a ServiceError, which commands tell in two lines."""
     try:
-        return service_binaries()
+        yield
     except SetupError as error:
         raise ServiceError("service.not_set_up", error.message, error.hint) from error
+
+
+def installed_binaries() -> ServiceBinaries:
+    """Where the two servers are; raises ServiceError before the set-up."""
+    with setup_told():
+        return service_binaries()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,10 +23,20 @@ from local.demo.screen import Screen, Snapshot
 from local.demo.stack import CONFIGS, Plan, Stack, elsewhere, hidden
 from local.footage import find_footage
 from local.paths import data_directory, exclusive_lock
+from local.prefix import require_room
+from local.processes import setup_told
 
 app = typer.Typer(help="Street video and sensors in, dispatched tickets out, on this machine.")
 #: How long the ticket centre may take to apply what the boxes sent last, in seconds.
 _SETTLE_S = 60.0
+#: The gateway takes no evidence where less than half a gigabyte would stay free; the store grows beside it.
+_ROOM_BYTES = 700_000_000
+#: With less room the store would stop in the middle of a write.
+_LEAST_ROOM_BYTES = 64_000_000
+
+
+#: What says nothing any more once the boxes are stopped, or is compared more exactly.
+_OF_THE_MOMENT = {"latest", "packets_numbered", "boxes_online", "oldest_unreceipted_s"}
 
 
 @app.callback(invoke_without_command=True)
@@ -55,11 +66,13 @@ def demo(
     """
     stop = Stop().on_signals()
     console = Console(stderr=check, force_terminal=False if check else None)
-    data = data_directory() / "demo"
-    with exclusive_lock(data_directory() / "demo.lock", lambda: _refuse_second(data)):
-        if data.exists() and not keep:
-            shutil.rmtree(data)
-        code = _run(_plan(data, port), stop, console, seconds, check=check)
+    with setup_told():
+        data = data_directory() / "demo"
+        with exclusive_lock(data_directory() / "demo.lock", lambda: _refuse_second(data)):
+            if data.exists() and not keep:
+                shutil.rmtree(data)
+            require_room(data.parent, _ROOM_BYTES, "set DRUMTOWER_DATA to a directory on a roomier disk")
+            code = _run(_plan(data, port), stop, console, seconds, check=check)
     raise typer.Exit(code)
 
 
@@ -88,7 +101,7 @@ def _run(plan: Plan, stop: Stop, console: Console, seconds: float | None, *, che
     def say(step: str) -> None:
         console.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {step}", highlight=False)
 
-    with Stack(plan, say) as stack:
+    with Stack(plan, say) as stack, _store_answers(stack):
         _greet(stack, console)
         # Counted from here: a machine that takes long to start is to do as much afterwards as any other.
         until = None if seconds is None else time.monotonic() + seconds
@@ -100,14 +113,30 @@ def _run(plan: Plan, stop: Stop, console: Console, seconds: float | None, *, che
     return _report(console, watched, last, result, time.monotonic() - started, check=check)
 
 
+@contextmanager
+def _store_answers(stack: Stack) -> Iterator[None]:
+    """A store that ends in the middle of a run is told in two lines."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        log = f"look at its log {stack.postgres.log}" if stack.postgres else "look at that server"
+        raise DrumtowerError(
+            "demo.no_store",
+            f"the store stopped answering: {str(error).strip().splitlines()[-1]}",
+            f"{log}; what boxes hold is safe: `make demo ARGS=--keep` goes on with it",
+        ) from error
+
+
 def _greet(stack: Stack, console: Console) -> None:
     assert stack.provision is not None
     console.print(
-        f"\nthe page: [bold]{stack.address}[/bold]   store: {hidden(stack.database_url)}", highlight=False
+        f"\nthe page: [bold]{stack.address}[/bold]   store: {hidden(stack.database_url)}",
+        highlight=False,
+        soft_wrap=True,
     )
     for name, password in stack.provision.accounts.items():
         console.print(f"  sign in as [bold]{name}[/bold]  password {password}", highlight=False, markup=True)
-    console.print(f"  logs: {stack.plan.data / 'logs'}\n", highlight=False)
+    console.print(f"  logs: {stack.plan.data / 'logs'}\n", highlight=False, soft_wrap=True)
 
 
 class _Watched:
@@ -130,19 +159,29 @@ def _watch(stack: Stack, stop: Stop, console: Console, until: float | None, star
             screen.show(snapshot, before[1] if before else None, now - before[0] if before else 0.0)
             if before is None or now - before[0] >= 5:
                 before = (now, snapshot)
-            watched.faults = stack.faults()
+            watched.faults = [*stack.faults(), *_no_room(stack.plan.data)]
             if watched.faults:
                 break
             stop.wait(1.0)
     return watched
 
 
+def _no_room(data: Path) -> list[str]:
+    """The disk's end, said before the store meets it."""
+    free = shutil.disk_usage(data).free
+    if free >= _LEAST_ROOM_BYTES:
+        return []
+    return [
+        f"the disk of {data} is full: {free / 1e6:.0f} MB are left; free some space, then `make demo ARGS=--keep`"
+        " goes on where this run stopped"
+    ]
+
+
 def _settle(stack: Stack) -> tuple[Snapshot, Audit]:
     """Wait until the ticket centre has applied everything, then compare."""
-    assert stack.provision is not None
-    boxes = {address: stack.plan.data / "boxes" / address.device for address in stack.provision.boxes}
     result = _until(
-        lambda: audit(stack.database_url, boxes), lambda found: not (found.inbox_waiting or found.faults)
+        lambda: audit(stack.database_url, stack.box_data),
+        lambda found: not (found.inbox_waiting or found.faults),
     )
     with psycopg.connect(stack.database_url) as connection:
         return read_snapshot(connection), result
@@ -176,6 +215,13 @@ def _report(
         highlight=False,
         soft_wrap=True,
     )
+    if result.evidence_missing:
+        console.print(
+            f"{result.evidence_missing} of {result.evidence_sent} pictures are still on their boxes; they go up when"
+            " the boxes run again (make demo ARGS=--keep)",
+            highlight=False,
+            soft_wrap=True,
+        )
     for fault in faults:
         console.print(f"[red]fault:[/red] {fault}", highlight=False, soft_wrap=True)
     if not faults:
@@ -183,9 +229,7 @@ def _report(
             "nothing lost, nothing doubled; next: make demo again, or read docs/how-to.md", highlight=False
         )
     if check:
-        figures = {
-            name: value for name, value in asdict(last).items() if name not in {"latest", "packets_numbered"}
-        }
+        figures = {name: value for name, value in asdict(last).items() if name not in _OF_THE_MOMENT}
         print(
             json.dumps(
                 {

@@ -17,7 +17,7 @@ from common.runtime.clock import SystemClock
 from common.wire.topics import Address
 from gateway.fleet.credentials import new_credential
 from gateway.fleet.enrol import credential_file, enrol
-from gateway.fleet.sites import load_site
+from gateway.fleet.sites import load_sites
 
 #: Who may sign in to the demo: name, role, unit, title.
 ACCOUNTS = (
@@ -36,20 +36,17 @@ class Provision:
     gateway_password: str
     accounts: dict[str, str]
 
-    def credential_file(self, device: str) -> Path:
-        """The file with a box's credential, by the device's name."""
-        for address in self.boxes:
-            if address.device == device:
-                return credential_file(self.folder, address)
-        raise KeyError(device)
+    def credential_file(self, box: Address) -> Path:
+        """The file with a box's credential."""
+        return credential_file(self.folder, box)
 
 
-def provision(database_url: str, site: Path, district: Path, folder: Path) -> Provision:
+def provision(database_url: str, sites: Path, district: Path, folder: Path) -> Provision:
     """Prepare a migrated database; again changes nothing.
 
     Args:
         database_url: the store.
-        site: the configuration file of a site.
+        sites: the folder of the sites' configuration files.
         district: the configuration file of a district.
         folder: where secrets are kept; passwords in it are used again.
 
@@ -58,7 +55,7 @@ def provision(database_url: str, site: Path, district: Path, folder: Path) -> Pr
     """
     folder.mkdir(parents=True, exist_ok=True)
     # These boxes are the demo's own: where a database knows them and their credentials are gone, they get new ones.
-    enrolled = enrol(database_url, [load_site(site)], folder, renew=True)
+    enrolled = enrol(database_url, load_sites(sites), folder, renew=True)
     accounts: dict[str, str] = {}
     with Database(database_url, size=2) as database:
         load_district(database, district)

@@ -18,8 +18,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from common.runtime.config import load_each
 from common.runtime.errors import ConfigError, DrumtowerError
 from common.schema.runner import migrate
+from common.wire.topics import Address
+from edge.config import DeviceConfig, load_device
+from gateway.fleet.sites import load_sites
 from local.broker import Broker
 from local.certificates import ServerCertificate, ensure_certificates
 from local.demo.provision import Provision, provision
@@ -37,7 +41,7 @@ class Plan:
 
     Args:
         data: the directory of databases, keys, evidence, outboxes and logs of this run.
-        boxes: configuration files of the boxes.
+        boxes: configuration files of the boxes, each of which a site's file names.
         port: where the ticket centre's page is served on 127.0.0.1.
         gateways: how many gateways stand ready; one holds the lease.
         footage: a directory with more footage than the repository ships.
@@ -50,7 +54,7 @@ class Plan:
     boxes: tuple[Path, ...]
     port: int = 8080
     gateways: int = 1
-    site: Path = CONFIGS / "sites" / "gulou.yaml"
+    sites: Path = CONFIGS / "sites"
     district: Path = CONFIGS / "districts" / "demo.yaml"
     rules: Path = CONFIGS / "gateway.yaml"
     footage: Path | None = None
@@ -108,7 +112,7 @@ class Part:
 
     def fault(self) -> str | None:
         """What it said last, where it should run and does not."""
-        return self._process.log_tail(12) if self.wanted and self.pid is None else None
+        return last_words(self._process.log_tail(12)) if self.wanted and self.pid is None else None
 
 
 @dataclass
@@ -130,6 +134,7 @@ class Stack:
     database_url: str = ""
     broker_url: str = ""
     provision: Provision | None = None
+    box_data: dict[Address, Path] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         """Start everything; what was started is stopped again where a step fails."""
@@ -160,7 +165,10 @@ class Stack:
 
     def start(self) -> None:
         """Start everything in order; raises DrumtowerError with one clear line."""
-        require_free(self.plan.port, "the ticket centre's page")
+        require_free(
+            self.plan.port, "the ticket centre's page", 'choose another port: make demo ARGS="--port 8090"'
+        )
+        boxes = self._load_boxes()
         for name in ("logs", "evidence", "boxes"):
             (self.plan.data / name).mkdir(parents=True, exist_ok=True)
         certificate = ensure_certificates(self.plan.data / "certificates")
@@ -169,7 +177,7 @@ class Stack:
         self._start_broker()
         doors = self._start_gateways(certificate)
         self._start_cloud()
-        self._start_boxes(",".join(f"https://127.0.0.1:{port}" for port in doors), certificate)
+        self._start_boxes(boxes, ",".join(f"https://127.0.0.1:{port}" for port in doors), certificate)
 
     def stop(self) -> None:
         """Stop everything in order; boxes first, so that nothing they hold is left behind."""
@@ -209,7 +217,22 @@ class Stack:
     def _prepare(self) -> None:
         self.say("preparing the database, the district and the accounts")
         migrate(self.database_url)
-        self.provision = provision(self.database_url, self.plan.site, self.plan.district, self.plan.secrets)
+        self.provision = provision(self.database_url, self.plan.sites, self.plan.district, self.plan.secrets)
+
+    def _load_boxes(self) -> list[DeviceConfig]:
+        """Their configurations; raises ConfigError for a box that no site's file names: the gateway would not know it."""
+        boxes = load_each(self.plan.boxes, load_device)
+        known = {
+            Address(site.site, device.name) for site in load_sites(self.plan.sites) for device in site.devices
+        }
+        for file, box in zip(self.plan.boxes, boxes, strict=True):
+            if box.address not in known:
+                raise ConfigError(
+                    "demo.unknown_box",
+                    f"expected the box {box.address} of {file} in the file of its site, found nothing there",
+                    f"add `{box.device}` to the devices of {self.plan.sites / box.site}.yaml",
+                )
+        return boxes
 
     def _start_broker(self) -> None:
         assert self.provision is not None
@@ -294,15 +317,18 @@ class Stack:
                 )
             time.sleep(0.1)
 
-    def _start_boxes(self, evidence_url: str, certificate: ServerCertificate) -> None:
+    def _start_boxes(
+        self, boxes: Sequence[DeviceConfig], evidence_url: str, certificate: ServerCertificate
+    ) -> None:
         assert self.provision is not None
         trusted = self._ca_file(certificate)
-        for config in self.plan.boxes:
+        for config, box in zip(self.plan.boxes, boxes, strict=True):
             name = config.stem
             self.say(f"starting the box {name}")
             data = self.plan.data / "boxes" / name
             data.mkdir(parents=True, exist_ok=True)
-            credential = self.provision.credential_file(name)
+            self.box_data[box.address] = data
+            credential = self.provision.credential_file(box.address)
             environment = {
                 "DRUMTOWER_BROKER_URL": self.broker_url,
                 "DRUMTOWER_CA_FILE": str(trusted),
@@ -319,6 +345,13 @@ class Stack:
                 environment,
             )
             self.boxes[name].start()
+
+
+def last_words(tail: str) -> str:
+    """What a process said of its own end: a command's error with what to do, else its last line."""
+    lines = tail.splitlines()
+    told = [number for number, line in enumerate(lines) if line.startswith("drumtower: ")]
+    return "\n".join(lines[told[-1] :] if told else lines[-1:])
 
 
 def hidden(url: str) -> str:
