@@ -40,6 +40,8 @@ def _build(chosen: list[str]) -> typer.Typer:
         rich_markup_mode="rich",
         help="Drumtower (鼓楼): from the pixel on a lamp pole to a closed work order.\n\n"
         "Start with [bold]drumtower demo[/bold]; every command tells its options with --help.",
+        # A frame around a traceback is for a terminal's reader; in a service's log it hides what happened.
+        pretty_exceptions_enable=sys.stderr.isatty(),
         pretty_exceptions_show_locals=False,
     )
     found = {point.name: point for point in entry_points(group=GROUP)}

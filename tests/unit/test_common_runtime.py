@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from common.runtime import cli
 from common.runtime.clock import ManualClock, to_datetime, to_ms
 from common.runtime.config import InvalidConfigError, Settings, load_config, parse_config
 from common.runtime.errors import DrumtowerError
@@ -191,3 +193,8 @@ def test_a_part_that_is_not_installed_is_said_with_exit_code_3(tmp_path: Path) -
     )
     assert ran.returncode == 3
     assert "pip install 'drumtower[gateway]'" in ran.stderr
+
+
+def test_a_bug_in_a_service_is_logged_as_a_plain_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert not cli._build([]).pretty_exceptions_enable
