@@ -18,8 +18,8 @@ from gateway.fleet.credentials import CredentialChecker, hash_credential, matche
 from gateway.fleet.enrol import enrol
 from gateway.fleet.sites import Site
 from gateway.lease import LeaseKeeper
+from tests.fixtures.gateway_store import BOX, Stores, packet, raw
 from tests.integration.gateway_rig import readings, register, rows
-from tests.integration.test_gateway_store import BOX, Stores, packet, raw
 
 pytestmark = pytest.mark.services
 

@@ -1,4 +1,4 @@
-"""The single transaction against the real database."""
+"""The single transaction against the real database: each packet once, whole, and only so much of what is wrong."""
 
 from __future__ import annotations
 
@@ -11,82 +11,27 @@ import psycopg
 import pytest
 
 from common.runtime.errors import InvalidError
-from common.runtime.stop import Stop
-from common.wire.codec import encode_packet, encode_status
-from common.wire.messages import Abandoned, Readings, Series, Status
+from common.wire.messages import Abandoned, Readings, Series
 from common.wire.topics import Address
 from gateway.batch import BatchResult
-from gateway.decode import Decoded, Decoder, RawMessage
 from gateway.fleet import repo as fleet
 from gateway.fleet.release import release
-from gateway.lease import Lease, LeaseKeeper
 from gateway.metrics_catalogue import Metric, catalogue
 from gateway.quarantine import Bounds
 from gateway.rejects import repo as rejects
 from gateway.rejects.retry import StillRejectedError, retry
-from gateway.rules import ThresholdRule
-from gateway.silence import forget, sweep
-from gateway.store import Limits, Store
-from tests.integration.gateway_rig import events, eventually, now_ms, readings, register, rows
+from gateway.store import Limits
+from tests.fixtures.gateway_store import BOX, Stores, opened_stores, packet, raw, smoke, status
+from tests.integration.gateway_rig import events, now_ms, readings, register, rows
 
 pytestmark = pytest.mark.services
 
-BOX = Address("kiln", "box-0")
-SMOKE = ThresholdRule("smoke", "smoke_density", "smoke.alarm", 0.15, 0.08, ((0.15, 3),), "dB/m", update_ms=0)
-
 
 @pytest.fixture
-def lease(database_url: str) -> Iterator[Lease]:
-    """The default partition's lease."""
-    register(database_url, "kiln", "box-0", "box-1")
-    held = LeaseKeeper(database_url, "default", "test").try_acquire()
-    assert held is not None
-    yield held
-    held.release()
-
-
-class Stores:
-    """Makes stores and closes them."""
-
-    def __init__(self, url: str, lease: Lease) -> None:
-        self.url = url
-        self.lease = lease
-        self.made: list[Store] = []
-
-    def __call__(self, **more: Any) -> Store:
-        """A store under the lease."""
-        usual: dict[str, Any] = {"rules": (SMOKE,), "metrics": catalogue(), "stop": Stop()}
-        made = Store(self.url, "default", self.lease.fencing, **(usual | more))
-        self.made.append(made)
-        return made
-
-
-@pytest.fixture
-def stores(database_url: str, lease: Lease) -> Iterator[Stores]:
+def stores(database_url: str) -> Iterator[Stores]:
     """Stores of this test."""
-    made = Stores(database_url, lease)
-    yield made
-    for store in made.made:
-        store.close()
-
-
-def packet(
-    seq: int, data: Any, address: Address = BOX, epoch: int = 9, received: int | None = None
-) -> Decoded:
-    """A decoded packet."""
-    payload = encode_packet(address, epoch, seq, now_ms(), data)
-    kind = "readings" if isinstance(data, Readings) else "events"
-    return Decoder().decode(RawMessage(address.up(kind), payload, False, received or now_ms(), len(payload)))
-
-
-def raw(payload: bytes, kind: str = "readings") -> Decoded:
-    """Whatever some bytes are."""
-    return Decoder().decode(RawMessage(BOX.up(kind), payload, False, now_ms(), len(payload)))
-
-
-def smoke(*values: float, at: int) -> Readings:
-    """Smoke readings."""
-    return readings(*values, at=at, sensor="smoke-1", metric="smoke_density")
+    with opened_stores(database_url) as made:
+        yield made
 
 
 def test_a_batch_sent_twice_counts_once(stores: Stores) -> None:
@@ -129,22 +74,6 @@ def test_rule_state_survives_a_change_of_gateway(stores: Stores) -> None:
     assert [phase for phase, _ in told] == ["start", "end"]
     assert told[0][1] == told[1][1]
     assert rows(stores.url, "SELECT count(*) FROM rule_state") == [(0,)]
-
-
-def test_a_late_reading_raises_nothing_even_for_a_gateway_that_just_started(stores: Stores) -> None:
-    at = now_ms() - 60_000
-    stores().commit([packet(1, smoke(0.0, at=at + 10_000))])
-    late = stores().commit([packet(2, smoke(0.9, at=at))])
-    assert (late.rows, late.observations) == (1, 0)
-    assert rows(stores.url, "SELECT flags FROM reading WHERE value = 0.9") == [(4,)]
-
-
-def test_a_fast_clock_does_not_silence_the_rules_after_it_is_put_right(stores: Stores) -> None:
-    store = stores()
-    store.commit([packet(1, smoke(0.0, at=now_ms() + 20 * 3_600_000))])
-    put_right = store.commit([packet(2, smoke(0.9, at=now_ms() + 11_000))])
-    assert put_right.observations == 1
-    assert stores().commit([packet(3, smoke(0.0, at=now_ms() + 12_000))]).observations == 1
 
 
 def test_a_transaction_that_fails_leaves_no_trace_in_memory(stores: Stores) -> None:
@@ -289,70 +218,6 @@ def test_an_unknown_category_is_kept_and_marked(stores: Stores) -> None:
     assert rows(stores.url, "SELECT code, known FROM category") == [("lamp.out", False)]
 
 
-def test_an_event_with_a_wild_clock_keeps_its_length(stores: Stores) -> None:
-    year = 365 * 86_400_000
-    stores().commit([packet(1, events(str(uuid.uuid4()), at=now_ms() + year))])
-    found = rows(
-        stores.url,
-        "SELECT at = received_at, started_at = at, claimed_at > now() + interval '300 days' FROM observation",
-    )
-    assert found == [(True, True, True)]
-
-
-DAY = 86_400_000
-
-
-def kept_since(days: float, seq: int, data: Any, *, numbered: int | None = None) -> Decoded:
-    """A packet that a box numbered so long ago and sends only now."""
-    at = now_ms() - round(days * DAY) if numbered is None else numbered
-    payload = encode_packet(BOX, 9, seq, at, data)
-    kind = "readings" if isinstance(data, Readings) else "events"
-    return Decoder().decode(RawMessage(BOX.up(kind), payload, False, now_ms(), len(payload)))
-
-
-def test_what_a_box_kept_through_three_days_of_outage_keeps_its_times(stores: Stores) -> None:
-    then = now_ms() - 3 * DAY
-    replay = [
-        kept_since(3, 1, smoke(0.0, 0.9, at=then - 100)),
-        kept_since(3, 2, events(str(uuid.uuid4()), at=then - 50)),
-    ]
-    first = stores()
-    first.commit([status(now_ms())])
-    result = stores().commit(replay)  # another gateway: it finds the clock in the store
-    assert (result.rows, result.observations) == (2, 2)
-    old = "received_at - {} BETWEEN interval '71 hours' AND interval '73 hours'"
-    assert rows(stores.url, f"SELECT {old.format('captured_at')}, flags FROM reading") == [(True, 0)] * 2
-    told = rows(
-        stores.url, f"SELECT {old.format('at')}, {old.format('started_at')}, claimed_at FROM observation"
-    )
-    assert told == [(True, True, None)] * 2
-
-
-def test_an_old_time_is_not_believed_of_a_box_with_a_wrong_clock(stores: Stores) -> None:
-    store = stores()
-    old = now_ms() - 5 * DAY
-    cases = [
-        ([], kept_since(5, 1, readings(1.0, at=old))),  # no status: nobody knows its clock
-        ([status(old)], kept_since(5, 2, readings(1.0, at=old))),
-        ([status(now_ms())], kept_since(5, 3, readings(1.0, at=old), numbered=old - 1000)),  # before it was
-        ([status(now_ms())], kept_since(40, 4, readings(1.0, at=now_ms() - 40 * DAY))),
-        ([status(now_ms() - 5 * DAY, retain=True), status(old)], kept_since(5, 5, readings(1.0, at=old))),
-    ]
-    for before, item in cases:
-        store.commit([*before, item])
-    flags = rows(stores.url, "SELECT flags, claimed_at < captured_at FROM reading")
-    assert flags == [(1, True)] * len(cases)
-    assert len(rows(stores.url, "SELECT show_chunks('reading')")) <= 2
-
-
-def test_a_replay_is_believed_only_as_far_as_chunks_are_wanted(stores: Stores) -> None:
-    store = stores(limits=Limits(replay_ms=4 * DAY))
-    batch = [kept_since(day, day, readings(1.0, at=now_ms() - day * DAY)) for day in range(1, 400)]
-    store.commit([status(now_ms()), *batch])
-    assert len(rows(stores.url, "SELECT show_chunks('reading')")) <= 6
-    assert rows(stores.url, "SELECT count(*)::int FROM reading WHERE flags & 1 = 1") in ([(396,)], [(395,)])
-
-
 def test_implausible_values_are_kept_and_flagged(stores: Stores) -> None:
     stores().commit([packet(1, readings(20.0, 5000.0))])
     assert rows(stores.url, "SELECT value, flags FROM reading ORDER BY 1") == [(20.0, 0), (5000.0, 2)]
@@ -386,108 +251,6 @@ def test_a_reject_of_an_unknown_device_is_not_taken_in_twice(stores: Stores) -> 
     with fleet.connect(stores.url, "test") as connection:
         assert retry(connection, reject_id, catalogue(), Limits()) == 0
     assert rows(stores.url, "SELECT count(*) FROM reading") == [(1,)]
-
-
-def status(at: int, *, state: str = "online", retain: bool = False) -> Decoded:
-    """A decoded status."""
-    said = Status("online" if state == "online" else "offline", at, "0.1", "9", {"frames": 1})
-    payload = encode_status(BOX, at, said)
-    return Decoder().decode(RawMessage(BOX.up("status"), payload, retain, now_ms(), len(payload)))
-
-
-def test_a_replayed_status_counts_only_when_it_is_news(stores: Stores) -> None:
-    store = stores()
-    store.commit([status(now_ms() - 1000)])
-    for _ in range(2):
-        store.commit([status(now_ms() - 5000, retain=True)])
-    assert rows(stores.url, "SELECT count(*) FROM device_status") == [(1,)]
-    store.commit([status(now_ms(), state="offline", retain=True)])
-    assert rows(stores.url, "SELECT state FROM device_presence") == [("offline",)]
-    assert rows(stores.url, "SELECT count(*) FROM device_status") == [(2,)]
-
-
-def test_a_last_will_leaves_the_last_figures_to_be_looked_at(stores: Stores) -> None:
-    store = stores()
-    store.commit([status(now_ms())])
-    will = encode_status(BOX, now_ms(), Status("offline", now_ms()))
-    store.commit([Decoder().decode(RawMessage(BOX.up("status"), will, False, now_ms(), len(will)))])
-    presence = "SELECT state, version, epoch, counters FROM device_presence"
-    assert rows(stores.url, presence) == [("offline", "0.1", 9, {"frames": 1})]
-
-
-def test_statuses_are_forgotten_after_their_days(stores: Stores) -> None:
-    store = stores()
-    store.commit([status(now_ms())])
-    for days in (3, 9, 20):
-        rows(
-            stores.url,
-            "INSERT INTO device_status SELECT received_at - make_interval(days => %s), device_id, state, said_at,"
-            " version, epoch, counters FROM device_status ORDER BY received_at DESC LIMIT 1",
-            days,
-        )
-    with fleet.connect(stores.url, "test") as connection:
-        assert forget(connection, 7) == 2
-        assert forget(connection, 7) == 0
-    kept = rows(stores.url, "SELECT (now()::date - received_at::date) FROM device_status ORDER BY 1")
-    assert kept == [(0,), (3,)]
-
-
-def listens(stores: Stores) -> None:
-    """The gateway is connected to the broker, and has written so."""
-    stores.lease.listening(connected=True)
-    eventually(lambda: rows(stores.url, "SELECT 1 FROM partition_lease WHERE listening_since IS NOT NULL"))
-
-
-def silences(url: str) -> list[tuple[Any, ...]]:
-    """What was told of silence."""
-    return rows(url, "SELECT phase, revision, category FROM observation_inbox ORDER BY inbox_id")
-
-
-def test_a_silent_device_is_told_once_and_again_when_it_returns(stores: Stores) -> None:
-    store = stores()
-    store.commit([packet(1, readings(1.0))])
-    age = "UPDATE device_stream SET received_at = now() - interval '5 minutes' RETURNING 1"
-    listen = "UPDATE partition_lease SET listening_since = now() - %s::interval RETURNING 1"
-    with fleet.connect(stores.url, "test") as connection:
-        rows(stores.url, age)
-        assert sweep(connection) == 0, "nobody listens yet"
-        listens(stores)
-        rows(stores.url, listen, "10 seconds")
-        assert sweep(connection) == 0, "nobody listened long enough to know"
-        rows(stores.url, listen, "10 minutes")
-        assert sweep(connection) == 1
-        assert sweep(connection) == 0
-        assert silences(stores.url) == [("start", 0, "device.silent")]
-        store.commit([packet(2, readings(1.0))])
-        assert sweep(connection) == 1
-        assert sweep(connection) == 0
-        assert silences(stores.url) == [("start", 0, "device.silent"), ("end", 1, "device.silent")]
-        ids = rows(stores.url, "SELECT DISTINCT observation_id FROM observation_inbox")
-        assert len(ids) == 1
-        rows(stores.url, age)
-        assert sweep(connection) == 1
-        assert len(rows(stores.url, "SELECT DISTINCT observation_id FROM observation_inbox")) == 2
-
-
-def test_a_last_will_does_not_count_as_a_sign_of_life(stores: Stores) -> None:
-    store = stores()
-    store.commit([status(now_ms())])
-    rows(stores.url, "UPDATE device_presence SET seen_at = now() - interval '5 minutes' RETURNING 1")
-    listens(stores)
-    rows(stores.url, "UPDATE partition_lease SET listening_since = now() - interval '1 hour' RETURNING 1")
-    store.commit([status(now_ms(), state="offline")])
-    with fleet.connect(stores.url, "test") as connection:
-        assert sweep(connection) == 1
-        store.commit([status(now_ms())])
-        assert sweep(connection) == 1
-    assert [phase for phase, *_ in silences(stores.url)] == ["start", "end"]
-
-
-def test_only_one_sweeper_looks_at_a_time(stores: Stores) -> None:
-    with fleet.connect(stores.url, "one") as one, fleet.connect(stores.url, "two") as two, one.transaction():
-        assert fleet.lock_sweep(one)
-        with two.transaction():
-            assert not fleet.lock_sweep(two)
 
 
 def test_many_boxes_and_many_batches_add_up(stores: Stores) -> None:
