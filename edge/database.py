@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -133,7 +133,10 @@ class Database:
                 f"expected to be the only agent on {directory}, but another process holds it",
                 "end that agent first, or give this one a data directory of its own",
             ) from error
-        self._connection = self._open(max_bytes)
+        with ExitStack() as unless_opened:
+            unless_opened.callback(os.close, self._claim)
+            self._connection = self._open(max_bytes)
+            unless_opened.pop_all()
 
     def close(self) -> None:
         """Close the file; every commit is already on disk."""
@@ -166,13 +169,11 @@ class Database:
                 if outermost:
                     self._connection.execute("COMMIT")
             except sqlite3.Error as error:
-                self._roll_back(outermost)
                 raise _translated(error, self.path) from error
-            except BaseException:
-                self._roll_back(outermost)
-                raise
             finally:
                 self._depth -= 1
+                if outermost:
+                    self._roll_back()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -183,9 +184,10 @@ class Database:
             except sqlite3.Error as error:
                 raise _translated(error, self.path) from error
 
-    def _roll_back(self, outermost: bool) -> None:
-        # SQLite rolls back by itself on some errors, a full disk among them.
-        if outermost and self._connection.in_transaction:
+    def _roll_back(self) -> None:
+        """Undo what was not committed, whatever kept it from that."""
+        # After a commit there is nothing open, and SQLite rolls back by itself on some errors, a full disk among them.
+        if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
     def _open(self, max_bytes: int | None) -> sqlite3.Connection:
@@ -193,7 +195,6 @@ class Database:
             return _connect(self.path, max_bytes)
         except sqlite3.DatabaseError as error:
             if not _is_corruption(error):
-                os.close(self._claim)
                 raise _translated(error, self.path) from error
             self.moved_aside = self._move_aside()
             _log.error(
@@ -239,11 +240,10 @@ def open_read_only(directory: Path) -> sqlite3.Connection:
 
 def _connect(path: Path, max_bytes: int | None) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-    try:
+    with ExitStack() as unless_prepared:
+        unless_prepared.callback(connection.close)
         _prepare(connection, path, max_bytes)
-    except BaseException:
-        connection.close()
-        raise
+        unless_prepared.pop_all()
     return connection
 
 

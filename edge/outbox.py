@@ -95,12 +95,13 @@ class SqliteOutbox:
         with database.transaction() as connection:
             connection.execute("DELETE FROM life WHERE next_seq = 1")
             self._unsettle(connection, None)
-            self._epoch = self._begin_life(connection, "opened")
+            self._begin_life(connection, "opened")
 
     @property
     def epoch(self) -> int:
         """The current life's number."""
-        return self._epoch
+        with self._database.reading() as connection:
+            return _current_life(connection)[0]
 
     def group(self) -> AbstractContextManager[object]:
         """Let many appends share one commit."""
@@ -150,14 +151,6 @@ class SqliteOutbox:
 
     def receipt(self, receipt: Receipt) -> Receipted:
         """Take in what the store says it has committed."""
-        current = self._epoch
-        try:
-            return self._take_in(receipt)
-        except BaseException:
-            self._epoch = current  # what a new life began was rolled back
-            raise
-
-    def _take_in(self, receipt: Receipt) -> Receipted:
         epoch = int(receipt.epoch, 16)
         with self._database.transaction() as connection:
             life = connection.execute(
@@ -166,7 +159,8 @@ class SqliteOutbox:
             if life is None or life[1]:
                 return Receipted()  # of a file that is gone, or of numbers that are not ours alone
             issued = life[0] - 1
-            if epoch == self._epoch and max(receipt.upto, receipt.highest) > issued:
+            current, _ = _current_life(connection)
+            if epoch == current and max(receipt.upto, receipt.highest) > issued:
                 self._fork(connection, receipt, issued)
                 return Receipted(forked=True)
             restored = self._note_incarnation(connection, receipt.incarnation)
@@ -200,13 +194,11 @@ class SqliteOutbox:
         with self._database.reading() as connection:
             return read_stats(connection)
 
-    def _begin_life(self, connection: sqlite3.Connection, reason: str) -> int:
-        epoch = ids.new_epoch()
+    def _begin_life(self, connection: sqlite3.Connection, reason: str) -> None:
         connection.execute(
             "INSERT INTO life (epoch, began_at, reason) VALUES (?, ?, ?)",
-            (epoch, self._clock.now_ms(), reason),
+            (ids.new_epoch(), self._clock.now_ms(), reason),
         )
-        return epoch
 
     def _number(self, connection: sqlite3.Connection, data: Data) -> PacketId:
         packet, size = self._write(connection, data, self._clock.now_ms())
@@ -224,20 +216,20 @@ class SqliteOutbox:
         return packet
 
     def _write(self, connection: sqlite3.Connection, data: Data, at_ms: int) -> tuple[PacketId, int]:
-        (seq,) = connection.execute("SELECT next_seq FROM life WHERE epoch = ?", (self._epoch,)).fetchone()
+        epoch, seq = _current_life(connection)
         try:
-            payload = encode_packet(self._address, self._epoch, seq, at_ms, data)
+            payload = encode_packet(self._address, epoch, seq, at_ms, data)
         except WireError as error:
             raise InvalidError(
                 "outbox.not_a_packet", f"expected what the wire can carry: {error}", "this is a fault of ours"
             ) from error
         size = len(payload) + _ROW_BYTES
-        connection.execute("UPDATE life SET next_seq = ? WHERE epoch = ?", (seq + 1, self._epoch))
+        connection.execute("UPDATE life SET next_seq = ? WHERE epoch = ?", (seq + 1, epoch))
         connection.execute(
             "INSERT INTO packet (epoch, seq, kind, at, size, payload) VALUES (?, ?, ?, ?, ?, ?)",
-            (self._epoch, seq, _KINDS[type(data)], at_ms, size, payload),
+            (epoch, seq, _KINDS[type(data)], at_ms, size, payload),
         )
-        return PacketId(self._epoch, seq), size
+        return PacketId(epoch, seq), size
 
     def _fresh_boundary(self, connection: sqlite3.Connection) -> int:
         """The id from which on packets are fresh; it only grows, so that each look is cheap."""
@@ -365,9 +357,9 @@ class SqliteOutbox:
 
     def _fork(self, connection: sqlite3.Connection, receipt: Receipt, issued: int) -> None:
         """Leave an epoch that another life issues as well, taking every held packet along."""
-        old = self._epoch
+        old, _ = _current_life(connection)
         connection.execute("UPDATE life SET forked = 1 WHERE epoch = ?", (old,))
-        self._epoch = self._begin_life(connection, "forked")
+        self._begin_life(connection, "forked")
         last_id = moved = 0
         while rows := connection.execute(
             "SELECT id, payload FROM packet WHERE epoch = ? AND id > ? ORDER BY id LIMIT 256", (old, last_id)
@@ -386,3 +378,11 @@ class SqliteOutbox:
             issued_anew=moved,
             hint="a copy of this box runs under its name: give each box a data directory and credential of its own",
         )
+
+
+def _current_life(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The epoch that numbers are issued in and the next of them; asked of the file, so that it is rolled back with it."""
+    epoch, next_seq = connection.execute(
+        "SELECT epoch, next_seq FROM life ORDER BY n DESC LIMIT 1"
+    ).fetchone()
+    return int(epoch), int(next_seq)
