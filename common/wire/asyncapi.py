@@ -5,6 +5,7 @@ Source: AsyncAPI 3.0.0; CloudEvents 1.0, structured mode.
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -42,6 +43,10 @@ def document(version: str) -> dict[str, Any]:
         [Envelope, *structs], ref_template="#/components/schemas/{name}"
     )
     del schemas
+    for component in components.values():
+        if "description" in component:
+            # Python 3.13 takes a docstring's indentation away when it compiles, earlier ones leave it.
+            component["description"] = cleandoc(component["description"])
     channels: dict[str, Any] = {}
     messages: dict[str, Any] = {}
     for kind, direction, event_type, struct, summary in MESSAGES:
