@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from common.schema.runner import migrate
-from local.browser import chromium_command
+from local.headless import headless_chromium
 from local.postgres import PostgresServer
 from tests.fixtures.console_centre import PASSWORD, Centre, running_centre
 
@@ -37,15 +37,8 @@ def centre(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A Chromium of this machine, with a Chinese font."""
-    command = chromium_command()
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=str(command.executable),
-            env=dict(command.environment),
-            args=list(command.arguments),
-        )
-        yield started
-        started.close()
+    with headless_chromium() as running:
+        yield running
 
 
 @pytest.fixture
