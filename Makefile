@@ -9,7 +9,7 @@ JOBS   ?= 2
 .PHONY: help setup demo test check bench format lock extras docs screenshots clean
 
 help:  ## say what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 setup:  ## everything a run needs: Python packages, TimescaleDB, Mosquitto, footage
 	@$(PYTHON) -m local.bootstrap
