@@ -60,7 +60,7 @@ def _add(app: typer.Typer, name: str, point: EntryPoint, *, required: bool) -> N
             raise MissingExtraError(
                 "cli.missing_extra",
                 f"'drumtower {name}' needs the module {error.name!r}, which is not installed",
-                f"pip install 'drumtower[{extra}]'",
+                f"in a clone of the repository: pip install '.[{extra}]'",
             ) from error
 
 

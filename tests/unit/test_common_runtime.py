@@ -192,7 +192,7 @@ def test_a_part_that_is_not_installed_is_said_with_exit_code_3(tmp_path: Path) -
         check=False,
     )
     assert ran.returncode == 3
-    assert "pip install 'drumtower[gateway]'" in ran.stderr
+    assert "pip install '.[gateway]'" in ran.stderr
 
 
 def test_a_bug_in_a_service_is_logged_as_a_plain_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
