@@ -10,7 +10,7 @@ from typing import Final
 
 from common.runtime.clock import Clock, SystemClock
 from common.runtime.log import get_logger
-from common.runtime.metrics import serve_metrics
+from common.runtime.metrics import LOOPBACK, serve_metrics
 from common.runtime.stop import Stop
 from gateway.config import Environment, GatewaySettings
 from gateway.door import EvidenceDoor
@@ -36,13 +36,14 @@ class Gateway:
         *,
         partition: str = "default",
         metrics_port: int = 0,
+        metrics_host: str = LOOPBACK,
         clock: Clock | None = None,
     ) -> None:
         self.metrics = GatewayMetrics()
         self._settings = settings
         self._environment = environment
         self._partition = partition
-        self._metrics_port = metrics_port
+        self._metrics_place = metrics_port, metrics_host
         self._clock = clock or SystemClock()
         self._keeper = LeaseKeeper(
             environment.database_url,
@@ -61,7 +62,7 @@ class Gateway:
         Raises:
             ConfigError: when a port is taken or a certificate cannot be used.
         """
-        serve_metrics(self.metrics.registry, self._metrics_port)
+        serve_metrics(self.metrics.registry, *self._metrics_place)
         environment = self._environment
         if environment.evidence_directory and environment.tls_certificate and environment.tls_key:
             self._door = EvidenceDoor(

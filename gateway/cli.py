@@ -11,6 +11,7 @@ from rich.table import Table
 
 from common.runtime.config import load_config, load_each
 from common.runtime.log import configure_logging
+from common.runtime.metrics import LOOPBACK
 from common.runtime.stop import Stop
 from common.schema.cli import database_url
 from common.wire.topics import Address
@@ -39,7 +40,11 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="Rules and limits."
 def run(
     config: ConfigOption = _CONFIG,
     partition: Annotated[str, typer.Option(help="The group of sites whose lease to take.")] = "default",
-    metrics_port: Annotated[int, typer.Option(help="Serve /metrics on 127.0.0.1; 0: not at all.")] = 0,
+    *,
+    metrics_port: Annotated[int, typer.Option(help="Serve /metrics on this port; 0: not at all.")] = 0,
+    metrics_host: Annotated[
+        str, typer.Option(help="Where /metrics listens; nobody but this machine can read it by default.")
+    ] = LOOPBACK,
     evidence_port: Annotated[int | None, typer.Option(help="Instead of the configuration's.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -50,7 +55,13 @@ def run(
         evidence = settings.evidence.model_copy(update={"port": evidence_port})
         settings = settings.model_copy(update={"evidence": evidence})
     stop = Stop().on_signals()
-    gateway = Gateway(settings, read_environment(), partition=partition, metrics_port=metrics_port)
+    gateway = Gateway(
+        settings,
+        read_environment(),
+        partition=partition,
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
+    )
     gateway.start(stop)
     gateway.run(stop)
 

@@ -160,6 +160,7 @@ def test_health_checks_ask_where_the_tiers_answer() -> None:
     assert "/healthz" in {getattr(route, "path", "") for route in operations.routes}
     port = gateway[gateway.index("--metrics-port") + 1]
     assert f"http://127.0.0.1:{port}/metrics" in dockerfile("gateway")
+    assert gateway[gateway.index("--metrics-host") + 1] == "0.0.0.0"  # noqa: S104 - the port is not published
     assert '"edge", "outbox", "/var/lib/drumtower"' in dockerfile("edge")
 
 
