@@ -384,6 +384,14 @@ def test_the_list_is_narrowed_by_its_filter(centre: Centre) -> None:
         assert f"{path}?unit=urban-management" in client.get("/?unit=urban-management&part=list").text
 
 
+def test_a_row_of_the_list_tells_the_place_and_whose_work_it_is(centre: Centre) -> None:
+    centre.observe("manhole-07", "manhole.open", severity=4)
+    with client_of(centre) as client:
+        until_ticket(client, "manhole.open")
+        listed = client.get("/?category=manhole.open&part=list").text
+    assert re.search(r'class="unit">[^<]+第.网格 · 区城市管理局<', listed), listed
+
+
 def test_no_page_holds_a_path_of_this_machine(centre: Centre) -> None:
     with client_of(centre) as client:
         assert str(Path(__file__).parents[2]) not in client.get("/").text
