@@ -26,7 +26,7 @@ from common.wire.topics import Address
 from local.broker import Broker
 
 #: How long a slow machine may take for what takes a moment here, in seconds; only what fails waits so long.
-PATIENCE = 60.0
+PATIENCE = 150.0
 SETTINGS = """
 lease: {ttl_s: 2}
 receipts: {every_packets: 20, every_s: 0.5, gap_s: 1}
@@ -225,7 +225,7 @@ class Box:
         with self._lock:
             return len(self._waiting)
 
-    def settle(self, seconds: float = 1.5 * PATIENCE) -> None:
+    def settle(self, seconds: float = PATIENCE) -> None:
         """Send again and again until all is receipted."""
         deadline = time.monotonic() + seconds
         while self.unreceipted():

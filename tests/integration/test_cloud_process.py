@@ -59,7 +59,7 @@ def process(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         running.communicate()
 
 
-def await_true(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def await_true(condition: Callable[[], object], seconds: float = 150.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
