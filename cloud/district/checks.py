@@ -7,8 +7,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
+from cloud.dispatch.domain import fits
 from cloud.district import geometry
-from cloud.district.domain import PARENT_KIND, matches, shadowed, unmatched
+from cloud.district.domain import PARENT_KIND, shadowed, unmatched
 from cloud.district.schemas import DistrictFile, PolicyEntry, RuleEntry
 from common.runtime.config import Wrong, load_config
 from common.runtime.settings import nearest, texts, twice
@@ -132,7 +133,7 @@ def _order(
     section: Literal["routing", "policies"], entries: Sequence[RuleEntry | PolicyEntry]
 ) -> Iterator[Wrong]:
     for number, entry in enumerate(entries):
-        if entry.right("category") and not any(matches(entry.category, code) for code in BY_CODE):
+        if entry.right("category") and not any(fits(entry.category, code) for code in BY_CODE):
             yield Wrong(
                 (section, number, "category"),
                 f"no category is called {entry.category!r}{nearest(entry.category, BY_CODE)}",

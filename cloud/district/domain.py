@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from cloud.dispatch.domain import fits
 from cloud.district.geometry import Ring
 
 UnitKind = Literal["centre", "street", "community", "grid", "department"]
@@ -65,15 +66,6 @@ class Matching(Protocol):
         ...
 
 
-def matches(pattern: str, category: str) -> bool:
-    """Whether a category is meant: its own code, its family (``flood.*``), or ``*`` for any."""
-    if pattern == "*":
-        return True
-    if pattern.endswith(".*"):
-        return category.startswith(pattern[:-1])
-    return pattern == category
-
-
 def covers(wide: str, narrow: str) -> bool:
     """Whether one pattern matches everything that another does."""
     if wide in ("*", narrow):
@@ -93,7 +85,7 @@ def shadowed(rules: Sequence[Matching]) -> Iterator[tuple[int, int]]:
 def unmatched(rules: Collection[Matching], categories: Collection[str]) -> list[str]:
     """The categories that have no rule at the lowest severity."""
     always = [rule.category for rule in rules if rule.min_severity <= 1]
-    return [code for code in categories if not any(matches(pattern, code) for pattern in always)]
+    return [code for code in categories if not any(fits(pattern, code) for pattern in always)]
 
 
 def ancestors(parents: Mapping[str, str | None], unit_code: str) -> Iterator[str]:

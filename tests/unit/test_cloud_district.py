@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cloud.dispatch.domain import fits
 from cloud.district import geometry
 from cloud.district.checks import read_district
-from cloud.district.domain import ancestors, covers, is_within, matches, shadowed, unmatched
+from cloud.district.domain import ancestors, covers, is_within, shadowed, unmatched
 from cloud.district.schemas import DistrictFile, RuleEntry
 from cloud.district.service import areas
 from common.runtime.config import Fault, InvalidConfigError
@@ -137,11 +138,11 @@ def test_a_file_that_is_no_yaml_or_not_there_says_so(tmp_path: Path) -> None:
 
 
 def test_patterns_match_a_code_a_family_or_all() -> None:
-    assert matches("*", "flood.water_level")
-    assert matches("flood.*", "flood.water_level")
-    assert not matches("flood.*", "floods.water_level")
-    assert matches("flood.water_level", "flood.water_level")
-    assert not matches("flood.water_level", "flood.water")
+    assert fits("*", "flood.water_level")
+    assert fits("flood.*", "flood.water_level")
+    assert not fits("flood.*", "floods.water_level")
+    assert fits("flood.water_level", "flood.water_level")
+    assert not fits("flood.water_level", "flood.water")
     assert covers("*", "flood.*")
     assert covers("flood.*", "flood.water_level")
     assert not covers("flood.*", "*")
