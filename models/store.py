@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.runtime.errors import InvalidError
+from common.runtime.settings import closest
 from models.manifest import Manifest, read_manifest
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -43,11 +43,11 @@ def load_manifest(name: str, directory: Path | None = None) -> Manifest:
                 )
             return manifest
     known = sorted({path.stem for place in places for path in place.glob("*.yaml")})
-    near = difflib.get_close_matches(name, known, n=1)
+    near = closest(name, known)
     raise InvalidError(
         "model.unknown",
         f"expected one of the models {', '.join(known)}, got {name!r}",
-        f"did you mean {near[0]}?" if near else "`drumtower models list` shows them",
+        f"did you mean {near}?" if near else "`drumtower models list` shows them",
     )
 
 
