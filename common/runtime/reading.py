@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -154,7 +154,7 @@ class _Reader:
         own = [detail for detail in errors if not detail["loc"] and detail["type"] not in _SAID_BETTER]
         self._tell(at, raw, kind, own)
         if kind.model:
-            found = self._settings(kind.model, raw, at)
+            found = self._settings(kind.model, raw, at, errors)
         elif kind.members:
             found = self._member(kind, raw, at)
         elif kind.item or kind.entry:
@@ -166,7 +166,7 @@ class _Reader:
             self._tell(at, raw, kind, [detail for detail in errors if detail["type"] != CROSS_FAULT])
         return found
 
-    def _settings(self, model: type[S], raw: object, at: Location) -> S:
+    def _settings(self, model: type[S], raw: object, at: Location, errors: Sequence[ErrorDetails]) -> S:
         part = model.model_construct()
         given = {str(key): value for key, value in raw.items()} if isinstance(raw, dict) else {}
         keys = self._keys(model, given, at)
@@ -176,6 +176,9 @@ class _Reader:
             annotation: Any = Annotated[(info.annotation, info)]
             if name in keys:
                 part.__dict__[name] = self.value(annotation, given[keys[name]], (*at, keys[name]))
+                if len(self.wrong) == before:  # what only the model's own validator of the field sees
+                    own = [one for one in errors if one["loc"] == (name,) and one["type"] == "value_error"]
+                    self._tell(at, raw, _kind(annotation), own)
             elif info.is_required():
                 part.__dict__[name] = _Reader().value(annotation, None, ())
                 wrong.add(name)
