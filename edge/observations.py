@@ -128,7 +128,7 @@ class ObservationBook:
         written = 0
         try:
             while self._waiting:
-                self._write(self._waiting[0])
+                self._write_or_make_room(self._waiting[0])
                 self._waiting.popleft()
                 written += 1
         except DiskFullError as error:
@@ -160,6 +160,14 @@ class ObservationBook:
             evidence=proofs,
             detail=dict(seen.detail),
         )
+
+    def _write_or_make_room(self, observation: Observation) -> None:
+        try:
+            self._write(observation)
+        except DiskFullError:
+            # A box without sensors appends nothing else, so nobody else would make room for it.
+            self._outbox.make_room()
+            self._write(observation)
 
     def _write(self, observation: Observation) -> None:
         with self._database.transaction() as connection:
