@@ -62,8 +62,8 @@ class InvalidConfigError(ConfigError):
         self.faults = faults
 
 
-def load_config(path: Path, model: type[M]) -> M:
-    """Read one YAML file into a model.
+def load_config(path: Path, model: type[M], context: object = None) -> M:
+    """Read one YAML file into a model; ``context`` is what its validators may look at besides (pydantic's).
 
     Raises:
         InvalidConfigError: with every fault found.
@@ -74,10 +74,10 @@ def load_config(path: Path, model: type[M]) -> M:
         raise InvalidConfigError([Fault(path, 1, "", f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
         raise InvalidConfigError([Fault(path, 1, "", f"expected text in UTF-8: {error.reason}")]) from error
-    return parse_config(text, path, model)
+    return parse_config(text, path, model, context)
 
 
-def parse_config(text: str, path: Path, model: type[M]) -> M:
+def parse_config(text: str, path: Path, model: type[M], context: object = None) -> M:
     """Read YAML text into a model; ``path`` only names it in faults."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -91,7 +91,7 @@ def parse_config(text: str, path: Path, model: type[M]) -> M:
     lines: dict[Location, int] = {(): 1}
     faults = [Fault(path, line, key, "stands twice; keep one") for key, line in _index(node, (), lines)]
     try:
-        loaded = model.model_validate({} if data is None else data)
+        loaded = model.model_validate({} if data is None else data, context=context)
     except ValidationError as error:
         faults += [_fault(path, detail, lines, model) for detail in error.errors()]
     else:
@@ -136,7 +136,7 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
     match detail["type"]:
         case "extra_forbidden":
             allowed = sorted(_fields_at(model, detail["loc"][:-1]))
-            return f"unknown key{_nearest(str(detail['loc'][-1]), allowed)}; allowed: {', '.join(allowed)}"
+            return f"unknown key{nearest(str(detail['loc'][-1]), allowed)}; allowed: {', '.join(allowed)}"
         case "missing":
             return "missing"
         case "literal_error" | "enum" | "union_tag_invalid":
@@ -144,14 +144,15 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
             expected = str(context.get("expected", context.get("expected_tags", "")))
             names = [name.strip(" '") for name in expected.replace(" or ", ",").split(",")]
             given = str(context.get("tag", detail["input"]))
-            return f"expected one of {', '.join(names)}, got {given!r}{_nearest(given, names)}"
+            return f"expected one of {', '.join(names)}, got {given!r}{nearest(given, names)}"
         case _:
             given = detail["input"]
             shown = f", got {given!r}" if isinstance(given, str | int | float | bool) or given is None else ""
             return detail["msg"].removeprefix("Value error, ") + shown
 
 
-def _nearest(name: str, allowed: list[str]) -> str:
+def nearest(name: str, allowed: list[str]) -> str:
+    """`` (did you mean …?)`` with the nearest of some names, or nothing when none is near."""
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
