@@ -1,7 +1,7 @@
 """Raw messages to packets and statuses, or to rejects with their reason. Pure; never raises.
 
 Reasons of rejects here: those of ``common.wire.codec.WireError``, ``wrong_topic``, ``unsupported_kind``,
-``not_text``, ``undecodable`` (a fault of ours). The store adds: ``unknown_device``, ``unknown_metric``,
+``not_text``, ``undecodable`` (a fault of ours); of foreign devices those of ``gateway.adapters``. The store adds: ``unknown_device``, ``unknown_metric``,
 ``too_many_series``, ``reused_sequence``, ``database_refused``, ``store_refused``.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,7 @@ from common.wire.messages import (
     Status,
 )
 from common.wire.topics import Address, parse_up
+from gateway.adapters.channel import Channel
 
 #: Of a payload too large to be a packet only this much is kept.
 KEPT_OF_OVERSIZED: Final = 4096
@@ -88,7 +89,38 @@ class Rejected(msgspec.Struct, frozen=True):
     series: tuple[str, ...] = ()
 
 
-Decoded = DecodedPacket | DecodedStatus | Rejected
+class ForeignReading(msgspec.Struct, frozen=True, gc=False):
+    """What one message of a foreign device brought: the values of some series of its channel, measured at ``at``.
+
+    ``values`` are in their metrics' units; ``which`` says of which of the channel's series they are. ``number`` is
+    the message's counter or time in the stream ``epoch``, where it can be known again by one; epoch 0 otherwise.
+    ``refused`` are values of it that could not be taken in: reason, message, ``sensor/metric``.
+    """
+
+    channel: Channel
+    raw: RawMessage
+    at: int
+    values: tuple[float, ...]
+    which: tuple[int, ...]
+    epoch: int = 0
+    number: int = -1
+    refused: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def address(self) -> Address:
+        """Who sent it."""
+        return self.channel.address
+
+
+class ForeignDecoder(Protocol):
+    """Reads the topics of foreign devices."""
+
+    def decode(self, raw: RawMessage) -> ForeignReading | Rejected | None:
+        """What a message says; None when its topic is not that of a foreign device."""
+        ...
+
+
+Decoded = DecodedPacket | DecodedStatus | ForeignReading | Rejected
 
 
 class _QuickSeries(Series, frozen=True, forbid_unknown_fields=True):
@@ -110,14 +142,17 @@ _quick_readings: Final = msgspec.json.Decoder(_QuickReadings)
 class Decoder:
     """Turns raw messages into what they say. Keeps nothing but caches of topics and names that were right."""
 
-    def __init__(self) -> None:
+    def __init__(self, foreign: ForeignDecoder | None = None) -> None:
+        """``foreign`` reads what is not on a box's topic."""
+        self._foreign = foreign
         self._topics: dict[str, tuple[Address, str]] = {}
         self._names: set[tuple[str, str]] = set()
 
     def decode(self, raw: RawMessage) -> Decoded:
         """The packet or status in a message, or why there is none."""
         try:
-            return self._decode(raw)
+            foreign = None if self._foreign is None else self._foreign.decode(raw)
+            return self._decode(raw) if foreign is None else foreign
         except (ValueError, ArithmeticError, TypeError, LookupError, RecursionError) as error:
             # Not known to happen; but one message must not end the process, and come again to its successor.
             return Rejected("undecodable", f"decoding failed: {type(error).__name__}: {error}", raw)
