@@ -73,8 +73,11 @@ class Intake(Protocol):
         """Send at QoS 1; False when there is no connection or no room: send something newer later."""
         ...
 
-    def listen_to(self, sites: frozenset[str]) -> None:
-        """Take in what the devices of these sites say, from now on and after every reconnect."""
+    def listen_to(self, sites: frozenset[str], topics: frozenset[str] = frozenset()) -> None:
+        """Take in what the boxes of these sites say, from now on and after every reconnect.
+
+        ``topics`` are the filters of foreign devices' topics, which are listened to as well.
+        """
         ...
 
     def is_connected(self) -> bool:
@@ -183,9 +186,9 @@ class PahoIntake:
             return False
         return self._client.publish(topic, payload, qos=1).rc == mqtt.MQTT_ERR_SUCCESS
 
-    def listen_to(self, sites: frozenset[str]) -> None:
-        """Subscribe to the sites' devices, and unsubscribe from sites that left."""
-        wanted = frozenset(f"dt/v1/{site}/+/up/#" for site in sites)
+    def listen_to(self, sites: frozenset[str], topics: frozenset[str] = frozenset()) -> None:
+        """Subscribe to the sites' boxes and to other topics, and unsubscribe from those that left."""
+        wanted = topics.union(f"dt/v1/{site}/+/up/#" for site in sites)
         new, gone = wanted - self._filters, self._filters - wanted
         self._filters = wanted
         if self._connected.is_set():
@@ -308,7 +311,7 @@ class PahoIntake:
             _log.error(
                 "the broker refuses a subscription",
                 reasons=[str(reason) for reason in reasons],
-                hint="the gateway's account must be allowed to read dt/v1/+/+/up/#",
+                hint="the gateway's account must be allowed to read dt/v1/+/+/up/# and foreign devices' topics",
             )
 
     def _break_connection(self) -> None:
