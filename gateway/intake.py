@@ -1,4 +1,6 @@
-"""Messages from the broker, acknowledged only when told to: MQTT 5 by paho, behind a port.
+"""Messages from the broker, acknowledged only when told to: the port, and MQTT 5 by paho behind it.
+
+``gateway.mqtt.intake`` is the other one; ``intake.client`` in gateway.yaml says which.
 
 Bounded memory: the broker sends at most ``receive_maximum`` messages without an acknowledgement, and beyond
 ``queue_bytes`` (or for QoS 0, which no window holds back) messages are *shed*: not queued, not acknowledged, and
@@ -321,7 +323,9 @@ class PahoIntake:
         if not isinstance(open_socket, socket.socket):  # a TLS socket is one too
             return
         try:
-            open_socket.shutdown(socket.SHUT_RDWR)
+            # Not its own shutdown(): that takes TLS off at once, and what is left to read would come in as it is,
+            # encrypted, in the middle of a message.
+            socket.socket.shutdown(open_socket, socket.SHUT_RDWR)
         except OSError as error:  # it ended by itself, which serves as well
             _log.debug("connection was gone already", error=str(error))
 
