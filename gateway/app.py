@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
@@ -18,12 +19,14 @@ from gateway.intake import Intake, PahoIntake
 from gateway.lease import Lease, LeaseKeeper
 from gateway.metrics import GatewayMetrics
 from gateway.quarantine import Bounds
+from gateway.mqtt.intake import FramesIntake
 from gateway.silence import sweep_until
 from gateway.store import Limits, Store
 from gateway.tenure import Tenure
 
 _HOUR_MS: Final = 3_600_000
 _log = get_logger("gateway")
+_INTAKES: Final[dict[str, Callable[..., Intake]]] = {"paho": PahoIntake, "frames": FramesIntake}
 
 
 class Gateway:
@@ -132,7 +135,7 @@ class Gateway:
             self.metrics.connected.set(connected)
             lease.listening(connected=connected)
 
-        return PahoIntake(
+        return _INTAKES[self._settings.intake.client](
             self._environment.broker,
             self._partition,
             receive_maximum=self._settings.intake.receive_maximum,

@@ -83,8 +83,9 @@ class MetricSettings(Settings):
 
 
 class IntakeSettings(Settings):
-    """How much may wait, and how much goes into one transaction."""
+    """Who speaks MQTT, how much may wait, and how much goes into one transaction."""
 
+    client: Literal["paho", "frames"] = "paho"
     receive_maximum: Annotated[int, Field(ge=10, le=65_535)] = 2000
     queue_mb: Annotated[int, Field(ge=1, le=4096)] = 64
     batch_rows: Annotated[int, Field(ge=1, le=200_000)] = 10_000
