@@ -16,17 +16,18 @@ from common.runtime.stop import Stop
 from gateway.config import Environment, GatewaySettings
 from gateway.door import EvidenceDoor
 from gateway.intake import Intake, PahoIntake
+from gateway.keeping.worker import Housekeeper
 from gateway.lease import Lease, LeaseKeeper
 from gateway.metrics import GatewayMetrics
-from gateway.quarantine import Bounds
 from gateway.mqtt.intake import FramesIntake
+from gateway.quarantine import Bounds
 from gateway.silence import sweep_until
 from gateway.store import Limits, Store
 from gateway.tenure import Tenure
 
 _HOUR_MS: Final = 3_600_000
-_log = get_logger("gateway")
 _INTAKES: Final[dict[str, Callable[..., Intake]]] = {"paho": PahoIntake, "frames": FramesIntake}
+_log = get_logger("gateway")
 
 
 class Gateway:
@@ -54,12 +55,12 @@ class Gateway:
             settings.lease.ttl_s,
             self._clock,
         )
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="beside")
+        self._pool = ThreadPoolExecutor(3, thread_name_prefix="beside")
         self._beside: list[Future[None]] = []
         self._door: EvidenceDoor | None = None
 
     def start(self, stop: Stop) -> None:
-        """Begin what runs beside the intake: metrics, silence, the evidence door.
+        """Begin what runs beside the intake: metrics, silence, housekeeping, the evidence door.
 
         Raises:
             ConfigError: when a port is taken or a certificate cannot be used.
@@ -85,9 +86,16 @@ class Gateway:
                 stop,
                 environment.database_url,
                 self._settings.silence.sweep_s,
-                self._settings.limits.keep_status_days,
             )
         )
+        keeper = Housekeeper(
+            environment.database_url,
+            self._settings.keep,
+            self._clock,
+            on_lag=self.metrics.rollup_lag.set,
+            on_gone=self.metrics.count_forgotten,
+        )
+        self._beside.append(self._pool.submit(keeper.run, stop))
 
     def run(self, stop: Stop) -> None:
         """Take messages in, in as many tenures as it takes, until stopped."""

@@ -104,7 +104,33 @@ class LimitSettings(Settings):
     series_per_device: Annotated[int, Field(ge=1, le=100_000)] = 2000
     ranges_per_stream: Annotated[int, Field(ge=10, le=1_000_000)] = 5000
     epochs_per_device_day: Annotated[int, Field(ge=1, le=100_000)] = 200
-    keep_status_days: Annotated[float, Field(ge=1, le=3660)] = 7.0
+
+
+Days = Annotated[float, Field(ge=1, le=36_600)]
+
+
+class KeepSettings(Settings):
+    """How many days what is kept; tickets and their history are kept for ever."""
+
+    readings_days: Days = 92.0
+    minutes_days: Days = 400.0
+    hours_days: Days = 3660.0
+    observations_days: Days = 400.0
+    status_days: Days = 7.0
+    rejects_days: Days = 30.0
+    rejects_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 2048
+    streams_days: Days = 100.0
+    compress_after_days: Days = 35.0
+    refresh_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    sweep_s: Annotated[float, Field(ge=0.1, le=86_400)] = 3600.0
+
+    @model_validator(mode="after")
+    def _coarse_outlasts_fine(self) -> Self:
+        if not self.readings_days <= self.minutes_days <= self.hours_days:
+            raise ValueError(
+                "expected readings_days <= minutes_days <= hours_days: hours are made of minutes"
+            )
+        return self
 
 
 class ReceiptSettings(Settings):
@@ -145,6 +171,7 @@ class GatewaySettings(Settings):
 
     intake: IntakeSettings = IntakeSettings()
     limits: LimitSettings = LimitSettings()
+    keep: KeepSettings = KeepSettings()
     receipts: ReceiptSettings = ReceiptSettings()
     lease: LeaseSettings = LeaseSettings()
     silence: SilenceSettings = SilenceSettings()
@@ -164,6 +191,21 @@ class GatewaySettings(Settings):
                 raise ValueError(
                     f"rule {rule.id!r}: metric {rule.metric!r} is not one of {', '.join(sorted(known))}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _readings_outlast_what_may_come_late(self) -> Self:
+        late = self.limits.replay_days + self.keep.rejects_days
+        if self.keep.readings_days < late:
+            raise ValueError(
+                f"expected keep.readings_days to be at least limits.replay_days + keep.rejects_days = {late:g}, or a"
+                f" reading could come to a minute whose others are gone; found {self.keep.readings_days:g}"
+            )
+        if self.keep.streams_days < self.limits.replay_days:
+            raise ValueError(
+                f"expected keep.streams_days to be at least limits.replay_days = {self.limits.replay_days:g}, or"
+                f" packets could wait longer than their numbers are known; found {self.keep.streams_days:g}"
+            )
         return self
 
     def catalogue(self) -> dict[str, Metric]:

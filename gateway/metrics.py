@@ -31,6 +31,14 @@ class GatewayMetrics:
             ["code"],
             registry=self.registry,
         )
+        self._forgotten = Counter(
+            "drumtower_gateway_forgotten_total",
+            "What was thrown away because of its age: chunks of readings, minutes, hours, observations, statuses;"
+            " single rejects and streams",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.rollup_lag = self._gauge("rollup_lag_seconds", "For how long the oldest rollup has been due")
         self.batch_seconds = Histogram(
             "drumtower_gateway_batch_seconds",
             "From a batch's hand-over to its commit",
@@ -54,6 +62,10 @@ class GatewayMetrics:
         self._rejects_dropped.inc(result.rejects_dropped)
         for reason, count in result.rejects.items():
             self._rejects.labels(reason).inc(count)
+
+    def count_forgotten(self, kind: str, count: int) -> None:
+        """Add what housekeeping threw away."""
+        self._forgotten.labels(kind).inc(count)
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"drumtower_gateway_{name}_total", text, registry=self.registry)

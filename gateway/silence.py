@@ -7,7 +7,6 @@ the first packet or status after that ends it. A last will does not count as the
 from __future__ import annotations
 
 import random
-import time
 from typing import Final
 
 from common.runtime.clock import to_ms
@@ -24,7 +23,6 @@ from gateway.repo import insert_observations
 CATEGORY: Final = "device.silent"
 SOURCE: Final = "silence"
 _DAY_MS: Final = 86_400_000
-_FORGET_SECONDS: Final = 3600.0
 _log = get_logger("silence")
 
 
@@ -39,26 +37,15 @@ def sweep(connection: fleet.Connection) -> int:
         return len(told)
 
 
-def forget(connection: fleet.Connection, keep_status_days: float) -> int:
-    """Throw old statuses away, which every box says every few seconds; how many days of them went."""
-    with fleet.transaction(connection):
-        return fleet.forget_statuses(connection, keep_status_days) if fleet.lock_sweep(connection) else 0
-
-
-def sweep_until(stop: Stop, database_url: str, every_s: float, keep_status_days: float) -> None:
-    """Look again and again, and throw old statuses away once an hour; a database that is away is waited for."""
+def sweep_until(stop: Stop, database_url: str, every_s: float) -> None:
+    """Look again and again; a database that is away is waited for."""
     connection: fleet.Connection | None = None
-    forget_at = 0.0
     try:
         while not stop.wait(every_s * random.uniform(0.9, 1.1)):
             try:
                 connection = connection or fleet.connect(database_url, "silence")
                 if changed := sweep(connection):
                     _log.info("silences began or ended", devices=changed)
-                if time.monotonic() >= forget_at:
-                    if days := forget(connection, keep_status_days):
-                        _log.info("threw old statuses away", days=days)
-                    forget_at = time.monotonic() + _FORGET_SECONDS
             except TransientError as error:
                 _log.warning("silence not looked for", error=error.message)
                 if connection is not None:

@@ -28,7 +28,9 @@ from gateway.batch import (
     observation_of_loss,
     of_nobody,
 )
-from gateway.decode import Decoded, DecodedPacket, DecodedStatus, Rejected
+from gateway.decode import Decoded, DecodedPacket, DecodedStatus, ForeignReading, Rejected
+from gateway.foreign.batch import ForeignOfBatch
+from gateway.keeping.note import note_readings
 from gateway.memory import Memory
 from gateway.quarantine import held, observed
 from gateway.rejects.repo import keep_rejects
@@ -72,6 +74,7 @@ class Transaction:
         self._rejects: list[tuple[int | None, Rejected]] = []
         self._told: list[Told] = []
         self._series = SeriesOfBatch(connection, memory, self._readings)
+        self._foreign = ForeignOfBatch(connection, memory, again=again)
         self._digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self._categories: set[str] = set()
         self._outcome: Outcome | None = None
@@ -79,7 +82,7 @@ class Transaction:
 
     def run(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> None:
         """Do everything but the commit; ``prepared`` is the flattened batch, if somebody made it already."""
-        numbered = self._sort_out(batch)
+        numbered = self._sort_out([item for item in batch if not isinstance(item, ForeignReading)])
         self._lock(numbered)
         for device, item in numbered:
             if device.device_id in self._quarantined:
@@ -89,8 +92,9 @@ class Transaction:
                 self._check_ranges(device, item)
         columns = self._series.columns(prepared)
         self._rejects += self._series.refused
+        columns, flags = self._take_foreign(batch, columns)
         if len(columns):
-            self._store_readings(columns)
+            self._store_readings(columns, flags)
         self._categories = repo.insert_observations(
             self._connection,
             self._told,
@@ -109,6 +113,7 @@ class Transaction:
         by_id = {device.device_id: device for device, _ in self._readings}
         for (device_id, sensor, metric), series in self._series.made.items():
             by_id[device_id].series[sensor, metric] = series
+        self._foreign.remember()
         memory.streams |= self._streams.keys()
         memory.categories |= self._categories | {item.observation.category for item in self._told}
         memory.digests.update(self._digests)
@@ -225,7 +230,22 @@ class Transaction:
                 self._quarantine(device, item, why)
                 return
 
-    def _quarantine(self, device: Device, item: DecodedPacket | Rejected, why: str) -> None:
+    def _take_foreign(self, batch: Sequence[Decoded], columns: Columns) -> tuple[Columns, Ints]:
+        """Take in what foreign devices sent; all readings of the batch, and their flags."""
+        foreign, result = self._foreign, self.result
+        foreign.take([item for item in batch if isinstance(item, ForeignReading)])
+        for device, item in foreign.costly:
+            self._quarantine(device, item, f"more than {self._memory.bounds.epochs_per_day} streams in 24 hours")
+        self._rejects += foreign.rejects
+        result.packets += len(foreign.packets)
+        result.foreign += len(foreign.packets)
+        result.ignored += foreign.ignored
+        result.duplicates += foreign.duplicates
+        columns, flags = foreign.joined(columns, len(self._readings))
+        self._readings += foreign.packets
+        return columns, flags
+
+    def _quarantine(self, device: Device, item: DecodedPacket | ForeignReading | Rejected, why: str) -> None:
         since = item.raw.received_at
         self._quarantined[device.device_id] = device
         repo.quarantine(self._connection, device.device_id, since)
@@ -278,7 +298,7 @@ class Transaction:
             Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq, past_ms)
         )
 
-    def _store_readings(self, columns: Columns) -> None:
+    def _store_readings(self, columns: Columns, flags: Ints) -> None:
         lengths = columns.lengths
         packet_received = np.array([packet.raw.received_at for _, packet in self._readings], np.int64)
         received = np.repeat(packet_received[columns.owner], lengths)
@@ -287,7 +307,6 @@ class Transaction:
         )
         if wild is not None:
             captured, wild = self._believe_replay(columns, captured, received, wild)
-        flags = np.zeros(len(columns), np.int64)
         if wild is not None:
             flags[wild] |= Flag.CLOCK
         low = np.repeat(np.array([series.low for series in columns.group]), lengths)
@@ -304,6 +323,7 @@ class Transaction:
         )
         with self._connection.cursor().copy(COPY_READINGS) as copy:
             copy.write(copy_bytes(rows))
+        note_readings(self._connection, captured, received, columns.offset[:-1], columns.series_id)
 
     def _believe_replay(
         self, columns: Columns, captured: Ints, received: Ints, wild: NDArray[np.bool_]
@@ -353,7 +373,8 @@ class Transaction:
         if not len(unknown):
             return
         ids = dict(zip(columns.slot.tolist(), columns.series_id.tolist(), strict=True))
-        new = {series.slot for series in self._series.made.values()}
+        made = (self._series.made, self._foreign.made)
+        new = {series.slot for part in made for series in part.values()}
         asked = {ids[slot]: slot for slot in unknown.tolist() if slot not in new}
         until = received_at + RULE_AHEAD_MS
         newest = repo.newest_captures(self._connection, list(asked), until) if asked else {}

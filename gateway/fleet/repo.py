@@ -222,16 +222,6 @@ def silence_changes(connection: Connection) -> list[Quiet]:
     return [Quiet(row[0], Address(row[1], row[2]), *row[3:]) for row in rows]
 
 
-def forget_statuses(connection: Connection, older_than_days: float) -> int:
-    """Throw away statuses older than that, by whole days; how many days went."""
-    return len(
-        connection.execute(
-            "SELECT drop_chunks('device_status', older_than => now() - make_interval(secs => %s))",
-            [older_than_days * 86_400],
-        ).fetchall()
-    )
-
-
 def note_silence(connection: Connection, quiet: Quiet, silence_id: UUID | None, revision: int) -> None:
     """Write down that a silence began (with its id) or ended (None)."""
     connection.execute(

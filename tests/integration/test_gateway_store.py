@@ -25,7 +25,7 @@ from gateway.quarantine import Bounds
 from gateway.rejects import repo as rejects
 from gateway.rejects.retry import StillRejectedError, retry
 from gateway.rules import ThresholdRule
-from gateway.silence import forget, sweep
+from gateway.silence import sweep
 from gateway.store import Limits, Store
 from tests.integration.gateway_rig import events, eventually, now_ms, readings, register, rows
 
@@ -413,23 +413,6 @@ def test_a_last_will_leaves_the_last_figures_to_be_looked_at(stores: Stores) -> 
     store.commit([Decoder().decode(RawMessage(BOX.up("status"), will, False, now_ms(), len(will)))])
     presence = "SELECT state, version, epoch, counters FROM device_presence"
     assert rows(stores.url, presence) == [("offline", "0.1", 9, {"frames": 1})]
-
-
-def test_statuses_are_forgotten_after_their_days(stores: Stores) -> None:
-    store = stores()
-    store.commit([status(now_ms())])
-    for days in (3, 9, 20):
-        rows(
-            stores.url,
-            "INSERT INTO device_status SELECT received_at - make_interval(days => %s), device_id, state, said_at,"
-            " version, epoch, counters FROM device_status ORDER BY received_at DESC LIMIT 1",
-            days,
-        )
-    with fleet.connect(stores.url, "test") as connection:
-        assert forget(connection, 7) == 2
-        assert forget(connection, 7) == 0
-    kept = rows(stores.url, "SELECT (now()::date - received_at::date) FROM device_status ORDER BY 1")
-    assert kept == [(0,), (3,)]
 
 
 def listens(stores: Stores) -> None:
