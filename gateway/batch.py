@@ -88,6 +88,7 @@ class BatchResult:
     incarnation: str = ""
     progress: list[Progress] = field(default_factory=list)
     packets: int = 0
+    foreign: int = 0
     rows: int = 0
     duplicates: int = 0
     observations: int = 0
@@ -102,6 +103,7 @@ class BatchResult:
         self.incarnation = other.incarnation or self.incarnation
         self.progress += other.progress
         self.packets += other.packets
+        self.foreign += other.foreign
         self.rows += other.rows
         self.duplicates += other.duplicates
         self.observations += other.observations

@@ -13,7 +13,8 @@ from common.runtime.clock import Clock
 from common.wire.topics import Address
 from gateway import repo
 from gateway.batch import Device, Series, StreamKey
-from gateway.decode import Decoded
+from gateway.decode import Decoded, ForeignReading
+from gateway.foreign.memory import ForeignMemory
 from gateway.metrics_catalogue import Metric
 from gateway.quarantine import BOUNDS, Bounds
 from gateway.rules import RuleState, ThresholdRule
@@ -49,6 +50,7 @@ class Memory:
         self.streams: set[StreamKey] = set()
         self.digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self.categories: set[str] = set()
+        self.foreign = ForeignMemory()
         self._loaded_at = 0.0
 
     def load(self, connection: repo.Connection) -> None:
@@ -76,6 +78,7 @@ class Memory:
             known.partition, known.quarantined = partition, quarantined
             loaded[address] = known
         self.devices = loaded
+        self.foreign.forget_places()
         self.sites = frozenset(
             device.address.site for device in loaded.values() if device.partition == self.partition
         )
@@ -90,9 +93,12 @@ class Memory:
         age = self._clock.monotonic() - self._loaded_at
         if age > _REGISTRY_SECONDS:
             return True
-        return age > _MISS_SECONDS and any(
-            item.address is not None and item.address not in self.devices for item in batch
-        )
+        return age > _MISS_SECONDS and not all(map(self._knows, batch))
+
+    def _knows(self, item: Decoded) -> bool:
+        if isinstance(item, ForeignReading) and item.channel in self.foreign.places:
+            return True
+        return item.address is None or item.address in self.devices
 
     def place(
         self,

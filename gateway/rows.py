@@ -45,6 +45,7 @@ class Flag(IntFlag):
     CLOCK = 1  # its capture time was held to the time of receipt; ``claimed_at`` is what it said
     IMPLAUSIBLE = 2  # outside what the catalogue believes of its metric
     LATE = 4  # from before what its rules had already stepped
+    UNNUMBERED = 8  # a foreign device's, without counter or time: a repeat of it would be here as well
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from gateway import repo
 from gateway.batch import BatchResult, Flat
-from gateway.decode import Decoded, DecodedStatus, RawMessage, Rejected
+from gateway.decode import Decoded, DecodedStatus, ForeignReading, RawMessage, Rejected
 from gateway.lease import CHECK_LEASE, LeaseLostError, application_name
 from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
@@ -269,6 +269,6 @@ def _refused(item: Decoded, error: Exception) -> Rejected:
         message = f"it could not be stored: {type(error).__name__}: {error}"
     if isinstance(item, Rejected):
         return Rejected(reason, f"{item.reason}: {item.message}; {message}", item.raw)
-    if isinstance(item, DecodedStatus):
+    if isinstance(item, DecodedStatus | ForeignReading):
         return Rejected(reason, message, item.raw, item.address)
     return Rejected(reason, message, item.raw, item.address, item.epoch, item.seq)

@@ -21,9 +21,10 @@ from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from common.wire.codec import encode_receipt
 from common.wire.topics import Address
+from gateway.adapters.adapters import Adapters
 from gateway.batch import BatchResult, Flat, flatten
 from gateway.config import GatewaySettings
-from gateway.decode import Decoded, Decoder
+from gateway.decode import Decoded, Decoder, ForeignDecoder, ForeignReading
 from gateway.intake import Delivery, Intake
 from gateway.lease import Lease, LeaseLostError
 from gateway.metrics import GatewayMetrics
@@ -88,8 +89,14 @@ class Tenure:
         metrics: GatewayMetrics,
         clock: Clock,
         look_beside: Callable[[], None] = lambda: None,
+        foreign: Adapters | None = None,
     ) -> None:
-        """``look_beside`` is called now and then and raises what went wrong in the process's other threads."""
+        """``look_beside`` is called now and then and raises what went wrong in the process's other threads.
+
+        ``foreign`` reads what foreign devices say.
+        """
+        self._foreign = foreign
+        self._topics = frozenset[str]() if foreign is None else foreign.filters(lease.partition)
         self._look_beside = look_beside
         self._settings = settings
         self._lease = lease
@@ -110,7 +117,7 @@ class Tenure:
         try:
             for committer in self._committers:
                 committer.store.commit([])  # reads registry, series and rule states
-            self._intake.listen_to(self._sites())
+            self._intake.listen_to(self._sites(), self._topics)
             self._intake.start()
             with ThreadPoolExecutor(1 + len(self._committers), thread_name_prefix="tenure") as pool:
                 working = [pool.submit(self._decode)]
@@ -152,7 +159,7 @@ class Tenure:
             self._metrics.shed.set(self._intake.shed())
             if self._clock.monotonic() - refreshed_at > _REFRESH_SECONDS:
                 refreshed_at = self._clock.monotonic()
-                self._intake.listen_to(self._sites())
+                self._intake.listen_to(self._sites(), self._topics)
 
     def _sites(self) -> frozenset[str]:
         return self._committers[0].store.sites()
@@ -176,7 +183,7 @@ class Tenure:
                 self._metrics.receipts.inc()
 
     def _decode(self) -> None:
-        share = Sharing(len(self._committers), self._settings.intake.batch_rows)
+        share = Sharing(len(self._committers), self._settings.intake.batch_rows, self._foreign)
         settings = self._settings.intake
         while not self._ended.is_set():
             deliveries = self._intake.poll(settings.batch_packets, _IDLE_SECONDS)
@@ -207,10 +214,11 @@ class Sharing:
     Args:
         shares: how many committers there are.
         batch_rows: readings after which a batch is handed over.
+        foreign: reads what foreign devices say.
     """
 
-    def __init__(self, shares: int, batch_rows: int) -> None:
-        self._decoder = Decoder()
+    def __init__(self, shares: int, batch_rows: int, foreign: ForeignDecoder | None = None) -> None:
+        self._decoder = Decoder(foreign)
         self._shares = shares
         self._batch_rows = batch_rows
         self._share_of: dict[Address, int] = {}
@@ -220,12 +228,15 @@ class Sharing:
         batches = [Batch() for _ in range(self._shares)]
         for delivery in deliveries:
             item = self._decoder.decode(delivery.raw)
-            number = self._share(item.address)
+            if isinstance(item, ForeignReading):
+                number, readings = item.channel.share % self._shares, len(item.values)
+            else:
+                # About 30 bytes of JSON a reading: close enough to hold batches to their size.
+                number, readings = self._share(item.address), delivery.raw.size // 30
             batch = batches[number]
             batch.items.append(item)
             batch.deliveries.append(delivery)
-            # About 30 bytes of JSON a reading: close enough to hold batches to their size.
-            batch.readings += delivery.raw.size // 30
+            batch.readings += readings
             if batch.readings >= self._batch_rows:
                 yield number, batch
                 batches[number] = Batch()

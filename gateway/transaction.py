@@ -126,7 +126,9 @@ class Transaction:
         for device in self._quarantined.values():
             device.quarantined = True
 
-    def _sort_out(self, batch: Sequence[Decoded]) -> list[tuple[Device, DecodedPacket | Rejected]]:
+    def _sort_out(
+        self, batch: Sequence[DecodedPacket | DecodedStatus | Rejected]
+    ) -> list[tuple[Device, DecodedPacket | Rejected]]:
         """Numbered messages of our devices; the others go where they belong."""
         numbered: list[tuple[Device, DecodedPacket | Rejected]] = []
         for item in batch:
