@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
@@ -13,6 +13,8 @@ from common.runtime.clock import Clock, SystemClock
 from common.runtime.log import get_logger
 from common.runtime.metrics import serve_metrics
 from common.runtime.stop import Stop
+from gateway.adapters.adapters import Adapters
+from gateway.adapters.mapping import MappingFile
 from gateway.config import Environment, GatewaySettings
 from gateway.door import EvidenceDoor
 from gateway.intake import Intake, PahoIntake
@@ -40,10 +42,13 @@ class Gateway:
         *,
         partition: str = "default",
         metrics_port: int = 0,
+        foreign: Sequence[MappingFile] = (),
         clock: Clock | None = None,
     ) -> None:
+        """Put it together; ``foreign`` are the mapping files of foreign devices."""
         self.metrics = GatewayMetrics()
         self._settings = settings
+        self._foreign = Adapters(foreign, settings.catalogue()) if foreign else None
         self._environment = environment
         self._partition = partition
         self._metrics_port = metrics_port
@@ -125,6 +130,7 @@ class Gateway:
                 metrics=self.metrics,
                 clock=self._clock,
                 look_beside=self._look_beside,
+                foreign=self._foreign,
             ).run(stop)
         finally:
             self.metrics.lease_held.set(0)

@@ -14,12 +14,15 @@ from common.runtime.log import configure_logging
 from common.runtime.stop import Stop
 from common.schema.cli import database_url
 from common.wire.topics import Address
+from gateway.adapters.mapping import load_mappings
 from gateway.app import Gateway, limits_of
 from gateway.config import GatewaySettings, read_environment
 from gateway.fleet import repo as fleet
 from gateway.fleet.enrol import enrol as enrol_devices
 from gateway.fleet.release import release
 from gateway.fleet.sites import load_site, load_sites
+from gateway.foreign.cli import app as foreign_app
+from gateway.foreign.cli import folder_of
 from gateway.rejects import repo as kept
 from gateway.rejects.retry import StillRejectedError, retry
 
@@ -29,6 +32,7 @@ app.add_typer(rejects_app, name="rejects")
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Boxes that cost the district too much.")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(foreign_app, name="foreign")
 
 _CONFIG = Path("firmware_configs/gateway.yaml")
 _SITES = Path("firmware_configs/sites")
@@ -38,9 +42,13 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="Rules and limits."
 @app.command()
 def run(
     config: ConfigOption = _CONFIG,
+    *,
     partition: Annotated[str, typer.Option(help="The group of sites whose lease to take.")] = "default",
     metrics_port: Annotated[int, typer.Option(help="Serve /metrics on 127.0.0.1; 0: not at all.")] = 0,
     evidence_port: Annotated[int | None, typer.Option(help="Instead of the configuration's.")] = None,
+    foreign: Annotated[
+        Path | None, typer.Option(help="Folder of mapping files; foreign/ beside the configuration when none.")
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Take messages in until stopped. A second gateway waits for the first one's lease."""
@@ -49,8 +57,11 @@ def run(
     if evidence_port is not None:
         evidence = settings.evidence.model_copy(update={"port": evidence_port})
         settings = settings.model_copy(update={"evidence": evidence})
+    mappings = load_mappings(foreign or folder_of(config), settings.catalogue())
     stop = Stop().on_signals()
-    gateway = Gateway(settings, read_environment(), partition=partition, metrics_port=metrics_port)
+    gateway = Gateway(
+        settings, read_environment(), partition=partition, metrics_port=metrics_port, foreign=mappings
+    )
     gateway.start(stop)
     gateway.run(stop)
 

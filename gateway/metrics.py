@@ -13,6 +13,7 @@ class GatewayMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._packets = self._counter("packets", "Packets committed")
+        self._foreign = self._counter("foreign", "Of the packets: messages of foreign devices")
         self._rows = self._counter("rows", "Readings committed")
         self._duplicates = self._counter("duplicates", "Packets that came again and were dropped")
         self._observations = self._counter("observations", "Observations handed to the ticket centre")
@@ -53,6 +54,7 @@ class GatewayMetrics:
     def count(self, result: BatchResult) -> None:
         """Add a committed batch."""
         self._packets.inc(result.packets)
+        self._foreign.inc(result.foreign)
         self._rows.inc(result.rows)
         self._duplicates.inc(result.duplicates)
         self._observations.inc(result.observations)

@@ -169,13 +169,19 @@ class Broker:
         own = f"dt/v1/{site}/{device}"
         self.add_client(f"{site}/{device}", password, [f"{own}/up/#"], [f"{own}/down/#"])
 
-    def add_gateway(self, username: str, password: str) -> None:
+    def add_foreign(self, username: str, password: str, topics: Sequence[str]) -> None:
+        """Add a foreign device, or who speaks for several: it publishes to these topics and reads nothing."""
+        self.add_client(username, password, topics, [])
+
+    def add_gateway(self, username: str, password: str, foreign: Sequence[str] = ()) -> None:
         """Add a gateway: it reads what all boxes send and publishes what all boxes read.
+
+        ``foreign`` are the filters of foreign devices' topics, which it reads as well.
 
         Sessions belong to accounts, so gateways of different partitions need an account each; those that stand by for
         one partition share it.
         """
-        self.add_client(username, password, ["dt/v1/+/+/down/#"], ["dt/v1/+/+/up/#"])
+        self.add_client(username, password, ["dt/v1/+/+/down/#"], ["dt/v1/+/+/up/#", *foreign])
 
     def remove_client(self, username: str) -> None:
         """Take an account away; a client that uses it is disconnected by the next `reload`."""
