@@ -97,6 +97,7 @@ class BatchResult:
     abandoned: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     rejects_dropped: int = 0
+    rules_s: float = 0.0
 
     def add(self, other: BatchResult) -> None:
         """Join the result of a later part of the same batch."""
@@ -112,6 +113,7 @@ class BatchResult:
         self.abandoned += other.abandoned
         self.rejects.update(other.rejects)
         self.rejects_dropped += other.rejects_dropped
+        self.rules_s += other.rules_s
 
 
 @dataclass(frozen=True, slots=True)

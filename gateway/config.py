@@ -13,64 +13,12 @@ from pydantic import Field, model_validator
 
 from common.runtime.config import Settings
 from common.runtime.errors import ConfigError
+from gateway import rule_settings
 from gateway.metrics_catalogue import Metric, catalogue
-from gateway.rules import ThresholdRule
+from gateway.rules import Rule
 
-_NAME = r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$"
-_CATEGORY = r"^[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){1,3}$"
 DEFAULT_USERNAME = "gateway"
-
-Name = Annotated[str, Field(pattern=_NAME)]
-
-
-class LevelSettings(Settings):
-    """From this value on the condition is this severe (1 notice … 4 critical)."""
-
-    at: float
-    severity: Annotated[int, Field(ge=1, le=4)]
-
-
-class RuleSettings(Settings):
-    """A threshold with hysteresis and hold times, in seconds of capture time."""
-
-    id: Name
-    kind: Literal["threshold"] = "threshold"
-    metric: str
-    category: Annotated[str, Field(pattern=_CATEGORY, max_length=64)]
-    raise_at: float
-    clear_at: float
-    severity: Annotated[list[LevelSettings], Field(min_length=1)]
-    hold_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
-    clear_hold_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
-    update_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
-    sites: tuple[Name, ...] = ()
-    sensors: tuple[Name, ...] = ()
-
-    @model_validator(mode="after")
-    def _thresholds_apart(self) -> Self:
-        if self.raise_at == self.clear_at:
-            raise ValueError("clear_at must differ from raise_at, or the condition would flicker")
-        return self
-
-    def compiled(self, unit: str) -> ThresholdRule:
-        """The rule as the rules step it; being low is the condition when ``clear_at`` is above ``raise_at``."""
-        above = self.raise_at > self.clear_at
-        levels = sorted((level.at, level.severity) for level in self.severity)
-        return ThresholdRule(
-            rule_id=self.id,
-            metric=self.metric,
-            category=self.category,
-            raise_at=self.raise_at,
-            clear_at=self.clear_at,
-            levels=tuple(levels if above else reversed(levels)),
-            unit=unit,
-            above=above,
-            hold_ms=round(self.hold_s * 1000),
-            clear_hold_ms=round(self.clear_hold_s * 1000),
-            update_ms=round(self.update_s * 1000),
-            sites=frozenset(self.sites),
-            sensors=frozenset(self.sensors),
-        )
+Name = rule_settings.Name
 
 
 class MetricSettings(Settings):
@@ -177,45 +125,20 @@ class GatewaySettings(Settings):
     silence: SilenceSettings = SilenceSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     metrics: tuple[MetricSettings, ...] = ()
-    rules: tuple[RuleSettings, ...] = ()
+    rules: tuple[rule_settings.RuleSettings, ...] = ()
 
     @model_validator(mode="after")
-    def _rules_know_their_metrics(self) -> Self:
-        seen: set[str] = set()
-        known = self.catalogue()
-        for rule in self.rules:
-            if rule.id in seen:
-                raise ValueError(f"rule {rule.id!r} stands twice; keep one")
-            seen.add(rule.id)
-            if rule.metric not in known:
-                raise ValueError(
-                    f"rule {rule.id!r}: metric {rule.metric!r} is not one of {', '.join(sorted(known))}"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _readings_outlast_what_may_come_late(self) -> Self:
-        late = self.limits.replay_days + self.keep.rejects_days
-        if self.keep.readings_days < late:
-            raise ValueError(
-                f"expected keep.readings_days to be at least limits.replay_days + keep.rejects_days = {late:g}, or a"
-                f" reading could come to a minute whose others are gone; found {self.keep.readings_days:g}"
-            )
-        if self.keep.streams_days < self.limits.replay_days:
-            raise ValueError(
-                f"expected keep.streams_days to be at least limits.replay_days = {self.limits.replay_days:g}, or"
-                f" packets could wait longer than their numbers are known; found {self.keep.streams_days:g}"
-            )
+    def _rules_are_right_together(self) -> Self:
+        rule_settings.check(self.rules, self.catalogue(), "rules")
         return self
 
     def catalogue(self) -> dict[str, Metric]:
         """Built-in metrics and those declared here, by name."""
         return catalogue(Metric(m.name, m.unit, m.low, m.high) for m in self.metrics)
 
-    def compiled_rules(self) -> tuple[ThresholdRule, ...]:
+    def compiled_rules(self) -> tuple[Rule, ...]:
         """The rules as they are stepped, with the units of their metrics."""
-        known = self.catalogue()
-        return tuple(rule.compiled(known[rule.metric].unit) for rule in self.rules)
+        return rule_settings.compile_rules(self.rules, self.catalogue())
 
 
 @dataclass(frozen=True, slots=True)

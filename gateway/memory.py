@@ -17,8 +17,11 @@ from gateway.decode import Decoded, ForeignReading
 from gateway.foreign.memory import ForeignMemory
 from gateway.metrics_catalogue import Metric
 from gateway.quarantine import BOUNDS, Bounds
-from gateway.rules import RuleState, ThresholdRule
-from gateway.watch import Watch
+from gateway.rulebook import repo as rulebook
+from gateway.rulebook.stepping import RuleMemory
+from gateway.rules import Rule, RuleState
+from gateway.rules.stepping import Member
+from gateway.rules.watch import Watch
 
 _REGISTRY_SECONDS: Final = 10.0
 _MISS_SECONDS: Final = 1.0
@@ -30,13 +33,14 @@ class Memory:
     def __init__(
         self,
         partition: str,
-        rules: Sequence[ThresholdRule],
+        rules: Sequence[Rule],
         metrics: dict[str, Metric],
         *,
         series_per_device: int,
         reject_quota: int,
         clock: Clock,
         bounds: Bounds = BOUNDS,
+        rules_version: int = 0,
     ) -> None:
         self._clock = clock
         self.partition = partition
@@ -46,7 +50,7 @@ class Memory:
         self.bounds = bounds
         self.devices: dict[Address, Device] = {}
         self.sites: frozenset[str] = frozenset()
-        self.watch = Watch(rules)
+        self.rules = RuleMemory(Watch(rules), rules_version)
         self.streams: set[StreamKey] = set()
         self.digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self.categories: set[str] = set()
@@ -56,7 +60,9 @@ class Memory:
     def load(self, connection: repo.Connection) -> None:
         """Read everything anew."""
         self.load_devices(connection)
-        states = repo.rule_states(connection, self.partition)
+        devices = rulebook.device_states(connection, self.partition)
+        self.rules = RuleMemory(Watch(self.rules.watch.rules, devices), self.rules.version)
+        states = rulebook.series_states(connection, self.partition)
         by_id = {device.device_id: device for device in self.devices.values()}
         for device_id, behind in repo.clocks(connection, self.partition).items():
             if device_id in by_id:
@@ -110,5 +116,6 @@ class Memory:
     ) -> Series:
         """A series among the rules."""
         believed = self.metrics[metric]
-        slot = self.watch.add(device.address.site, sensor, metric, states)
+        member = Member(device.device_id, str(device.address), series_id, sensor, metric)
+        slot = self.rules.watch.add(member, states)
         return Series(series_id, slot, sensor, believed.low, believed.high)

@@ -30,7 +30,7 @@ from gateway.lease import CHECK_LEASE, LeaseLostError, application_name
 from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
 from gateway.quarantine import BOUNDS, Bounds
-from gateway.rules import ThresholdRule
+from gateway.rules import Rule
 from gateway.transaction import Transaction
 
 _CONNECT_SECONDS: Final = 5
@@ -90,7 +90,7 @@ class Store:
         partition: str,
         fencing: int,
         *,
-        rules: Sequence[ThresholdRule] = (),
+        rules: Sequence[Rule] = (),
         metrics: dict[str, Metric],
         stop: Stop,
         lease_lost: Callable[[], bool] = lambda: False,

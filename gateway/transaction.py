@@ -35,15 +35,14 @@ from gateway.memory import Memory
 from gateway.quarantine import held, observed
 from gateway.rejects.repo import keep_rejects
 from gateway.rows import COPY_READINGS, Flag, Ints, ReadingRows, copy_bytes, hold_clock
+from gateway.rulebook.stepping import RULE_AHEAD_MS, RulesOfBatch, pings_of
 from gateway.rules import Origin
+from gateway.rules.columns import Groups
 from gateway.series import SeriesOfBatch
-from gateway.watch import Groups, Outcome
 
 _REMEMBERED: Final = 65_536
 #: How many contents under one number are kept apart.
 _MAX_CONTENTS: Final = 8
-#: Rules see no reading further ahead of its receipt than this: a fast clock must not silence them later.
-RULE_AHEAD_MS: Final = 10_000
 
 
 class Transaction:
@@ -77,14 +76,17 @@ class Transaction:
         self._foreign = ForeignOfBatch(connection, memory, again=again)
         self._digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self._categories: set[str] = set()
-        self._outcome: Outcome | None = None
+        self._rules = RulesOfBatch(connection, memory.rules)
+        self._pings: list[tuple[int, DecodedStatus, Device]] = []
         self._quarantined: dict[int, Device] = {}
 
     def run(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> None:
         """Do everything but the commit; ``prepared`` is the flattened batch, if somebody made it already."""
         numbered = self._sort_out([item for item in batch if not isinstance(item, ForeignReading)])
         self._lock(numbered)
+        before: list[int] = []  # how many readings packets came before each numbered message
         for device, item in numbered:
+            before.append(len(self._readings))
             if device.device_id in self._quarantined:
                 self._hold(device, item)
             else:
@@ -93,8 +95,12 @@ class Transaction:
         columns = self._series.columns(prepared)
         self._rejects += self._series.refused
         columns, flags = self._take_foreign(batch, columns)
+        before.append(len(self._readings))
+        self._pings = [(before[place], status, device) for place, status, device in self._pings]
         if len(columns):
             self._store_readings(columns, flags)
+        elif self._pings:
+            self._step_rules(columns, columns.claimed_at, columns.claimed_at, flags)
         self._categories = repo.insert_observations(
             self._connection,
             self._told,
@@ -119,8 +125,8 @@ class Transaction:
         memory.digests.update(self._digests)
         while len(memory.digests) > _REMEMBERED:
             del memory.digests[next(iter(memory.digests))]
-        if self._outcome is not None:
-            memory.watch.apply(self._outcome)
+        self._rules.remember()
+        self.result.rules_s = self._rules.seconds
         for device in memory.devices.values() if self._clocks else ():
             device.clock_behind_ms = self._clocks.get(device.device_id, device.clock_behind_ms)
         for device in self._quarantined.values():
@@ -143,6 +149,7 @@ class Transaction:
             elif isinstance(item, DecodedStatus):
                 self._statuses.append((device.device_id, item))
                 self._compare_clocks(device, item)
+                self._pings.append((len(numbered), item, device))
             elif isinstance(item, Rejected) and (item.epoch is None or item.seq is None):
                 self._rejects.append((device.device_id, item))
             else:
@@ -237,7 +244,9 @@ class Transaction:
         foreign, result = self._foreign, self.result
         foreign.take([item for item in batch if isinstance(item, ForeignReading)])
         for device, item in foreign.costly:
-            self._quarantine(device, item, f"more than {self._memory.bounds.epochs_per_day} streams in 24 hours")
+            self._quarantine(
+                device, item, f"more than {self._memory.bounds.epochs_per_day} streams in 24 hours"
+            )
         self._rejects += foreign.rejects
         result.packets += len(foreign.packets)
         result.foreign += len(foreign.packets)
@@ -344,44 +353,38 @@ class Transaction:
         return np.where(replayed, claimed, captured), wild & ~replayed
 
     def _step_rules(self, columns: Columns, captured: Ints, received: Ints, flags: Ints) -> None:
-        self._start_clocks(columns, int(received.max()))
+        pings = [status for _, status, _ in self._pings]
         at = np.minimum(captured, received + RULE_AHEAD_MS)
         groups = Groups(
-            columns.slot, columns.offset, at, columns.value, lambda group: self._origin(columns, group)
+            columns.slot,
+            columns.offset,
+            at,
+            columns.value,
+            columns.owner,
+            lambda group: self._origin(columns, group),
+            pings_of(
+                (place, device.device_id, status.status.at, status.raw.received_at)
+                for place, status, device in self._pings
+            ),
         )
-        outcome = self._memory.watch.evaluate(groups)
-        self._outcome = outcome
+        newest = max([status.raw.received_at for status in pings], default=0)
+        newest = max(newest, int(received.max())) if len(received) else newest
+        made = (self._series.made, self._foreign.made)
+        outcome = self._rules.step(groups, newest, {series.slot for part in made for series in part.values()})
         if self._again:
             flags |= Flag.LATE  # whatever its rules would have said, they are past it
         if outcome.late is not None:
             flags[outcome.late] |= Flag.LATE
-        if outcome.states:
-            ids = dict(zip(columns.slot.tolist(), columns.series_id.tolist(), strict=True))
-            repo.save_rule_states(
-                self._connection, {ids[slot]: states for slot, states in outcome.states.items()}
-            )
-        for group, seen in outcome.observations:
-            device, packet = self._readings[int(columns.owner[group])]
-            self._told.append(  # its readings' times were held already
-                Told(
+        for moment, seen in outcome.observations:  # its readings' times were held already
+            if moment.is_ping:
+                _, status, device = self._pings[moment.ping]
+                told = Told(device.device_id, seen, status.raw.received_at, None, None, self._replay_ms)
+            else:
+                device, packet = self._readings[moment.packet]
+                told = Told(
                     device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq, self._replay_ms
                 )
-            )
-
-    def _start_clocks(self, columns: Columns, received_at: int) -> None:
-        """Rules go on from the newest reading in the store, which is where whoever stepped them last stood."""
-        watch = self._memory.watch
-        unknown = watch.without_clock(columns.slot)
-        if not len(unknown):
-            return
-        ids = dict(zip(columns.slot.tolist(), columns.series_id.tolist(), strict=True))
-        made = (self._series.made, self._foreign.made)
-        new = {series.slot for part in made for series in part.values()}
-        asked = {ids[slot]: slot for slot in unknown.tolist() if slot not in new}
-        until = received_at + RULE_AHEAD_MS
-        newest = repo.newest_captures(self._connection, list(asked), until) if asked else {}
-        for slot in unknown.tolist():
-            watch.start_clock(slot, newest.get(ids[slot], 0))
+            self._told.append(told)
 
     def _origin(self, columns: Columns, group: int) -> Origin:
         device, packet = self._readings[int(columns.owner[group])]

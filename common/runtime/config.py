@@ -62,6 +62,14 @@ class InvalidConfigError(ConfigError):
         self.faults = faults
 
 
+class FaultsInside(ValueError):  # noqa: N818 - what a validator raises to name places below its own
+    """Faults that a validator found further inside what it looks at: each a location from there, and a sentence."""
+
+    def __init__(self, places: list[tuple[Location, str]]) -> None:
+        super().__init__("; ".join(message for _, message in places))
+        self.places = places
+
+
 def load_config(path: Path, model: type[M], context: object = None) -> M:
     """Read one YAML file into a model; ``context`` is what its validators may look at besides (pydantic's).
 
@@ -93,7 +101,12 @@ def parse_config(text: str, path: Path, model: type[M], context: object = None) 
     try:
         loaded = model.model_validate({} if data is None else data, context=context)
     except ValidationError as error:
-        faults += [_fault(path, detail, lines, model) for detail in error.errors()]
+        for detail in error.errors():
+            inside = detail.get("ctx", {}).get("error")
+            if isinstance(inside, FaultsInside):
+                faults += [_fault_at(path, (*detail["loc"], *at), lines, told) for at, told in inside.places]
+            else:
+                faults.append(_fault(path, detail, lines, model))
     else:
         if not faults:
             return loaded
@@ -123,13 +136,19 @@ def _index(
 
 
 def _fault(path: Path, detail: ErrorDetails, lines: dict[Location, int], model: type[BaseModel]) -> Fault:
+    return _fault_at(path, detail["loc"], lines, _sentence(detail, model), missing=detail["type"] == "missing")
+
+
+def _fault_at(
+    path: Path, location: Location, lines: dict[Location, int], message: str, *, missing: bool = False
+) -> Fault:
     # pydantic puts the chosen member of a union into the location; the file does not know it.
     place: Location = ()
-    for part in detail["loc"]:
+    for part in location:
         if (*place, part) in lines:
             place = (*place, part)
-    shown = place if not detail["loc"] or detail["type"] != "missing" else (*place, detail["loc"][-1])
-    return Fault(path, lines[place], ".".join(map(str, shown)), _sentence(detail, model))
+    shown = (*place, location[-1]) if missing and location else place
+    return Fault(path, lines[place], ".".join(map(str, shown)), message)
 
 
 def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:

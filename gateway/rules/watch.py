@@ -178,6 +178,11 @@ class Watch:
             ]
         return found
 
+    def measured(self, outcome: Outcome) -> Ints:
+        """The series of which measured rules know more now, each once."""
+        parts = [self._lanes[place].slots(touched) for place, touched, _ in outcome.records]
+        return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+
     def _add_to_device(self, slot: int, member: Member) -> bool:
         number = self._numbers.setdefault(member.device, len(self._numbers))
         self._device[slot] = number
