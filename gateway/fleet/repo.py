@@ -230,3 +230,64 @@ def note_silence(connection: Connection, quiet: Quiet, silence_id: UUID | None, 
         " silence_id = excluded.silence_id, silence_revision = excluded.silence_revision",
         [quiet.device_id, quiet.heard_at if silence_id else None, silence_id, revision],
     )
+
+
+def add_audit(connection: Connection, actor: str, host: str, action: str, detail: str) -> None:
+    """Write down what somebody did; ``detail`` is JSON."""
+    connection.execute(
+        "INSERT INTO audit (at, actor, action, address, detail) VALUES (clock_timestamp(), %s, %s, %s, %s::jsonb)",
+        [actor, action, host, detail],
+    )
+
+
+def newest_audit(connection: Connection, limit: int) -> list[tuple[Any, ...]]:
+    """When, who, what, where and the details of the newest things done to boxes and rejects."""
+    return connection.execute(
+        "SELECT at, actor, action, address, detail FROM audit WHERE action LIKE 'reject.%%'"
+        " OR action LIKE 'quarantine.%%' ORDER BY audit_id DESC LIMIT %s",
+        [limit],
+    ).fetchall()
+
+
+def put_in_quarantine(connection: Connection, address: Address) -> tuple[int, datetime] | None:
+    """Keep a device out from now on: its id and since when; None when nobody knows it, or it is out already."""
+    row = connection.execute(
+        "UPDATE device SET quarantined_at = date_trunc('milliseconds', clock_timestamp())"
+        " WHERE site = %s AND name = %s AND quarantined_at IS NULL RETURNING device_id, quarantined_at",
+        [address.site, address.device],
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a device has the store remember."""
+
+    since: datetime | None
+    released_at: datetime | None
+    why: str
+    streams: int
+    streams_of_day: int
+    most_ranges: int
+    kept: int
+    kept_bytes: int
+    dropped: int
+
+
+def cost(connection: Connection, address: Address) -> Cost | None:
+    """What a device costs the store, and why it is in quarantine if it is; None when nobody knows it."""
+    row = connection.execute(
+        "SELECT d.quarantined_at, d.released_at, coalesce((SELECT o.detail ->> 'why' FROM observation o"
+        " WHERE o.device_id = d.device_id AND o.source = 'quarantine' AND o.phase = 'start'"
+        " AND o.started_at = date_trunc('milliseconds', d.quarantined_at) ORDER BY o.at DESC LIMIT 1), ''),"
+        " s.streams, s.of_day, s.most_ranges, r.kept, r.bytes, r.dropped FROM device d"
+        " CROSS JOIN LATERAL (SELECT count(*) AS streams, count(*) FILTER (WHERE first_at >"
+        " greatest(now() - interval '24 hours', d.released_at)) AS of_day,"
+        " coalesce(max((SELECT count(*) FROM unnest(received))), 0) AS most_ranges"
+        " FROM device_stream s WHERE s.device_id = d.device_id) s"
+        " CROSS JOIN LATERAL (SELECT coalesce(sum(kept), 0)::bigint AS kept,"
+        " coalesce(sum(kept_bytes), 0)::bigint AS bytes, coalesce(sum(dropped), 0)::bigint AS dropped"
+        " FROM reject_day r WHERE r.device_id = d.device_id) r WHERE d.site = %s AND d.name = %s",
+        [address.site, address.device],
+    ).fetchone()
+    return None if row is None else Cost(*row)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from common.runtime.clock import Clock, SystemClock, to_ms
 from common.runtime.errors import InvalidError
 from common.wire.messages import Readings
-from gateway.decode import DecodedPacket, DecodedStatus, Decoder, RawMessage, Rejected
+from gateway.decode import Decoded, DecodedPacket, Decoder, RawMessage, Rejected
+from gateway.fleet import audit
 from gateway.fleet.repo import Connection, transaction
 from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
@@ -22,46 +23,81 @@ class StillRejectedError(InvalidError):
     """The message cannot be taken in now either; it is kept as it was."""
 
 
-def retry(
-    connection: Connection,
-    reject_id: int,
-    metrics: dict[str, Metric],
-    limits: Limits,
-    clock: Clock | None = None,
-) -> int:
-    """Take a reject in and out of the rejects, in one transaction; how many readings it brought.
+class Retrier:
+    """Takes rejects in, one transaction each; what it learned of the registry it keeps from one to the next.
 
-    Raises:
-        StillRejectedError: with the reason that stands against it.
-        InvalidError: when there is no such reject.
-        TransientError: when the database went away.
+    Args:
+        connection: the database.
+        metrics: the declared metrics by name.
+        limits: those of the gateway.
+        decoder: reads the messages; the plain one when None.
+        actor: who is written into the audit; whoever runs the process when None.
+        clock: for tests.
     """
-    with transaction(connection):
-        reject = repo.take(connection, reject_id)
-        if reject is None:
-            raise InvalidError(
-                "rejects.unknown", f"there is no reject {reject_id}", "drumtower gateway rejects list"
+
+    def __init__(
+        self,
+        connection: Connection,
+        metrics: dict[str, Metric],
+        limits: Limits,
+        *,
+        decoder: Decoder | None = None,
+        actor: audit.Actor | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._connection = connection
+        self._metrics = metrics
+        self._limits = limits
+        self._decoder = decoder or Decoder()
+        self._actor = actor or audit.this_person()
+        self._clock = clock or SystemClock()
+        self._memories: dict[str, Memory] = {}
+
+    def retry(self, reject_id: int) -> int:
+        """Take a reject in and out of the rejects; how many readings it brought.
+
+        Raises:
+            StillRejectedError: with the reason that stands against it.
+            InvalidError: when there is no such reject.
+            TransientError: when the database went away.
+        """
+        with transaction(self._connection):
+            reject = repo.take(self._connection, reject_id)
+            if reject is None:
+                raise InvalidError(
+                    "rejects.unknown", f"there is no reject {reject_id}", "drumtower gateway rejects list"
+                )
+            attempt = self._attempt(reject)
+            rows = attempt.result.rows
+            audit.write(
+                self._connection,
+                self._actor,
+                "reject.retried",
+                reject_id=reject_id,
+                reason=reject.reason,
+                topic=reject.topic,
+                readings=rows,
             )
+        attempt.remember()
+        return rows
+
+    def _attempt(self, reject: repo.Reject) -> Transaction:
         raw = RawMessage(reject.topic, reject.payload, True, to_ms(reject.received_at), reject.size)
-        item = Decoder().decode(raw)
+        item = self._decoder.decode(raw)
         if isinstance(item, Rejected):
-            raise _still(reject_id, item.reason, item.message)
+            raise _still(reject.reject_id, item.reason, item.message)
         item = _part(item, frozenset(reject.series))
-        partition = repo.partition_of(connection, item.address.site, item.address.device)
-        if partition is None:
-            raise _still(reject_id, "unknown_device", f"{item.address} is not registered")
-        memory = Memory(
-            partition,
-            (),
-            metrics,
-            series_per_device=limits.series_per_device,
-            reject_quota=0,
-            clock=clock or SystemClock(),
+        partition = (
+            None
+            if item.address is None
+            else repo.partition_of(self._connection, item.address.site, item.address.device)
         )
-        memory.load(connection)
+        if partition is None:
+            raise _still(reject.reject_id, "unknown_device", f"{item.address} is not registered")
+        limits = self._limits
         attempt = Transaction(
-            connection,
-            memory,
+            self._connection,
+            self._memory(partition),
             future_ms=limits.future_ms,
             past_ms=limits.past_ms,
             replay_ms=limits.replay_ms,
@@ -69,13 +105,40 @@ def retry(
         )
         attempt.run([item])
         if attempt.result.rejects:
-            raise _still(reject_id, *next(iter(attempt.result.rejects.items())))
+            raise _still(reject.reject_id, *next(iter(attempt.result.rejects.items())))
         if attempt.result.ignored:
-            raise _still(reject_id, "quarantined", f"{item.address} is quarantined")
-        return attempt.result.rows
+            raise _still(reject.reject_id, "quarantined", f"{item.address} is quarantined")
+        return attempt
+
+    def _memory(self, partition: str) -> Memory:
+        memory = self._memories.get(partition)
+        if memory is None:
+            memory = self._memories[partition] = Memory(
+                partition,
+                (),
+                self._metrics,
+                series_per_device=self._limits.series_per_device,
+                reject_quota=0,
+                clock=self._clock,
+            )
+            memory.load(self._connection)
+        else:
+            memory.load_devices(self._connection)  # released or enrolled since
+        return memory
 
 
-def _part(item: DecodedPacket | DecodedStatus, rejected: frozenset[str]) -> DecodedPacket | DecodedStatus:
+def retry(
+    connection: Connection,
+    reject_id: int,
+    metrics: dict[str, Metric],
+    limits: Limits,
+    clock: Clock | None = None,
+) -> int:
+    """Take one reject in, as ``Retrier.retry`` does."""
+    return Retrier(connection, metrics, limits, clock=clock).retry(reject_id)
+
+
+def _part(item: Decoded, rejected: frozenset[str]) -> Decoded:
     """The series that were rejected, where the others are stored already."""
     if not rejected or not isinstance(item, DecodedPacket) or not isinstance(item.data, Readings):
         return item
