@@ -9,7 +9,6 @@ Source: the sliding window is that of RFC 4303 (appendix A), the arithmetic that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Final
 
 from gateway.adapters.channel import Numbering
@@ -20,36 +19,47 @@ UNNUMBERED: Final = -1
 
 
 class Seen:
-    """Digests of the newest messages of a stream by number, in the order in which they came; at most ``window``."""
+    """The newest messages of a stream: a digest of each one's bytes by its number; at most ``window``.
 
-    __slots__ = ("_digests",)
+    One that stands on another's ``base`` shows that as well and changes only itself.
+    """
 
-    def __init__(self) -> None:
-        self._digests: dict[int, int] = {}
+    __slots__ = ("_base", "_by_number", "_contents")
+
+    def __init__(self, base: Seen | None = None) -> None:
+        self._base = base
+        self._by_number: dict[int, int] = {}
+        self._contents: set[int] = set()
 
     def __len__(self) -> int:
-        """How many are remembered."""
-        return len(self._digests)
+        """How many it remembers itself."""
+        return len(self._by_number)
 
-    def get(self, number: int) -> int | None:
+    def digest_of(self, number: int) -> int | None:
         """The digest of what came under a number, None when that is not remembered."""
-        return self._digests.get(number)
+        found = self._by_number.get(number)
+        return self._base.digest_of(number) if found is None and self._base is not None else found
 
-    def note(self, entries: Iterable[tuple[int, int]], window: int) -> None:
-        """Remember (number, digest) pairs, the newest last."""
-        digests = self._digests
-        for number, digest in entries:
-            digests[number] = digest
-        while len(digests) > window:
-            del digests[next(iter(digests))]
+    def has(self, digest: int) -> bool:
+        """Whether a message of this content is among them."""
+        return digest in self._contents or (self._base is not None and self._base.has(digest))
+
+    def note(self, number: int, digest: int) -> None:
+        """Remember a message."""
+        self._by_number[number] = digest
+        self._contents.add(digest)
+
+    def add(self, newer: Seen, window: int) -> None:
+        """Take over what another remembers itself, and forget the oldest beyond the window."""
+        by_number = self._by_number
+        by_number.update(newer._by_number)
+        for oldest in list(by_number)[: max(len(by_number) - window, 0)]:
+            del by_number[oldest]
+        self._contents = set(by_number.values())
 
 
 def take(
-    numbering: Numbering,
-    received: SequenceSet,
-    number: int,
-    digest: int,
-    known: Callable[[int], int | None],
+    numbering: Numbering, received: SequenceSet, number: int, digest: int, seen: Seen
 ) -> tuple[int, bool]:
     """Decide about one message, and widen the stream if it is new.
 
@@ -58,28 +68,27 @@ def take(
         received: the stream's numbers so far; changed.
         number: the message's counter or time.
         digest: of its bytes.
-        known: the digest of what last came under a sequence number, None when that is not remembered.
+        seen: the stream's newest messages; changed.
 
     Returns:
         The sequence number under which it counts (``UNNUMBERED``: it is to be kept without one), and whether it is
         new; a repeat is not.
     """
     at = _place(numbering, received, number)
-    if at not in received:
-        received.add(at)
-        close(numbering, received)
-        return at, True
-    seen = known(at)
-    if seen == digest:
+    if seen.has(digest):
         return at, False
-    if not numbering.modulus:
-        # Another message of that instant; or what lies before the window was closed, and may have come or not.
-        told_apart = seen is not None or at <= received.upto
-        return (UNNUMBERED, True) if told_apart else (at, False)
-    if seen is None and received.highest - at < numbering.window:
-        return at, False
-    at += numbering.modulus  # the device has started again, or its counter has come round
+    if at in received:
+        before = seen.digest_of(at)
+        if not numbering.modulus:
+            # Another message of that instant; or what lies before the window was closed, and may have come or not.
+            told_apart = before is not None or at <= received.upto
+            return (UNNUMBERED, True) if told_apart else (at, False)
+        if before is None and received.highest - at < numbering.window:
+            seen.note(at, digest)
+            return at, False
+        at += numbering.modulus  # the device has started again, or its counter has come round
     received.add(at)
+    seen.note(at, digest)
     close(numbering, received)
     return at, True
 

@@ -15,7 +15,7 @@ import numpy as np
 from common.wire.messages import Readings
 from gateway import repo
 from gateway.adapters.channel import Channel
-from gateway.adapters.numbering import UNNUMBERED, take
+from gateway.adapters.numbering import UNNUMBERED, Seen, take
 from gateway.batch import Columns, Device, Series, SeriesKey, Stream, StreamKey
 from gateway.decode import DecodedPacket, ForeignReading, Rejected
 from gateway.foreign import repo as foreign_repo
@@ -23,6 +23,7 @@ from gateway.foreign.memory import Place
 from gateway.memory import Memory
 from gateway.quarantine import held
 from gateway.rows import Flag, Floats, Ints
+from gateway.stream_locks import lock_streams
 
 #: How long presence of devices without streams may be out of date; ``silent_after_s`` is never below 30.
 _HEARD_MS: Final = 10_000
@@ -53,8 +54,7 @@ class ForeignOfBatch:
         self.duplicates = 0
         self._taken: list[_Taken] = []
         self._streams: dict[StreamKey, Stream] = {}
-        self._digests: dict[StreamKey, dict[int, int]] = {}
-        self._windows: dict[StreamKey, int] = {}
+        self._seen: dict[StreamKey, tuple[Seen, int]] = {}
         self._places: dict[Channel, Place] = {}
         self._heard: dict[int, int] = {}
 
@@ -126,8 +126,8 @@ class ForeignOfBatch:
         for channel, place in self._places.items():
             foreign.keep_place(channel, place)
         memory.streams |= self._streams.keys()
-        for key, digests in self._digests.items():
-            foreign.note(key, digests.items(), self._windows[key])
+        for key, (seen, window) in self._seen.items():
+            foreign.note(key, seen, window)
         foreign.heard.update(self._heard)
 
     def _sort_out(self, items: Sequence[ForeignReading]) -> list[tuple[ForeignReading, Place]]:
@@ -161,7 +161,6 @@ class ForeignOfBatch:
         """Drop repeats; the order of the messages is kept."""
         self._lock(ours)
         kept_out = {device.device_id for device, _ in self.costly}
-        known = self._memory.foreign
         for item, place in ours:
             numbering = item.channel.numbering
             if numbering is None:
@@ -172,19 +171,12 @@ class ForeignOfBatch:
                 self.rejects.append((key[0], held(item)))
                 continue
             stream = self._streams[key]
-            digests = self._digests.setdefault(key, {})
-            self._windows[key] = numbering.window
-            digest = hash(item.raw.payload)
-
-            def earlier(number: int, key: StreamKey = key, digests: dict[int, int] = digests) -> int | None:
-                found = digests.get(number)
-                return known.digest(key, number) if found is None else found
-
-            seq, new = take(numbering, stream.received, item.number, digest, earlier)
+            if key not in self._seen:
+                self._seen[key] = Seen(self._memory.foreign.seen(key)), numbering.window
+            seen, _ = self._seen[key]
+            seq, new = take(numbering, stream.received, item.number, hash(item.raw.payload), seen)
             stream.changed = True
             stream.received_at = max(stream.received_at, item.raw.received_at)
-            if seq != UNNUMBERED:
-                digests[seq] = digest
             if new:
                 self._taken.append((item, place, seq))
             else:
@@ -205,7 +197,7 @@ class ForeignOfBatch:
                 self.costly.append((device, first[device_id]))
                 wanted = {key: one for key, one in wanted.items() if key[0] != device_id}
             repo.create_streams(self._connection, unseen & wanted.keys())
-        self._streams = repo.lock_streams(self._connection, wanted) if wanted else {}
+        self._streams = lock_streams(self._connection, self._memory, wanted) if wanted else {}
 
     def _make_series(self) -> None:
         """Rows for series that come for the first time; beyond a device's number of series they are refused."""

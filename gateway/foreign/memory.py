@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,16 +39,15 @@ class ForeignMemory:
             self.places.clear()
         self.places[channel] = place
 
-    def digest(self, key: StreamKey, number: int) -> int | None:
-        """Of what came under a number, if it is remembered."""
-        seen = self._seen.get(key)
-        return None if seen is None else seen.get(number)
+    def seen(self, key: StreamKey) -> Seen | None:
+        """The newest messages of a stream, if any are remembered."""
+        return self._seen.get(key)
 
-    def note(self, key: StreamKey, entries: Iterable[tuple[int, int]], window: int) -> None:
-        """Remember the digests of a stream's newest messages, by number."""
+    def note(self, key: StreamKey, newer: Seen, window: int) -> None:
+        """Remember a stream's newest messages."""
         seen = self._seen.get(key)
         if seen is None:
             if len(self._seen) >= _MAX_STREAMS:
                 del self._seen[next(iter(self._seen))]
             seen = self._seen[key] = Seen()
-        seen.note(entries, window)
+        seen.add(newer, window)

@@ -26,13 +26,11 @@ class Stream:
     def take(self, number: int, content: object = None) -> bool | None:
         """Whether a message is new; None when it is kept without a number."""
         self.received = SequenceSet.parse(str(self.received))
-        digest = hash((number, content))
-        known = self.seen.get if self._remembers else lambda _at: None
-        at, new = take(self.numbering, self.received, number, digest, known)
-        if at == UNNUMBERED:
-            return None
-        self.seen.note([(at, digest)], self.numbering.window)
-        return new
+        newer = Seen(self.seen)
+        at, new = take(self.numbering, self.received, number, hash((number, content)), newer)
+        if self._remembers:
+            self.seen.add(newer, self.numbering.window)
+        return None if at == UNNUMBERED else new
 
 
 def test_a_message_delivered_twice_is_new_once() -> None:
