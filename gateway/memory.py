@@ -15,6 +15,7 @@ from gateway import repo
 from gateway.batch import Device, Series, StreamKey
 from gateway.decode import Decoded, ForeignReading
 from gateway.foreign.memory import ForeignMemory
+from gateway.keeping import repo as keeping
 from gateway.metrics_catalogue import Metric
 from gateway.quarantine import BOUNDS, Bounds
 from gateway.rulebook import repo as rulebook
@@ -52,6 +53,7 @@ class Memory:
         self.sites: frozenset[str] = frozenset()
         self.rules = RuleMemory(Watch(rules), rules_version)
         self.streams: set[StreamKey] = set()
+        self.forgotten: dict[int, tuple[int, int]] = {}
         self.digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self.categories: set[str] = set()
         self.foreign = ForeignMemory()
@@ -84,6 +86,7 @@ class Memory:
             known.partition, known.quarantined = partition, quarantined
             loaded[address] = known
         self.devices = loaded
+        self.forgotten = keeping.forgotten_streams(connection)
         self.foreign.forget_places()
         self.sites = frozenset(
             device.address.site for device in loaded.values() if device.partition == self.partition

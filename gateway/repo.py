@@ -107,8 +107,9 @@ def create_streams(connection: Connection, keys: Iterable[StreamKey]) -> None:
     """Rows for streams seen for the first time."""
     ordered = sorted(keys)
     connection.execute(
-        "INSERT INTO device_stream (device_id, epoch, received_at)"
-        " SELECT d, e, now() FROM unnest(%s::integer[], %s::bigint[]) AS k (d, e) ORDER BY d, e"
+        "INSERT INTO device_stream (device_id, epoch, received_at, doubted_until)"
+        " SELECT d, e, now(), streams_forgotten_until FROM unnest(%s::integer[], %s::bigint[]) AS k (d, e)"
+        " JOIN device ON device_id = d ORDER BY d, e"
         " ON CONFLICT DO NOTHING",
         [_numbers(device for device, _ in ordered), _numbers(epoch for _, epoch in ordered)],
     )

@@ -30,6 +30,7 @@ from gateway.batch import (
 )
 from gateway.decode import Decoded, DecodedPacket, DecodedStatus, ForeignReading, Rejected
 from gateway.foreign.batch import ForeignOfBatch
+from gateway.keeping.forgotten import ForgottenStreams
 from gateway.keeping.note import note_readings
 from gateway.memory import Memory
 from gateway.quarantine import held, observed
@@ -39,6 +40,7 @@ from gateway.rulebook.stepping import RULE_AHEAD_MS, RulesOfBatch, pings_of
 from gateway.rules import Origin
 from gateway.rules.columns import Groups
 from gateway.series import SeriesOfBatch
+from gateway.stream_locks import lock_streams
 
 _REMEMBERED: Final = 65_536
 #: How many contents under one number are kept apart.
@@ -79,6 +81,7 @@ class Transaction:
         self._rules = RulesOfBatch(connection, memory.rules)
         self._pings: list[tuple[int, DecodedStatus, Device]] = []
         self._quarantined: dict[int, Device] = {}
+        self._forgotten = ForgottenStreams(connection, memory)
 
     def run(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> None:
         """Do everything but the commit; ``prepared`` is the flattened batch, if somebody made it already."""
@@ -171,7 +174,7 @@ class Transaction:
                 self._quarantine(device, item, f"more than {most} epochs in 24 hours")
                 wanted = {key: one for key, one in wanted.items() if key[0] != device_id}
             repo.create_streams(self._connection, unseen & wanted.keys())
-        self._streams = repo.lock_streams(self._connection, wanted)
+        self._streams = lock_streams(self._connection, self._memory, wanted)
         for stream in self._streams.values():
             # Where it stands already (it was released) it may stay, only not grow.
             stream.most_ranges = max(self._memory.bounds.ranges_per_stream, stream.received.range_count)
@@ -189,6 +192,8 @@ class Transaction:
             self._look_at_repeat(device, item, epoch, seq)
             return
         self._digests[device.device_id, epoch, seq] = (hash(item.raw.payload),)
+        if device.device_id in self._memory.forgotten and not self._again:
+            item = self._forgotten.judge(device, item)
         if isinstance(item, Rejected):
             stream.rejected += 1
             self._rejects.append((device.device_id, item))

@@ -265,3 +265,23 @@ def forget_streams(connection: Connection, days: float) -> int:
         [days * 86_400],
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def forgotten_streams(connection: Connection) -> dict[int, Range]:
+    """Devices of which streams were forgotten: when each was registered, and until when those streams went on (ms)."""
+    rows = connection.execute(
+        "SELECT device_id, (extract(epoch FROM registered_at) * 1000)::bigint,"
+        " (extract(epoch FROM streams_forgotten_until) * 1000)::bigint FROM device"
+        " WHERE streams_forgotten_until IS NOT NULL"
+    ).fetchall()
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def doubted_until(connection: Connection, device_id: int, epoch: int) -> int:
+    """Up to when (ms) what was numbered may have been taken in before this stream began anew; 0 when not at all."""
+    row = connection.execute(
+        "SELECT coalesce((extract(epoch FROM doubted_until) * 1000)::bigint, 0) FROM device_stream"
+        " WHERE device_id = %s AND epoch = %s",
+        [device_id, epoch],
+    ).fetchone()
+    return int(row[0]) if row else 0

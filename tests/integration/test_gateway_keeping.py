@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ from gateway.lease import LeaseKeeper
 from gateway.metrics_catalogue import Metric, catalogue
 from gateway.rejects.retry import retry
 from gateway.store import Limits, Store
-from tests.integration.gateway_rig import eventually, now_ms, readings, register, rows
+from tests.integration.gateway_rig import events, eventually, now_ms, readings, register, rows
 
 pytestmark = pytest.mark.services
 BOX, OTHER = Address("kiln", "box-0"), Address("kiln", "box-1")
@@ -383,3 +384,76 @@ def test_one_housekeeper_of_two_works_and_the_other_follows_it(store: Store, dat
             thread.join()
     assert rows(database_url, holders, lock) == [(0,)]
     assert all(lags)
+
+
+def commit_a_life(store: Store, url: str, epoch: int, numbers: range, *, days_ago: int) -> list[Decoded]:
+    """Packets of one life of a box, committed and let age."""
+    sent = now_ms() - days_ago * DAY
+    batch = [packet(seq, readings(float(seq)), epoch=epoch, sent=sent + seq) for seq in numbers]
+    store.commit(batch)
+    rows(
+        url,
+        "UPDATE device_stream SET first_at = first_at - make_interval(days => %s), received_at = received_at -"
+        " make_interval(days => %s) WHERE epoch = %s RETURNING 1",
+        *(days_ago, days_ago, epoch),
+    )
+    rows(url, "UPDATE device SET registered_at = now() - interval '400 days' RETURNING 1")
+    return batch
+
+
+def test_old_lives_are_forgotten_and_the_newest_and_the_current_one_never(
+    store: Store, database_url: str
+) -> None:
+    for epoch, days in ((5, 300), (6, 200), (7, 150), (8, 120)):
+        commit_a_life(store, database_url, epoch, range(1, 4), days_ago=days)
+    rows(
+        database_url,
+        "INSERT INTO device_presence (device_id, epoch) SELECT device_id, 6 FROM device RETURNING 1",
+    )
+    with fleet.connect(database_url, "test") as connection, connection.transaction():
+        assert repo.forget_streams(connection, 100) == 2
+    assert rows(database_url, "SELECT epoch FROM device_stream ORDER BY 1") == [(6,), (8,)]
+    ((days,),) = rows(
+        database_url,
+        "SELECT extract(day FROM now() - streams_forgotten_until)::int FROM device WHERE name = 'box-0'",
+    )
+    assert days == 150
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_packet_of_a_forgotten_life_is_kept_and_not_taken_in_twice(
+    store: Store, database_url: str, remembered: bool
+) -> None:
+    old = commit_a_life(store, database_url, 5, range(1, 4), days_ago=150)
+    commit_a_life(store, database_url, 6, range(1, 3), days_ago=0)
+    with fleet.connect(database_url, "test") as connection:
+        with connection.transaction():
+            assert repo.forget_streams(connection, 100) == 1
+        if not remembered:
+            store.close()
+        again = store.commit(old[:2])
+        assert (again.packets, again.rejects) == (0, {"forgotten_epoch": 2})
+        assert [progress.upto for progress in again.progress] == [2], "the box lets go of it"
+        later = store.commit(old)
+        assert (later.packets, later.duplicates, later.rejects) == (0, 2, {"forgotten_epoch": 1})
+        assert rows(database_url, "SELECT count(*)::int FROM reading") == [(5,)]
+        ((reject,),) = rows(database_url, "SELECT reject_id FROM reject WHERE seq = 3")
+        assert retry(connection, reject, catalogue(), Limits()) == 1, "a person may think otherwise"
+
+
+def test_a_new_life_of_a_box_with_forgotten_ones_is_taken_in_whatever_its_clock_says(
+    store: Store, database_url: str
+) -> None:
+    commit_a_life(store, database_url, 5, range(1, 4), days_ago=150)
+    commit_a_life(store, database_url, 6, range(1, 3), days_ago=120)
+    with fleet.connect(database_url, "test") as connection, connection.transaction():
+        assert repo.forget_streams(connection, 100) == 1
+    store.close()
+    born = 86_400_000
+    batch = [packet(1, readings(1.0), epoch=9), packet(2, readings(2.0, at=born), epoch=9, sent=born)]
+    # Of the newest life, which is never forgotten: numbered when the forgotten one still went on.
+    batch.append(packet(3, readings(3.0), epoch=6, sent=now_ms() - 150 * DAY))
+    alarm = encode_packet(BOX, 77, 1, now_ms() - 150 * DAY, events(str(uuid.uuid4())))
+    batch.append(Decoder().decode(RawMessage(BOX.up("events"), alarm, False, now_ms(), len(alarm))))
+    result = store.commit(batch)
+    assert (result.packets, result.rejects, result.observations) == (4, {}, 1)
