@@ -53,6 +53,8 @@ class Memory:
         self.sites: frozenset[str] = frozenset()
         self.rules = RuleMemory(Watch(rules), rules_version)
         self.streams: set[StreamKey] = set()
+        self.restored = False
+        self.greeted: set[int] = set()
         self.forgotten: dict[int, tuple[int, int]] = {}
         self.digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self.categories: set[str] = set()
@@ -61,6 +63,7 @@ class Memory:
 
     def load(self, connection: repo.Connection) -> None:
         """Read everything anew."""
+        self.restored = keeping.was_restored(connection)
         self.load_devices(connection)
         devices = rulebook.device_states(connection, self.partition)
         self.rules = RuleMemory(Watch(self.rules.watch.rules, devices), self.rules.version)

@@ -32,6 +32,7 @@ from gateway.decode import Decoded, DecodedPacket, DecodedStatus, ForeignReading
 from gateway.foreign.batch import ForeignOfBatch
 from gateway.keeping.forgotten import ForgottenStreams
 from gateway.keeping.note import note_readings
+from gateway.keeping.restored import greet, greeted
 from gateway.memory import Memory
 from gateway.quarantine import held, observed
 from gateway.rejects.repo import keep_rejects
@@ -87,6 +88,7 @@ class Transaction:
         """Do everything but the commit; ``prepared`` is the flattened batch, if somebody made it already."""
         numbered = self._sort_out([item for item in batch if not isinstance(item, ForeignReading)])
         self._lock(numbered)
+        self._streams |= greet(self._connection, self._memory, self._statuses, self._streams)
         before: list[int] = []  # how many readings packets came before each numbered message
         for device, item in numbered:
             before.append(len(self._readings))
@@ -124,6 +126,7 @@ class Transaction:
             by_id[device_id].series[sensor, metric] = series
         self._foreign.remember()
         memory.streams |= self._streams.keys()
+        memory.greeted |= greeted(self._statuses)
         memory.categories |= self._categories | {item.observation.category for item in self._told}
         memory.digests.update(self._digests)
         while len(memory.digests) > _REMEMBERED:

@@ -285,3 +285,9 @@ def doubted_until(connection: Connection, device_id: int, epoch: int) -> int:
         [device_id, epoch],
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def was_restored(connection: Connection) -> bool:
+    """Whether the store was restored from a backup so lately that boxes may still hold what it lacks."""
+    row = connection.execute("SELECT restored_at > now() - interval '60 days' FROM store").fetchone()
+    return bool(row and row[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pytest
@@ -457,3 +457,23 @@ def test_a_new_life_of_a_box_with_forgotten_ones_is_taken_in_whatever_its_clock_
     batch.append(Decoder().decode(RawMessage(BOX.up("events"), alarm, False, now_ms(), len(alarm))))
     result = store.commit(batch)
     assert (result.packets, result.rejects, result.observations) == (4, {}, 1)
+
+
+def test_after_a_restore_a_box_with_nothing_to_say_is_answered_once_when_it_says_its_status(
+    store: Store, database_url: str
+) -> None:
+    def say(address: Address, state: Literal["online", "offline"] = "online") -> list[tuple[str, int, bool]]:
+        payload = encode_status(address, now_ms(), Status(state, now_ms(), "0.1", "9", {}))
+        raw = RawMessage(address.up("status"), payload, False, now_ms(), len(payload))
+        told = store.commit([Decoder().decode(raw)]).progress
+        return [(str(one.address), one.upto, one.urgent) for one in told]
+
+    store.commit([packet(1, readings(1.0))])
+    assert say(BOX) == []
+    rows(database_url, "UPDATE store SET restored_at = now() - interval '1 day' RETURNING 1")
+    store.close()
+    assert say(BOX, "offline") == [], "the broker says that the box is gone"
+    assert say(BOX) == [("kiln/box-0", 1, True)]
+    assert say(OTHER) == [("kiln/box-1", 0, True)], "of a life that the backup did not know"
+    assert say(BOX) == say(OTHER) == []
+    assert store.commit([packet(1, readings(1.0), OTHER)]).packets == 1
