@@ -367,7 +367,7 @@ class FramesIntake:
             if not self._awake:
                 return
             self._awake = False
-        self._hears.recv(16)
+            self._hears.recv(16)  # under the lock: a byte sent meanwhile would be taken with the flag left up
 
 
 def _delivery(message: Publish, generation: int, now_ms: int) -> Delivery:
