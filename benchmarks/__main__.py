@@ -16,6 +16,8 @@ ASKED = {
     "vision": ("ratio", ">=", 0.8),
     "edge_memory": ("value", "<=", 350.0),
     "alarm_latency": ("value", "<=", 500.0),
+    "fleet": ("value", "<=", 120.0),
+    "outage": ("value", "<=", 250.0),
 }
 
 
