@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from common.runtime.clock import Clock, SystemClock
+from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
 from common.runtime.metrics import serve_metrics
 from common.runtime.stop import Stop
@@ -23,6 +24,8 @@ from gateway.lease import Lease, LeaseKeeper
 from gateway.metrics import GatewayMetrics
 from gateway.mqtt.intake import FramesIntake
 from gateway.quarantine import Bounds
+from gateway.rule_settings import rules_text
+from gateway.rulebook.versions import RuleBook, follow_file
 from gateway.silence import sweep_until
 from gateway.store import Limits, Store
 from gateway.tenure import Tenure
@@ -43,12 +46,14 @@ class Gateway:
         partition: str = "default",
         metrics_port: int = 0,
         foreign: Sequence[MappingFile] = (),
+        rules: str | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Put it together; ``foreign`` are the mapping files of foreign devices."""
+        """Put it together; ``foreign`` are mapping files of foreign devices, ``rules`` the settings' as they are written."""
         self.metrics = GatewayMetrics()
         self._settings = settings
         self._foreign = Adapters(foreign, settings.catalogue()) if foreign else None
+        self._rules = rules
         self._environment = environment
         self._partition = partition
         self._metrics_port = metrics_port
@@ -119,7 +124,21 @@ class Gateway:
             self._pool.shutdown(wait=True)
         self._look_beside()
 
+    def _follow_file(self) -> bool:
+        """Make the configuration's rules the first version of them, or the next; whether the store was there."""
+        settings = self._settings
+        content = rules_text(settings.rules) if self._rules is None else self._rules
+        try:
+            follow_file(self._environment.database_url, content, settings.catalogue())
+        except TransientError as error:
+            _log.warning("rules not looked at", error=error.message)
+            return False
+        return True
+
     def _hold(self, lease: Lease, stop: Stop) -> None:
+        if not self._follow_file():
+            stop.wait(1.0)
+            return
         self.metrics.lease_held.set(1)
         try:
             why = Tenure(
@@ -164,7 +183,7 @@ class Gateway:
             self._environment.database_url,
             self._partition,
             lease.fencing,
-            rules=self._settings.compiled_rules(),
+            rule_book=RuleBook(self._settings.catalogue()),
             metrics=self._settings.catalogue(),
             stop=stop,
             lease_lost=lease.is_lost,

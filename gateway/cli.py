@@ -22,6 +22,7 @@ from gateway.fleet.sites import load_site, load_sites
 from gateway.foreign.cli import app as foreign_app
 from gateway.foreign.cli import folder_of
 from gateway.rejects.cli import app as rejects_app
+from gateway.rulebook.versions import rules_of_file
 
 app = typer.Typer(no_args_is_help=True, help="The district's gateway: takes every message in, exactly once.")
 app.add_typer(rejects_app, name="rejects")
@@ -55,7 +56,12 @@ def run(
     mappings = load_mappings(foreign or folder_of(config), settings.catalogue())
     stop = Stop().on_signals()
     gateway = Gateway(
-        settings, read_environment(), partition=partition, metrics_port=metrics_port, foreign=mappings
+        settings,
+        read_environment(),
+        partition=partition,
+        metrics_port=metrics_port,
+        foreign=mappings,
+        rules=rules_of_file(config),
     )
     gateway.start(stop)
     gateway.run(stop)

@@ -79,6 +79,20 @@ class Memory:
                     device, sensor, metric, series_id, states.get(series_id)
                 )
 
+    def change_rules(self, connection: repo.Connection, rules: Sequence[Rule], version: int) -> None:
+        """Go on under other rules, from where the store says that everything stands."""
+        before = self.rules.watch
+        watch = Watch(rules, rulebook.device_states(connection, self.partition))
+        self.rules = RuleMemory(watch, -1)
+        states = rulebook.series_states(connection, self.partition)
+        for device in self.devices.values():
+            for (sensor, metric), old in device.series.items():
+                new = self.place(device, sensor, metric, old.series_id, states.get(old.series_id))
+                device.series[sensor, metric] = new
+                watch.go_on_from(new.slot, before.clock(old.slot))
+        self.foreign.forget_places()
+        self.rules.version = version  # last, so that it is done again should anything go wrong
+
     def load_devices(self, connection: repo.Connection) -> None:
         """Read the registry; series known of a device stay known."""
         loaded = {}

@@ -21,6 +21,7 @@ class GatewayMetrics:
         self._ignored = self._counter("ignored", "Messages of quarantined devices or other partitions")
         self._abandoned = self._counter("abandoned", "Packets that boxes gave up")
         self._rejects_dropped = self._counter("rejects_dropped", "Rejects beyond their device's quota")
+        self._rules_seconds = self._counter("rules_seconds", "Processor time that the rules took")
         self._rejects = Counter(
             "drumtower_gateway_rejects_total", "Messages rejected", ["reason"], registry=self.registry
         )
@@ -62,6 +63,7 @@ class GatewayMetrics:
         self._ignored.inc(result.ignored)
         self._abandoned.inc(result.abandoned)
         self._rejects_dropped.inc(result.rejects_dropped)
+        self._rules_seconds.inc(result.rules_s)
         for reason, count in result.rejects.items():
             self._rejects.labels(reason).inc(count)
 

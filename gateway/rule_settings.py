@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
+import yaml
 from pydantic import Discriminator, Field, Tag, ValidationInfo, model_validator
 
 from common.runtime.config import FaultsInside, Settings, nearest
@@ -275,6 +276,12 @@ def compile_rules(rules: Sequence[Any], metrics: Mapping[str, Metric]) -> tuple[
         rule.compiled() if isinstance(rule, CombinationSettings) else rule.compiled(metrics[rule.metric])
         for rule in rules
     )
+
+
+def rules_text(rules: Sequence[Any]) -> str:
+    """Settings as YAML again, for want of the text they came from."""
+    told = [rule.model_dump(mode="json", exclude_unset=True) for rule in rules]
+    return yaml.safe_dump({"rules": told}, sort_keys=False, allow_unicode=True)
 
 
 def _faults_of(

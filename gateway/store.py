@@ -30,6 +30,7 @@ from gateway.lease import CHECK_LEASE, LeaseLostError, application_name
 from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
 from gateway.quarantine import BOUNDS, Bounds
+from gateway.rulebook.versions import RuleBook
 from gateway.rules import Rule
 from gateway.transaction import Transaction
 
@@ -76,7 +77,8 @@ class Store:
         url: the database.
         partition: whose devices these are.
         fencing: the lease's number, checked in every transaction.
-        rules: what to step; a change takes a new store.
+        rules: what to step, unless there is a rule book.
+        rule_book: where the rules in force are read, whenever they change.
         metrics: the declared metrics by name.
         stop: gives up waiting for the database.
         lease_lost: asked while the database is away.
@@ -91,6 +93,7 @@ class Store:
         fencing: int,
         *,
         rules: Sequence[Rule] = (),
+        rule_book: RuleBook | None = None,
         metrics: dict[str, Metric],
         stop: Stop,
         lease_lost: Callable[[], bool] = lambda: False,
@@ -102,6 +105,7 @@ class Store:
         self._partition = partition
         self._fencing = fencing
         self._rules = tuple(rules)
+        self._rule_book = rule_book
         self._metrics = metrics
         self._stop = stop
         self._lease_lost = lease_lost
@@ -219,6 +223,9 @@ class Store:
             row = connection.execute(CHECK_LEASE, [self._partition, self._fencing]).fetchone()
             if row is None:
                 raise LeaseLostError(self._partition, self._fencing)
+            if self._rule_book is not None and row[1] != memory.rules.version:
+                version, rules = self._rule_book.read(connection)
+                memory.change_rules(connection, rules, version)
             transaction = Transaction(
                 connection,
                 memory,
@@ -240,14 +247,18 @@ class Store:
                 connect_timeout=_CONNECT_SECONDS,
                 application_name=application_name(self._partition, self._fencing),
             )
+            version, rules = (
+                (0, self._rules) if self._rule_book is None else self._rule_book.read(self._connection)
+            )
             self._memory = Memory(
                 self._partition,
-                self._rules,
+                rules,
                 self._metrics,
                 series_per_device=self._limits.series_per_device,
                 reject_quota=self._limits.reject_bytes_per_day,
                 clock=self._clock,
                 bounds=self._limits.bounds,
+                rules_version=version,
             )
             self._memory.load(self._connection)
         elif self._memory.lacks(batch):

@@ -160,7 +160,8 @@ def _step(
         )
         return state, _tell(rule, state, "start", at)
     if state.holds and not holds:
-        state = msgspec.structs.replace(state, position="quiet", clock=at, revision=state.revision + 1)
+        # Nothing is written of a quiet one, so it may remember no time either, however batches are cut.
+        state = msgspec.structs.replace(state, position="quiet", clock=0, revision=state.revision + 1)
         return state, _tell(rule, state, "end", at)
     if state.holds and 0 < rule.update_ms <= at - state.updated_at:
         state = msgspec.structs.replace(state, clock=at, revision=state.revision + 1, updated_at=at)

@@ -102,6 +102,15 @@ class Watch:
             self._newest[number] = max(int(self._newest[number]), at)
             self._silences.refresh(int(number))
 
+    def clock(self, slot: int) -> int:
+        """Up to which capture time a series was stepped; negative when nobody knows."""
+        return int(self._clock[slot])
+
+    def go_on_from(self, slot: int, clock: int) -> None:
+        """Take a clock over from a watch with other rules, where nothing else has to be known of a series."""
+        if clock >= 0 and self._clock[slot] == UNKNOWN_CLOCK and not self.reach(slot):
+            self.start_clock(slot, clock)
+
     def reach(self, slot: int) -> int:
         """How far back of its clock the readings of a series matter still, in ms; 0: not at all."""
         return max((lanes.reach(slot) for lanes in self._lanes), default=0)
@@ -261,6 +270,10 @@ class Watch:
         happened = events(groups, device, pings, silent)
         for number in silent:
             self._silences.step(number, happened[number], int(self._newest[number]), stepping)
+        combined = self._combinations.due(numbers, heard, stepping, self._device)
+        happened = events(groups, device, pings, combined)
+        for number in combined:
+            outcome.combined[number] = self._combinations.step(number, happened[number], stepping)
 
     def _settle(self, outcome: Outcome, stepping: Stepping) -> None:
         """Keep of the new states what is worth keeping, and put what was seen in order."""
