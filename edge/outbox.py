@@ -274,6 +274,10 @@ class SqliteOutbox:
             "UPDATE packet SET receipted_at = NULL, settled = 0 WHERE receipted_at IS NOT NULL OR settled = 1"
         )
         connection.execute("UPDATE given_up SET announced = 0")
+        # Pictures may be lost with it as well. The door is asked first what it has of each: nothing goes twice in vain.
+        connection.execute(
+            "UPDATE evidence SET receipted_at = NULL, attempts = attempts + 1 WHERE receipted_at IS NOT NULL"
+        )
         _log.warning("outbox.store_restored", incarnation=incarnation, waiting_again=cursor.rowcount)
         return True
 

@@ -111,7 +111,7 @@ class EvidenceFiles:
 
     def path(self, sha256: str, media_type: str) -> Path:
         """Where a whole file is."""
-        return self._directory / sha256[:2] / f"{sha256}{_SUFFIX[media_type]}"
+        return whole_path(self._directory, sha256, media_type)
 
     def kept(self, device_id: int, sha256: str) -> int:
         """How many bytes of a file came so far."""
@@ -162,6 +162,11 @@ class EvidenceFiles:
 
     def _partial(self, device_id: int, sha256: str) -> Path:
         return self._directory / "partial" / str(device_id) / sha256
+
+
+def whole_path(directory: Path, sha256: str, media_type: str) -> Path:
+    """Where a whole file is in a folder of evidence."""
+    return directory / sha256[:2] / f"{sha256}{_SUFFIX[media_type]}"
 
 
 def is_sha256(text: str) -> bool:
