@@ -222,6 +222,28 @@ def silence_changes(connection: Connection) -> list[Quiet]:
     return [Quiet(row[0], Address(row[1], row[2]), *row[3:]) for row in rows]
 
 
+def silences_outlasting(connection: Connection) -> list[Quiet]:
+    """Devices whose silence was last told in a maintenance or a drill that is over, and that are silent still."""
+    rows = connection.execute(
+        "SELECT d.device_id, d.site, d.name, p.silent_since, p.silent_since, p.silence_id, p.silence_revision,"
+        " d.silent_after_s, clock_timestamp() FROM device_presence p JOIN device d USING (device_id)"
+        " WHERE p.silent_since IS NOT NULL AND EXISTS (SELECT FROM quiet_time q WHERE q.site = d.site"
+        " AND coalesce(q.device, d.name) = d.name AND q.until_at > p.silent_since"
+        " AND q.until_at <= clock_timestamp()) AND NOT EXISTS (SELECT FROM quiet_time q WHERE q.site = d.site"
+        " AND coalesce(q.device, d.name) = d.name AND q.until_at > clock_timestamp()"
+        " AND q.from_at <= clock_timestamp()) AND (SELECT o.mark FROM observation o"
+        " WHERE o.observation_id = p.silence_id ORDER BY o.at DESC LIMIT 1) <> '' ORDER BY d.device_id"
+    ).fetchall()
+    return [Quiet(row[0], Address(row[1], row[2]), *row[3:]) for row in rows]
+
+
+def note_revision(connection: Connection, device_id: int, revision: int) -> None:
+    """Write down that a silence was told again."""
+    connection.execute(
+        "UPDATE device_presence SET silence_revision = %s WHERE device_id = %s", [revision, device_id]
+    )
+
+
 def note_silence(connection: Connection, quiet: Quiet, silence_id: UUID | None, revision: int) -> None:
     """Write down that a silence began (with its id) or ended (None)."""
     connection.execute(
@@ -241,10 +263,10 @@ def add_audit(connection: Connection, actor: str, host: str, action: str, detail
 
 
 def newest_audit(connection: Connection, limit: int) -> list[tuple[Any, ...]]:
-    """When, who, what, where and the details of the newest things done to boxes and rejects."""
+    """When, who, what, where and the details of the newest things done to boxes, rejects and rules."""
     return connection.execute(
-        "SELECT at, actor, action, address, detail FROM audit WHERE action LIKE 'reject.%%'"
-        " OR action LIKE 'quarantine.%%' ORDER BY audit_id DESC LIMIT %s",
+        "SELECT at, actor, action, address, detail FROM audit"
+        " WHERE action ~ '^(reject|quarantine|maintenance|drill|rules)[.]' ORDER BY audit_id DESC LIMIT %s",
         [limit],
     ).fetchall()
 

@@ -118,15 +118,13 @@ def _step(
     told = []
     now = heard.newest
     if state.holds and heard.again is not None:
-        state = msgspec.structs.replace(
-            state, position="quiet", clock=heard.again, revision=state.revision + 1
-        )
+        state = msgspec.structs.replace(state, position="quiet", clock=heard.at, revision=state.revision + 1)
         told.append(_tell(rule, state, member, "end", heard.again))
     if not state.holds and 0 < heard.at <= now - rule.after_ms:
         name = observation_id(member.address, f"rule:{rule.rule_id}:{member.sensor}", 0, heard.at)
         state = RuleState(
             position="raised",
-            clock=now,
+            clock=heard.at,  # the series', as of every rule on it; not its device's
             observation_id=str(name),
             started_at=heard.at,
             severity=rule.severity,
@@ -134,7 +132,7 @@ def _step(
         )
         told.append(_tell(rule, state, member, "start", now))
     elif state.holds and heard.again is None and 0 < rule.update_ms <= now - state.updated_at:
-        state = msgspec.structs.replace(state, clock=now, revision=state.revision + 1, updated_at=now)
+        state = msgspec.structs.replace(state, revision=state.revision + 1, updated_at=now)
         told.append(_tell(rule, state, member, "update", now))
     return state, told
 
