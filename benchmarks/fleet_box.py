@@ -142,9 +142,11 @@ class Box:
             self._pinged = now
             self.outgoing += frames.encode(frames.Pingreq())
 
-    def look_after(self, now: float) -> None:
-        """Let wait again what has waited too long for a receipt."""
+    def look_after(self, now: float) -> bool:
+        """Let wait again what has waited too long for a receipt; whether there is anything to send."""
         self._flow.expire(now)
+        waiting = self.numbered - self.upto > self._flow.window.in_flight
+        return waiting or now >= self._status_due or now - self._pinged > _SETTINGS.keepalive_s
 
     def lost(self, now: float) -> float:
         """The connection is gone; after how many seconds to try again (full jitter, as the uplink does it)."""

@@ -242,8 +242,8 @@ class Fleet:
     def _look_after(self, now: float) -> None:
         for number, box in enumerate(self._boxes):
             if box.state == "online":
-                box.look_after(now)
-                self._work(number, now)
+                if box.look_after(now):
+                    self._work(number, now)
             elif box.state != "away" and now - box.since > CONNECT_S:
                 self._lose(number, now)
 
