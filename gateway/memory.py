@@ -6,6 +6,7 @@ forgotten with its connection, so it is right whatever database comes back.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -56,7 +57,8 @@ class Memory:
         self.restored = False
         self.greeted: set[int] = set()
         self.forgotten: dict[int, tuple[int, int]] = {}
-        self.digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
+        # Ordered by itself: the first entry of a plain dict is found past all that were deleted before it.
+        self.digests: OrderedDict[tuple[int, int, int], tuple[int, ...]] = OrderedDict()
         self.categories: set[str] = set()
         self.foreign = ForeignMemory()
         self._loaded_at = 0.0

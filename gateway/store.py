@@ -24,7 +24,7 @@ from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from gateway import repo
-from gateway.batch import BatchResult, Flat
+from gateway.batch import BatchResult
 from gateway.decode import Decoded, DecodedStatus, ForeignReading, RawMessage, Rejected
 from gateway.lease import CHECK_LEASE, LeaseLostError, application_name
 from gateway.memory import Memory
@@ -118,8 +118,8 @@ class Store:
         self._faulty_batches = 0
         self._faulty_senders: set[str] = set()
 
-    def commit(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> BatchResult:
-        """Commit a batch, however long the database takes; ``prepared`` is ``flatten(batch)`` made beforehand.
+    def commit(self, batch: Sequence[Decoded]) -> BatchResult:
+        """Commit a batch, however long the database takes.
 
         Raises:
             LeaseLostError: another gateway has the partition; nothing of the batch is committed by us.
@@ -130,7 +130,7 @@ class Store:
             if self._lease_lost():
                 raise LeaseLostError(self._partition, self._fencing)
             try:
-                return self._commit_batch(list(batch), prepared)
+                return self._commit_batch(list(batch))
             except psycopg.errors.ProgramLimitExceeded:
                 raise  # refused even alone and as a reject: a bug, not an outage
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -155,26 +155,24 @@ class Store:
         self._connection = None
         self._memory = None
 
-    def _commit_batch(self, batch: list[Decoded], prepared: Flat | None) -> BatchResult:
+    def _commit_batch(self, batch: list[Decoded]) -> BatchResult:
         """Commit what can be, and the rest as rejects, unless it looks as if the fault were ours."""
         refused: list[_Refusal] = []
-        result = self._commit_in_parts(batch, prepared, refused)
+        result = self._commit_in_parts(batch, refused)
         self._blame(batch, refused, result)
         for item, error in refused:
             result.add(self._keep_refused(item, error))
         return result
 
-    def _commit_in_parts(
-        self, batch: list[Decoded], prepared: Flat | None, refused: list[_Refusal]
-    ) -> BatchResult:
+    def _commit_in_parts(self, batch: list[Decoded], refused: list[_Refusal]) -> BatchResult:
         """Commit what can be; the messages that cannot are added to ``refused``."""
         try:
-            return self._transact(batch, prepared)
+            return self._transact(batch)
         except _FAULTS_OF_MESSAGES as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
-                result = self._commit_in_parts(batch[:middle], None, refused)
-                result.add(self._commit_in_parts(batch[middle:], None, refused))
+                result = self._commit_in_parts(batch[:middle], refused)
+                result.add(self._commit_in_parts(batch[middle:], refused))
                 return result
             if not batch:
                 raise
@@ -217,7 +215,7 @@ class Store:
             raw = RawMessage("(not storable)", b"", False, item.raw.received_at, item.raw.size)
             return self._transact([Rejected(reject.reason, "not even its bytes could be kept", raw)])
 
-    def _transact(self, batch: list[Decoded], prepared: Flat | None = None) -> BatchResult:
+    def _transact(self, batch: list[Decoded]) -> BatchResult:
         connection, memory = self._ready(batch)
         with connection.transaction():
             row = connection.execute(CHECK_LEASE, [self._partition, self._fencing]).fetchone()
@@ -233,7 +231,7 @@ class Store:
                 past_ms=self._limits.past_ms,
                 replay_ms=self._limits.replay_ms,
             )
-            transaction.run(batch, prepared)
+            transaction.run(batch)
         transaction.remember()
         self._sites = memory.sites
         transaction.result.incarnation = str(row[0])

@@ -20,7 +20,6 @@ from gateway.batch import (
     BatchResult,
     Columns,
     Device,
-    Flat,
     Progress,
     Stream,
     StreamKey,
@@ -36,7 +35,7 @@ from gateway.keeping.restored import greet, greeted
 from gateway.memory import Memory
 from gateway.quarantine import held, observed
 from gateway.rejects.repo import keep_rejects
-from gateway.rows import COPY_READINGS, Flag, Ints, ReadingRows, copy_bytes, hold_clock
+from gateway.rows import COPY_READINGS, Flag, Ints, ReadingRows, copy_bytes, hold_clock, order_of_groups
 from gateway.rulebook.stepping import RULE_AHEAD_MS, RulesOfBatch, pings_of
 from gateway.rules import Origin
 from gateway.rules.columns import Groups
@@ -84,8 +83,8 @@ class Transaction:
         self._quarantined: dict[int, Device] = {}
         self._forgotten = ForgottenStreams(connection, memory)
 
-    def run(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> None:
-        """Do everything but the commit; ``prepared`` is the flattened batch, if somebody made it already."""
+    def run(self, batch: Sequence[Decoded]) -> None:
+        """Do everything but the commit."""
         numbered = self._sort_out([item for item in batch if not isinstance(item, ForeignReading)])
         self._lock(numbered)
         self._streams |= greet(self._connection, self._memory, self._statuses, self._streams)
@@ -97,7 +96,7 @@ class Transaction:
             else:
                 self._take(device, item)
                 self._check_ranges(device, item)
-        columns = self._series.columns(prepared)
+        columns = self._series.columns()
         self._rejects += self._series.refused
         columns, flags = self._take_foreign(batch, columns)
         before.append(len(self._readings))
@@ -130,7 +129,7 @@ class Transaction:
         memory.categories |= self._categories | {item.observation.category for item in self._told}
         memory.digests.update(self._digests)
         while len(memory.digests) > _REMEMBERED:
-            del memory.digests[next(iter(memory.digests))]
+            memory.digests.popitem(last=False)
         self._rules.remember()
         self.result.rules_s = self._rules.seconds
         for device in memory.devices.values() if self._clocks else ():
@@ -328,8 +327,7 @@ class Transaction:
             captured, wild = self._believe_replay(columns, captured, received, wild)
         if wild is not None:
             flags[wild] |= Flag.CLOCK
-        low = np.repeat(np.array([series.low for series in columns.group]), lengths)
-        high = np.repeat(np.array([series.high for series in columns.group]), lengths)
+        low, high = columns.bounds()
         flags[(columns.value < low) | (columns.value > high)] |= Flag.IMPLAUSIBLE
         self._step_rules(columns, captured, received, flags)
         rows = ReadingRows(
@@ -339,7 +337,7 @@ class Transaction:
             np.repeat(columns.series_id, lengths),
             flags,
             columns.claimed_at,
-        )
+        ).in_order(order_of_groups(columns.offset, columns.series_id))
         with self._connection.cursor().copy(COPY_READINGS) as copy:
             copy.write(copy_bytes(rows))
         note_readings(self._connection, captured, received, columns.offset[:-1], columns.series_id)
