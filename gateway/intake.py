@@ -36,6 +36,7 @@ from common.runtime.log import get_logger
 from common.wire.codec import MAX_PACKET_BYTES
 from gateway.config import BrokerAddress
 from gateway.decode import KEPT_OF_OVERSIZED, RawMessage
+from gateway.mqtt.order import Arrivals
 
 _SESSION_SECONDS: Final = 14 * 86_400
 _KEEPALIVE_SECONDS: Final = 30
@@ -137,6 +138,7 @@ class PahoIntake:
         self._queued_bytes = 0
         self._arrived = threading.Condition()
         self._generation_lock = threading.Lock()
+        self._arrivals = Arrivals()
         self._generation = 0
         self._connected = threading.Event()
         self._ended = threading.Event()
@@ -178,9 +180,9 @@ class PahoIntake:
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Acknowledge those that came by the connection that is open now."""
         with self._generation_lock:
-            for delivery in deliveries:
-                if delivery.generation == self._generation and delivery.qos:
-                    self._client.ack(delivery.message_id, delivery.qos)
+            done = [one.message_id for one in deliveries if one.generation == self._generation and one.qos]
+            for message_id in self._arrivals.done_with(done):
+                self._client.ack(message_id, 1)
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Send at QoS 1; False when there is no connection or no room."""
@@ -267,6 +269,7 @@ class PahoIntake:
     ) -> None:
         with self._generation_lock:  # before paho can open the next connection
             self._generation += 1
+            self._arrivals.clear()
         self._connected.clear()
         self._on_connection(False)
         if self._closing:
@@ -296,6 +299,9 @@ class PahoIntake:
                 self._shed += 1
                 self._shed_now = self._shed_now or message.qos > 0
                 return
+            if message.qos:
+                with self._generation_lock:
+                    self._arrivals.came((message.mid,))
             self._queue.append(Delivery(raw, self._generation, message.mid, message.qos))
             self._queued_bytes += len(raw.payload)
             self._arrived.notify()

@@ -1,11 +1,10 @@
 """What a client remembers of its session with the broker, and the bytes that follow from it. Pure; not thread-safe.
 
-Incoming messages are acknowledged in the order in which they came, whoever is done with them first: an
-acknowledgement waits until all earlier ones can go. Of outgoing ones no more are under way than the broker allows;
+Of outgoing messages no more are under way than the broker allows;
 they go out again, marked as repeats, when a connection was lost and the session was not. When the session was lost
 as well they are new messages.
 
-Source: MQTT 5.0 (OASIS, 2019), sections 4.3.2 (QoS 1), 4.4 (delivery retry), 4.6 (ordering), 4.9 (flow control).
+Source: MQTT 5.0 (OASIS, 2019), sections 4.3.2 (QoS 1), 4.4 (delivery retry), 4.9 (flow control).
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Final
 import msgspec
 
 from gateway.mqtt.frames import Frame, Publish, Subscribe, Unsubscribe, Version, encode, encode_puback
+from gateway.mqtt.order import Arrivals
 
 _IDS: Final = 65_535
 #: Ids left for subscriptions, however many messages are under way.
@@ -45,8 +45,7 @@ class Session:
         self._repeats: deque[Publish] = deque()
         self._in_flight: set[int] = set()
         self._asked: dict[int, tuple[str, ...]] = {}
-        self._arrived: deque[int] = deque()
-        self._in_hand: set[int] = set()
+        self._arrivals = Arrivals()
         self._out = bytearray()
 
     def opened(self, *, kept: bool, version: Version, receive_maximum: int, largest: int) -> None:
@@ -59,14 +58,7 @@ class Session:
             largest: bytes of the largest packet that it takes.
         """
         self._version, self._maximum, self._largest = version, receive_maximum, largest
-        for forgotten in (
-            self._asked,
-            self._arrived,
-            self._in_hand,
-            self._in_flight,
-            self._repeats,
-            self._out,
-        ):
+        for forgotten in (self._asked, self._arrivals, self._in_flight, self._repeats, self._out):
             forgotten.clear()
         if kept:
             self._repeats.extend(self._unacknowledged.values())
@@ -96,15 +88,11 @@ class Session:
 
     def came(self, packet_ids: Collection[int]) -> None:
         """QoS 1 messages came in."""
-        self._arrived.extend(packet_ids)
-        self._in_hand.update(packet_ids)
+        self._arrivals.came(packet_ids)
 
     def done_with(self, packet_ids: Iterable[int]) -> None:
         """Messages that need not come again."""
-        self._in_hand.difference_update(packet_ids)
-        arrived, in_hand = self._arrived, self._in_hand
-        while arrived and arrived[0] not in in_hand:
-            self._out += encode_puback(arrived.popleft())
+        self._out += b"".join(map(encode_puback, self._arrivals.done_with(packet_ids)))
 
     def subscribe(self, filters: Iterable[str]) -> None:
         """Ask for messages."""
