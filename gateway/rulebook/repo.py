@@ -9,16 +9,30 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 
 from common.runtime.clock import to_datetime
 from common.runtime.errors import TransientError
 from gateway.rules.machine import RuleState
+from gateway.rules.stepping import Member
 
 Connection = psycopg.Connection[Any]
 #: Of a series no more than so many readings are gone through again after a takeover.
 MOST_RECALLED: Final = 20_000
 _LOCK_SECONDS: Final = 10
+#: A record of PostgreSQL's binary COPY, as wide as every other: its fields with their lengths, big-endian.
+_READING: Final = np.dtype(
+    [
+        ("fields", ">i2"),
+        *(("series_length", ">i4"), ("series", ">i4")),
+        *(("at_length", ">i4"), ("at", ">i8")),
+        *(("value_length", ">i4"), ("value", ">f8")),
+    ]
+)
+_COPY_HEADER: Final = 19
+_COPY_TRAILER: Final = 2
 
 
 def series_states(connection: Connection, partition: str) -> dict[int, dict[str, RuleState]]:
@@ -103,6 +117,50 @@ def history(
         " AND x.flags & 4 = 0 ORDER BY x.captured_at DESC LIMIT %s) n) r WHERE r.at IS NOT NULL",
         [list(since_ms), list(since_ms.values()), ahead_ms, MOST_RECALLED],
         binary=True,
+    ).fetchall()
+
+
+def only_read(connection: Connection) -> None:
+    """Let nothing be written over this connection from now on."""
+    connection.execute("SET default_transaction_read_only = on")
+
+
+def all_series(connection: Connection) -> list[Member]:
+    """Every series of every device, device by device."""
+    rows = connection.execute(
+        "SELECT d.device_id, d.site || '/' || d.name, s.series_id, s.sensor, s.metric FROM series s"
+        " JOIN device d USING (device_id) ORDER BY d.site, d.name, s.sensor, s.metric"
+    ).fetchall()
+    return [Member(*row) for row in rows]
+
+
+def readings_between(
+    connection: Connection, series: Sequence[int], since_ms: int, until_ms: int, ahead_ms: int
+) -> NDArray[Any]:
+    """The readings of series captured in a span, as rules see them: records of series, at (ms) and value, in no order."""
+    query = (
+        f"COPY (SELECT series_id, least((extract(epoch FROM captured_at) * 1000)::bigint,"  # noqa: S608
+        f" (extract(epoch FROM received_at) * 1000)::bigint + {ahead_ms:d}), value FROM reading"
+        f" WHERE series_id = ANY ('{{{','.join(map(str, series))}}}'::integer[])"
+        f" AND captured_at >= to_timestamp({since_ms / 1000!r}) AND captured_at < to_timestamp({until_ms / 1000!r})"
+        " AND flags & 4 = 0) TO STDOUT (FORMAT binary)"
+    )
+    with connection.cursor().copy(query.encode()) as copy:
+        content = b"".join(copy)
+    body = content[_COPY_HEADER:-_COPY_TRAILER]
+    return np.frombuffer(body, _READING)
+
+
+def statuses_between(
+    connection: Connection, devices: Sequence[int], since_ms: int, until_ms: int, ahead_ms: int
+) -> list[tuple[int, int]]:
+    """Device and instant (ms) of what boxes said of themselves in a span, oldest first."""
+    return connection.execute(
+        "SELECT device_id, least((extract(epoch FROM said_at) * 1000)::bigint,"
+        " (extract(epoch FROM received_at) * 1000)::bigint + %s) FROM device_status"
+        " WHERE device_id = ANY (%s) AND state = 'online' AND received_at >= %s AND received_at < %s"
+        " ORDER BY received_at",
+        [ahead_ms, list(devices), to_datetime(since_ms), to_datetime(until_ms)],
     ).fetchall()
 
 

@@ -15,11 +15,12 @@ from typing import Final
 import yaml
 
 from common.runtime.clock import Clock, SystemClock
-from common.runtime.config import InvalidConfigError, parse_config
+from common.runtime.config import InvalidConfigError, load_config, parse_config
 from common.runtime.errors import InvalidError
 from common.runtime.log import get_logger
 from common.wire.messages import Observation
 from gateway.batch import Told
+from gateway.fleet import audit
 from gateway.fleet.repo import connect, transaction
 from gateway.metrics_catalogue import Metric
 from gateway.repo import insert_observations
@@ -56,6 +57,15 @@ def rules_of_file(path: Path) -> str:
             end = keys[place + 1].start_mark.line if place + 1 < len(keys) else len(lines)
             return "".join(lines[key.start_mark.line : end])
     return "rules: []\n"
+
+
+def load(path: Path, metrics: Mapping[str, Metric]) -> tuple[Rule, ...]:
+    """The rules in a file.
+
+    Raises:
+        InvalidConfigError: with every fault found.
+    """
+    return compile_rules(load_config(path, RuleFile, dict(metrics)).rules, metrics)
 
 
 class RuleBook:
@@ -98,6 +108,7 @@ def apply(
     author: str,
     note: str,
     only_after: int | None = None,
+    actor: audit.Actor | None = None,
     clock: Clock | None = None,
 ) -> Applied:
     """Make rules the newest version and end what they leave behind, all in one transaction between batches.
@@ -109,6 +120,7 @@ def apply(
         author: who applies them.
         note: why.
         only_after: the version that must still be the newest.
+        actor: a person, for the audit.
         clock: whose time the ends are of.
 
     Raises:
@@ -129,9 +141,11 @@ def apply(
                 "look at it (drumtower rules show), then apply yours again",
             )
         repo.add(connection, version, author, note, content)
-        before = rules if newest is None else _understood(newest, metrics)
+        before = rules if newest is None else {one.rule_id: one for one in understood(newest, metrics)}
         ended = _end(connection, before, rules, version, now)
         repo.forget_records(connection, list(rules))
+        if actor is not None:
+            audit.write(connection, actor, "rules.apply", version=version, why=note, ended=ended)
     return Applied(version, ended)
 
 
@@ -146,7 +160,7 @@ def follow_file(url: str, content: str, metrics: Mapping[str, Metric]) -> None:
     with connect(url, "rules") as connection:
         newest = repo.newest(connection)
         if newest is not None:
-            if tuple(_understood(newest, metrics).values()) == rules:
+            if understood(newest, metrics) == rules:
                 return
             if newest.author != FILE:
                 _log.warning(
@@ -167,13 +181,12 @@ def follow_file(url: str, content: str, metrics: Mapping[str, Metric]) -> None:
         _log.info("rules of gateway.yaml took effect", version=applied.version, ended=applied.ended)
 
 
-def _understood(one: repo.RuleSet, metrics: Mapping[str, Metric]) -> dict[str, Rule]:
-    """A version's rules by id; none of a version that cannot be understood, so nothing goes on under it."""
+def understood(one: repo.RuleSet, metrics: Mapping[str, Metric]) -> tuple[Rule, ...]:
+    """A version's rules; none of one that cannot be understood here, so nothing goes on under it."""
     try:
-        rules = parse(one.content, Path(f"rules version {one.version}"), metrics)
+        return parse(one.content, Path(f"rules version {one.version}"), metrics)
     except InvalidConfigError:
-        return {}
-    return {rule.rule_id: rule for rule in rules}
+        return ()
 
 
 def _end(
