@@ -15,6 +15,7 @@ from common.runtime.config import Settings, load_config
 from common.runtime.errors import ConfigError
 from common.runtime.log import get_logger
 from common.wire.topics import Address
+from edge.sensors.modbus_config import ModbusSettings
 from edge.settings import (
     Broker,
     Name,
@@ -73,6 +74,7 @@ class DeviceConfig(Settings):
     # A status has room for 64 counters, and each camera takes one.
     cameras: Annotated[tuple[CameraConfig, ...], Field(max_length=32)] = ()
     sensors: tuple[SensorSettings, ...] = ()
+    modbus: ModbusSettings = ()
     storm: StormSettings = StormSettings()
     readings: ReadingsSettings = ReadingsSettings()
     outbox: OutboxSettings = OutboxSettings()
@@ -83,13 +85,19 @@ class DeviceConfig(Settings):
 
     @model_validator(mode="after")
     def _names_differ(self) -> DeviceConfig:
-        names = [camera.name for camera in self.cameras] + [sensor.name for sensor in self.sensors]
+        names = self.names
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(
                 f"expected each camera's and sensor's name once, got twice: {', '.join(doubled)}"
             )
         return self
+
+    @property
+    def names(self) -> list[str]:
+        """Of its cameras and sensors."""
+        names = [camera.name for camera in self.cameras] + [sensor.name for sensor in self.sensors]
+        return names + [sensor.name for line in self.modbus for sensor in line.sensors]
 
     @property
     def address(self) -> Address:
