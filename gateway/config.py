@@ -34,10 +34,10 @@ class IntakeSettings(Settings):
     """Who speaks MQTT, how much may wait, and how much goes into one transaction."""
 
     client: Literal["paho", "frames"] = "paho"
-    receive_maximum: Annotated[int, Field(ge=10, le=65_535)] = 2000
+    receive_maximum: Annotated[int, Field(ge=10, le=65_535)] = 8000
     queue_mb: Annotated[int, Field(ge=1, le=4096)] = 64
-    batch_rows: Annotated[int, Field(ge=1, le=200_000)] = 10_000
-    batch_packets: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    batch_rows: Annotated[int, Field(ge=1, le=200_000)] = 40_000
+    batch_packets: Annotated[int, Field(ge=1, le=65_535)] = 8000
     linger_ms: Annotated[int, Field(ge=0, le=50)] = 10
     committers: Annotated[int, Field(ge=1, le=16)] = 2
 
