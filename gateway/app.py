@@ -191,6 +191,7 @@ class Gateway:
             limits=limits_of(self._settings),
             clock=self._clock,
             on_retry=self.metrics.retries.inc,
+            on_trouble=self.metrics.tell_trouble,
         )
 
 

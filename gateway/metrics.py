@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway.batch import BatchResult
+from gateway.trouble import TROUBLES
 
 
 class GatewayMetrics:
@@ -41,6 +42,14 @@ class GatewayMetrics:
             registry=self.registry,
         )
         self.rollup_lag = self._gauge("rollup_lag_seconds", "For how long the oldest rollup has been due")
+        self._trouble = Gauge(
+            "drumtower_gateway_database_trouble",
+            "1 while the database does not take batches, by what is the matter",
+            ["kind"],
+            registry=self.registry,
+        )
+        for trouble in TROUBLES:
+            self._trouble.labels(trouble.kind).set(0)
         self.batch_seconds = Histogram(
             "drumtower_gateway_batch_seconds",
             "From a batch's hand-over to its commit",
@@ -66,6 +75,11 @@ class GatewayMetrics:
         self._rules_seconds.inc(result.rules_s)
         for reason, count in result.rejects.items():
             self._rejects.labels(reason).inc(count)
+
+    def tell_trouble(self, kind: str) -> None:
+        """Say what the matter with the database is; "" when it is over."""
+        for trouble in TROUBLES:
+            self._trouble.labels(trouble.kind).set(trouble.kind == kind)
 
     def count_forgotten(self, kind: str, count: int) -> None:
         """Add what housekeeping threw away."""

@@ -33,6 +33,7 @@ from gateway.quarantine import BOUNDS, Bounds
 from gateway.rulebook.versions import RuleBook
 from gateway.rules import Rule
 from gateway.transaction import Transaction
+from gateway.trouble import trouble_of
 
 _CONNECT_SECONDS: Final = 5
 #: What one message can be to blame for, whether the database says it or our own code meets it.
@@ -84,6 +85,7 @@ class Store:
         lease_lost: asked while the database is away.
         limits: see there.
         on_retry: told of every attempt that the database cut short.
+        on_trouble: told what the matter is each time (``trouble.Trouble.kind``), and "" when it is over.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Store:
         limits: Limits = Limits(),
         clock: Clock | None = None,
         on_retry: Callable[[], None] = lambda: None,
+        on_trouble: Callable[[str], None] = lambda _kind: None,
     ) -> None:
         self._url = url
         self._partition = partition
@@ -112,6 +115,7 @@ class Store:
         self._limits = limits
         self._clock = clock or SystemClock()
         self._on_retry = on_retry
+        self._on_trouble = on_trouble
         self._connection: repo.Connection | None = None
         self._memory: Memory | None = None
         self._sites: frozenset[str] = frozenset()
@@ -130,14 +134,26 @@ class Store:
             if self._lease_lost():
                 raise LeaseLostError(self._partition, self._fencing)
             try:
-                return self._commit_batch(list(batch))
+                result = self._commit_batch(list(batch))
+                if failures:
+                    _log.info("the database takes batches again", failures=failures)
+                    self._on_trouble("")
+                return result
             except psycopg.errors.ProgramLimitExceeded:
                 raise  # refused even alone and as a reject: a bug, not an outage
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self.close()
                 self._on_retry()
                 failures += 1
-                _log.warning("batch not committed, trying again", failures=failures, error=str(error).strip())
+                trouble = trouble_of(error.sqlstate)
+                self._on_trouble(trouble.kind)
+                _log.warning(
+                    "batch not committed, trying again",
+                    failures=failures,
+                    why=trouble.said,
+                    error=str(error).strip(),
+                    hint=trouble.hint,
+                )
                 delay = min(5.0, 0.1 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.0)
                 if self._stop.wait(delay):
                     raise StoppedError(

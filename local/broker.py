@@ -151,6 +151,15 @@ class Broker:
         """The file of the broker's messages."""
         return self._process.log
 
+    def saving_fault(self) -> str:
+        """Why sessions and queues could not be saved the last time; nothing when they could, or never had to be.
+
+        The broker goes on all the same, from memory, and says so nowhere but in its log.
+        """
+        return saving_fault(
+            self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        )
+
     def add_client(
         self, username: str, password: str, publish: Sequence[str], subscribe: Sequence[str]
     ) -> None:
@@ -305,6 +314,13 @@ class Broker:
         write_atomically(self._run / "passwords", passwords.encode(), 0o600)
         write_atomically(self._run / "acl", format_acl(self._rights).encode(), 0o600)
         self._account.own(self._run)
+
+
+def saving_fault(log: str) -> str:
+    """What a Mosquitto's log says went wrong when it last saved what it holds; nothing when nothing did."""
+    _, saving, after = log.rpartition("Saving in-memory database")
+    fault = re.search(r"^[^\n]*\bError:? (?P<said>[^\n]+)", after, re.MULTILINE) if saving else None
+    return fault["said"].strip() if fault else ""
 
 
 def hash_password(password: str) -> str:

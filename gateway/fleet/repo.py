@@ -15,6 +15,7 @@ from common.runtime.errors import TransientError
 from common.wire.categories import CATEGORIES
 from common.wire.topics import Address
 from gateway.fleet.sites import Site
+from gateway.trouble import trouble_of
 
 Connection = psycopg.Connection[Any]
 _CONNECT_SECONDS: Final = 5
@@ -44,13 +45,14 @@ def transaction(connection: Connection) -> Iterator[Connection]:
     """A transaction on a connection.
 
     Raises:
-        TransientError: when the database went away; the connection is of no use then.
+        TransientError: when the database went away or cannot do it now; the connection is of no use then.
     """
     try:
         with connection.transaction():
             yield connection
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise TransientError("gateway.no_database", f"the database went away: {error}".strip()) from error
+        trouble = trouble_of(error.sqlstate)
+        raise TransientError(trouble.code, f"{trouble.said}: {error}".strip(), trouble.hint) from error
 
 
 def seed_categories(connection: Connection) -> None:
