@@ -21,6 +21,7 @@ from gateway.fleet.enrol import enrol as enrol_devices
 from gateway.fleet.sites import load_site, load_sites
 from gateway.foreign.cli import app as foreign_app
 from gateway.foreign.cli import folder_of
+from gateway.presence.cli import show_devices
 from gateway.quiet.cli import drill_app, maintenance_app
 from gateway.rejects.cli import app as rejects_app
 from gateway.rulebook.versions import rules_of_file
@@ -32,6 +33,7 @@ app.add_typer(foreign_app, name="foreign")
 app.add_typer(maintenance_app, name="maintenance")
 app.add_typer(drill_app, name="drill")
 app.command("audit")(show_audit)
+app.command("devices")(show_devices)
 
 _CONFIG = Path("firmware_configs/gateway.yaml")
 _SITES = Path("firmware_configs/sites")
