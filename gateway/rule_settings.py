@@ -112,7 +112,8 @@ class ThresholdSettings(_LimitedSettings):
     @property
     def alarm_s(self) -> float:
         """The longest from something's happening to its being told, with reports at their slowest."""
-        held = math.ceil(self.hold_s / self.report_s) * self.report_s
+        # Until the first reading beyond; then until the first one that comes when the hold time is over.
+        held = self.hold_s + self.report_s if self.hold_s else 0.0
         return self.report_s + held + WAY_S
 
 
@@ -325,7 +326,8 @@ def _too_slow(rule: Any, rules: Sequence[Any], within: float) -> Iterator[tuple[
             yield (
                 key,
                 f"{rule.category} must be told within {within:g} s, but {part.id!r} may take {part.alarm_s:g} s:"
-                f" report_s {part.report_s:g}, hold_s {part.hold_s:g} in whole reports, {WAY_S:g} s for the way",
+                f" report_s {part.report_s:g} to the first reading, hold_s {part.hold_s:g} and as long again to the"
+                f" one after it, {WAY_S:g} s for the way",
             )
 
 
