@@ -20,6 +20,7 @@ from gateway.keeping import repo
 from gateway.keeping.refresh import refresh
 
 _MEBIBYTE: Final = 2**20
+_AGAIN_SECONDS: Final = 60.0
 _log = get_logger("keeping")
 
 
@@ -94,15 +95,17 @@ class Housekeeper:
                 self._on_lag(0.0)  # another gateway tells it
                 return
             self._connection = connection
-        refresh(self._connection, self._clock.now_ms())
-        with transaction(self._connection):
-            self._on_lag(repo.lag_s(self._connection))
+        # What is too old goes first: where the disk is full nothing else can be written before that.
         if self._clock.monotonic() >= self._tidy_at:
-            self._tidy_at = self._clock.monotonic() + self._keep.sweep_s
+            self._tidy_at = self._clock.monotonic() + min(self._keep.sweep_s, _AGAIN_SECONDS)
             for kind, count in tidy(self._connection, self._keep).items():
                 if count:
                     self._on_gone(kind, count)
                     _log.info("threw away what is too old", kind=kind, count=count)
+            self._tidy_at = self._clock.monotonic() + self._keep.sweep_s
+        refresh(self._connection, self._clock.now_ms())
+        with transaction(self._connection):
+            self._on_lag(repo.lag_s(self._connection))
 
     def _leave(self) -> None:
         if self._connection is not None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.runtime.clock import SystemClock
+from common.runtime.errors import TransientError
 from common.runtime.stop import Stop
 from common.wire.codec import encode_packet, encode_status
 from common.wire.messages import Readings, Series, Status
@@ -477,3 +478,31 @@ def test_after_a_restore_a_box_with_nothing_to_say_is_answered_once_when_it_says
     assert say(OTHER) == [("kiln/box-1", 0, True)], "of a life that the backup did not know"
     assert say(BOX) == say(OTHER) == []
     assert store.commit([packet(1, readings(1.0), OTHER)]).packets == 1
+
+
+def test_dropping_gives_way_to_a_backup_and_nobody_waits_behind_it(store: Store, database_url: str) -> None:
+    store.commit([packet(1, readings(1.0))])
+    aged(database_url, "reading", "captured_at", KEEP.readings_days + 3)
+    store.commit([packet(2, readings(2.0))])
+    refused: list[TransientError] = []
+
+    def sweep() -> None:
+        with fleet.connect(database_url, "test") as connection:
+            try:
+                tidy(connection, KEEP)
+            except TransientError as error:
+                refused.append(error)
+
+    thread = threading.Thread(target=sweep)
+    with fleet.connect(database_url, "a backup") as reader:
+        with reader.transaction():
+            reader.execute("SELECT count(*) FROM reading")
+            thread.start()
+            waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
+            eventually(lambda: rows(database_url, waiting) == [(True,)])
+            assert store.commit([packet(3, readings(3.0))]).packets == 1
+            assert thread.is_alive(), "it still waits for the reader, and the packet did not wait for it"
+            thread.join()
+        assert [error.code for error in refused] == ["gateway.database_busy"]
+        sweep()
+    assert rows(database_url, "SELECT value FROM reading ORDER BY 1") == [(2.0,), (3.0,)]
