@@ -147,6 +147,20 @@ class ForeignReading(msgspec.Struct, frozen=True, gc=False):
         """Who sent it."""
         return self.channel.address
 
+    def part(self, names: frozenset[str]) -> ForeignReading:
+        """What of it is of these series (``sensor/metric``)."""
+        kept = [
+            (place, value)
+            for place, value in zip(self.which, self.values, strict=True)
+            if "/".join(self.channel.series[place]) in names
+        ]
+        return msgspec.structs.replace(
+            self,
+            values=tuple(value for _, value in kept),
+            which=tuple(place for place, _ in kept),
+            refused=tuple(one for one in self.refused if one[2] in names),
+        )
+
 
 class ForeignDecoder(Protocol):
     """Reads the topics of foreign devices."""

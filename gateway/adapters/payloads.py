@@ -210,9 +210,8 @@ def _reading(
 ) -> ForeignReading | Rejected:
     values, which, refused = found
     if refused and not values:
-        names = tuple(name for _, _, name in refused)
         message = "; ".join(message for _, message, _ in refused)
-        return Rejected(refused[0][0], message, raw, channel.address, None, None, names)
+        return Rejected(refused[0][0], message, raw, channel.address)
     return ForeignReading(
         channel,
         raw,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from common.runtime.clock import Clock, SystemClock, to_ms
 from common.runtime.errors import InvalidError
 from common.wire.messages import Readings
-from gateway.decode import Decoded, DecodedPacket, Decoder, RawMessage, Rejected
+from common.wire.topics import PREFIX
+from gateway.decode import Decoded, DecodedPacket, Decoder, ForeignReading, RawMessage, Rejected
 from gateway.fleet import audit
 from gateway.fleet.repo import Connection, transaction
 from gateway.memory import Memory
@@ -82,7 +83,9 @@ class Retrier:
         return rows
 
     def _attempt(self, reject: repo.Reject) -> Transaction:
-        raw = RawMessage(reject.topic, reject.payload, True, to_ms(reject.received_at), reject.size)
+        # A box's status from then is no news now; a foreign device's reading is what it was when it came.
+        kept = reject.topic.startswith(PREFIX)
+        raw = RawMessage(reject.topic, reject.payload, kept, to_ms(reject.received_at), reject.size)
         item = self._decoder.decode(raw)
         if isinstance(item, Rejected):
             raise _still(reject.reject_id, item.reason, item.message)
@@ -101,7 +104,7 @@ class Retrier:
             future_ms=limits.future_ms,
             past_ms=limits.past_ms,
             replay_ms=limits.replay_ms,
-            again=reject.seq is not None,
+            again=reject.seq is not None or bool(reject.series),
         )
         attempt.run([item])
         if attempt.result.rejects:
@@ -140,6 +143,8 @@ def retry(
 
 def _part(item: Decoded, rejected: frozenset[str]) -> Decoded:
     """The series that were rejected, where the others are stored already."""
+    if rejected and isinstance(item, ForeignReading):
+        return item.part(rejected)
     if not rejected or not isinstance(item, DecodedPacket) or not isinstance(item.data, Readings):
         return item
     series = [wire for wire in item.data.series if f"{wire.sensor}/{wire.metric}" in rejected]

@@ -14,7 +14,9 @@ from common.wire.topics import Address
 from gateway.adapters.mapping import MappingFile
 from gateway.decode import Decoded, Decoder
 from gateway.foreign.enrol import enrol_foreign
+from gateway.metrics_catalogue import catalogue
 from gateway.quarantine import Bounds
+from gateway.rejects.retry import Retrier, StillRejectedError
 from gateway.rows import Flag
 from gateway.rules import ThresholdRule
 from gateway.silence import sweep
@@ -278,3 +280,27 @@ def test_a_box_is_not_made_a_foreign_device(database_url: str, tmp_path: Any) ->
         enrol_foreign(database_url, ALL.files, tmp_path)
     assert not isinstance(caught.value, InvalidConfigError)
     assert rows(database_url, "SELECT count(*) FROM device") == [(1,)]
+
+
+def test_a_reject_is_taken_in_once_its_mapping_is_right(stores: Stores, enrolled: object) -> None:
+    payload = {"n": 1, "t": now_ms() / 1000, "boot": 1, "values": {"level_mm": 90_000, "rain": [1]}}
+    whole = {"n": 2, "t": now_ms() / 1000, "boot": 1, "values": {"level_mm": 91_000}}
+    stores().commit([said("plant/gauge-1/counted", payload), said("plant/gauge-1/counted", whole)])
+    stores().commit([said("plant/gauge-1/temp", "900", retain=False)])
+    mended = adapters(
+        PLANT.replace("unit: mm}", "unit: mm, range: [0, 100]}").replace(
+            "unit: °F}", "unit: °F, range: [0, 500]}"
+        )
+    )
+    with psycopg.connect(stores.url, autocommit=True) as connection:
+        retrier = Retrier(connection, catalogue(), Limits(), decoder=Decoder(ALL))
+        ids = [row[0] for row in rows(stores.url, "SELECT reject_id FROM reject ORDER BY reject_id")]
+        assert len(ids) == 3
+        with pytest.raises(StillRejectedError, match="out_of_range"):
+            retrier.retry(ids[0])
+        retrier = Retrier(connection, catalogue(), Limits(), decoder=Decoder(mended))
+        assert [retrier.retry(one) for one in ids] == [1, 1, 1]
+    assert sorted(value for _, _, value, _ in stored(stores.url)) == [25.4, 90.0, 91.0, 482.222222]
+    again = stores().commit([Decoder(mended).decode(message("plant/gauge-1/counted", whole))])
+    assert (again.rows, again.duplicates) == (0, 1)
+    assert rows(stores.url, "SELECT count(*) FROM reject") == [(0,)]
