@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _START_S = 60.0
 
 @contextmanager
 def gateway_process(
-    directory: Path, url: str, broker: Broker, settings: Path
+    directory: Path, url: str, broker: Broker, settings: Path, foreign: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A gateway that holds its lease and is connected; its log is ``gateway.log`` in the directory.
 
@@ -26,6 +26,7 @@ def gateway_process(
         url: of the database, migrated.
         broker: running; an account is added to it.
         settings: the gateway's configuration file.
+        foreign: topics of foreign devices that it may read.
 
     Raises:
         RuntimeError: with its last words, when it does not connect.
@@ -33,7 +34,7 @@ def gateway_process(
     directory.mkdir(parents=True, exist_ok=True)
     credential = directory / "credential"
     credential.write_text(secrets.token_hex(16), encoding="utf-8")
-    broker.add_gateway("gateway", credential.read_text(encoding="utf-8"))
+    broker.add_gateway("gateway", credential.read_text(encoding="utf-8"), foreign)
     broker.reload()
     environment = {
         "PATH": "/usr/bin:/bin",

@@ -32,7 +32,7 @@ from local.processes import free_port, installed_binaries
 REPOSITORY = Path(__file__).parents[1]
 #: Rows a transaction, of the gateway (its default) and of the ceiling.
 BATCH_ROWS = IntakeSettings().batch_rows
-_CEILING_TABLE = """
+CEILING_TABLE = """
 DROP TABLE IF EXISTS ceiling;
 CREATE TABLE ceiling (LIKE reading INCLUDING DEFAULTS);
 SELECT create_hypertable('ceiling', by_range('captured_at', INTERVAL '1 day'), create_default_indexes => false);
@@ -160,9 +160,9 @@ class Rig:
 
     def ceiling(self, rows: int, batch_rows: int) -> float:
         r"""Rows a second of ``psql \\copy`` of what ``export`` wrote, so many rows a transaction, into a table of its kind."""
-        self._psql(*[part for line in _CEILING_TABLE.strip().splitlines() for part in ("-c", line)])
+        self._psql(*[part for line in CEILING_TABLE.strip().splitlines() for part in ("-c", line)])
         self._psql("-c", "CHECKPOINT")
-        script = _in_pieces(self._file, rows, batch_rows)
+        script = in_pieces(self._file, rows, batch_rows)
         began = time.time()
         self._psql("-f", str(script))
         return rows / (time.time() - began)
@@ -327,7 +327,7 @@ def _committed_by_box(connection: psycopg.Connection[Any]) -> dict[str, int]:
     return {name: int(upto or 0) for name, upto in rows}
 
 
-def _in_pieces(file: Path, rows: int, batch_rows: int) -> Path:
+def in_pieces(file: Path, rows: int, batch_rows: int) -> Path:
     """A script that copies a binary COPY file piece by piece; its rows are all of one width."""
     content = memoryview(file.read_bytes())
     header, body, trailer = content[:19], content[19:-2], content[-2:]
