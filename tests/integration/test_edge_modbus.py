@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 import threading
@@ -17,7 +18,10 @@ from pymodbus import FramerType
 from pymodbus.framer import FramerRTU
 
 from common.runtime.clock import SystemClock
+from common.runtime.stop import Stop
 from common.wire.topics import Address
+from edge.app import Agent
+from edge.config import DeviceConfig
 from edge.database import Database
 from edge.observations import ObservationBook
 from edge.outbox import SqliteOutbox
@@ -26,6 +30,9 @@ from edge.sensors.loop import SILENT, SensorLoop
 from edge.sensors.modbus import ModbusSensor
 from edge.sensors.modbus_config import ModbusSettings
 from edge.sensors.port import SensorLostError
+from local.broker import Broker
+from tests.conftest import Credential
+from tests.fixtures.edge_gateway import PlayedGateway, eventually
 from tests.fixtures.edge_modbus import Cable, Device, serial_devices, tcp_devices, write_box
 
 T0 = 1_767_225_600_000
@@ -194,9 +201,9 @@ def test_a_late_answer_is_never_taken_for_the_answer_to_the_next_question() -> N
     ]
     with (
         serial_devices(device) as (cable, _),
-        line_of(wired(cable, *told, timeout_s=1.0)) as (first, second),
+        line_of(wired(cable, *told, timeout_s=3.0)) as (first, second),
     ):
-        device.delay_s = 1.5
+        device.delay_s = 4.0
         assert code_of(first) == "modbus.no_answer"
         device.delay_s = 0.0
         # The first answer is on its way still: a question now would be given the first one's value.
@@ -263,6 +270,58 @@ def test_a_sensor_that_falls_silent_is_told_and_told_again_when_it_answers(tmp_p
         run_until(lambda: loop.silent == 0 and loop.counts.readings > before)
         assert book.open_conditions() == []
     database.close()
+
+
+@pytest.mark.services
+def test_a_box_sends_what_its_lines_say_and_tells_when_one_is_cut(
+    broker: Broker, gateway_credential: Credential, tmp_path: Path
+) -> None:
+    address = Address("gulou", f"box-{secrets.token_hex(4)}")
+    broker.add_device(address.site, address.device, "pass word")
+    broker.reload()
+    (tmp_path / "credential").write_text("pass word\n")
+    environment = {
+        "DRUMTOWER_BROKER_URL": f"mqtts://127.0.0.1:{broker.port}",
+        "DRUMTOWER_CA_FILE": str(broker.ca_file),
+        "DRUMTOWER_CREDENTIAL_FILE": str(tmp_path / "credential"),
+    }
+    played = PlayedGateway(broker, gateway_credential.username, gateway_credential.password, only=address)
+    with (
+        played as gateway,
+        serial_devices(Device(7, holding=ONE_AND_A_HALF)) as (cable, _),
+        tcp_devices(Device(3, holding={0: 61})) as (port, _),
+    ):
+        config = DeviceConfig.model_validate(
+            {
+                "site": address.site,
+                "device": address.device,
+                "modbus": [
+                    wired(cable, {**LEVEL, "every_s": 0.2}, timeout_s=1.0),
+                    network(port, {**RAIN, "every_s": 0.2}),
+                ],
+                "readings": {"flush_s": 0.2, "silent_after_s": 0.5},
+                "uplink": {"status_every_s": 0.2},
+            }
+        )
+        agent = Agent(config, tmp_path / "box.yaml", tmp_path / "data", environment)
+        stop = Stop()
+        thread = threading.Thread(target=agent.run, args=(stop,), name="agent")
+        thread.start()
+        try:
+            eventually(lambda: {1.5, 12.2} <= gateway.values, 60)
+            cable.cut = True
+            eventually(lambda: gateway.statuses[-1].counters.get("sensors_silent") == 1, 60)
+            eventually(lambda: [one.phase for one in gateway.observations[-1:]] == ["start"], 60)
+            begun = gateway.observations[-1]
+            assert (begun.category, begun.sensor) == (SILENT, "level-1")
+            cable.cut = False
+            eventually(lambda: gateway.observations[-1].phase == "end", 60)
+            assert gateway.observations[-1].observation_id == begun.observation_id
+        finally:
+            stop.set()
+            thread.join(30)
+            broker.remove_client(str(address))
+        assert not thread.is_alive()
 
 
 def probe(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
