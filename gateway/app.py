@@ -205,9 +205,9 @@ def _tune_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-
-
     sys.setswitchinterval(0.0005)
+
+
 def limits_of(settings: GatewaySettings) -> Limits:
     """The limits in the units of the code."""
     limits = settings.limits

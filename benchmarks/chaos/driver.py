@@ -6,12 +6,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 from benchmarks.chaos.clock import set_offset
 from benchmarks.chaos.person import Person
 from benchmarks.chaos.plan import Act, What
 from benchmarks.chaos.town import Town
+from common.runtime.errors import DrumtowerError
 from common.runtime.stop import Stop
 from local.demo.stack import Part
 
@@ -87,7 +87,11 @@ class Driver:
             if self._stop.wait(max(self._began + act.at_s - time.monotonic(), 0.0)):
                 return
             self.last = f"{act.what} {act.target}"
-            self._do(act)
+            try:
+                self._do(act)
+            except DrumtowerError as error:
+                self.faults.append(f"after {self.last}: {error.code}: {error.message}")
+                return
             self.done[act.what, act.target] += 1
 
     def _do(self, act: Act) -> None:
@@ -97,11 +101,7 @@ class Driver:
             case "void":
                 self._person.void_something()
             case "fill":
-                with ExitStack() as afterwards:
-                    if disk := self._town.disks.get(act.target):
-                        disk.fill()
-                        afterwards.callback(disk.free)
-                    self._stop.wait(act.for_s)
+                self._fill(act)
             case "set clock":
                 clock = self._town.clock_of(act.target)
                 set_offset(clock, act.amount)
@@ -109,6 +109,15 @@ class Driver:
                 set_offset(clock, 0)
             case _:
                 self._spoil(act)
+
+    def _fill(self, act: Act) -> None:
+        disk = self._town.disks.get(act.target)
+        if disk is None:  # a small outbox: its link is cut meanwhile, which fills it
+            self._stop.wait(act.for_s)
+            return
+        disk.fill()
+        self._stop.wait(act.for_s)
+        disk.free()
 
     def _spoil(self, act: Act) -> None:
         link = self._town.links[act.target]

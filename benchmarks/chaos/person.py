@@ -22,7 +22,7 @@ class Person:
 
     def __init__(self, town: Town) -> None:
         self._town = town
-        self._chance = random.Random(town.plan.port)
+        self._chance = random.Random(1)
         self._client: httpx.Client | None = None
 
     def void_something(self) -> None:

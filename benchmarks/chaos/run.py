@@ -50,6 +50,7 @@ def run(data: Path, kills: int, every_s: float, seed: int, stop: Stop, *, camera
     """
     say = Teller()
     say(f"seed {seed}: {kills} kills, about {kills * every_s + 60:.0f} s")
+    found, unseen = Audit(), 0
     with Town(lay_out(data, free_port(), camera=camera), say) as town:
         with Ledger(data / "ledger", town.addresses()) as ledger:
             stop.wait(_WARM_UP_S)
@@ -62,16 +63,19 @@ def run(data: Path, kills: int, every_s: float, seed: int, stop: Stop, *, camera
                 stop.wait(1.0)
             driver.look_after()
             driver.heal()
-            faults = _come_to_rest(town, driver, say)
+            faults = [] if stop.is_set() else _come_to_rest(town, driver, say)
             ledger.look()
-        say("comparing what boxes numbered with what the store has")
-        result, unseen = _compare(town, ledger)
+        if not stop.is_set():
+            say("comparing what boxes numbered with what the store has")
+            found, unseen = _compare(town, ledger)
+    faults += [*driver.faults, *ledger.changed(), *found.faults]
     if stop.is_set():
         faults.append(f"ended early: {stop.reason}")
-    faults += [*driver.faults, *ledger.changed(), *result.faults]
+    elif driver.done.total() != len(acts):
+        faults.append(f"{len(acts) - driver.done.total()} of {len(acts)} acts were not done")
     for fault in faults:
         say(f"fault: {fault}")
-    summary = _summary(driver, result, faults, mounted=_mounted(town))
+    summary = _summary(driver, found, faults, mounted=_mounted(town))
     return {
         **summary,
         "seed": seed,

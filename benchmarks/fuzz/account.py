@@ -1,19 +1,21 @@
 """What became of each message, looked up in the store itself: no gateway is asked for its opinion.
 
 A message is accounted for when the store keeps its bytes as a reject with a reason, or has its packet's number, or has
-its status. What a quarantined device says of its own state is no news and is dropped by design.
+its status. What a quarantined device says of its own state is no news and is dropped by design. Of foreign devices,
+which number nothing for us, there must be as many readings and repeats as messages that are no rejects.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, Final
 
 import msgspec
 import psycopg
 
-from benchmarks.fuzz.corpus import Message
+from benchmarks.fuzz.corpus import FOREIGN, Message
 from benchmarks.fuzz.gateway import kept_of
 from common.runtime.clock import to_datetime
 from common.wire import ids
@@ -22,6 +24,9 @@ from gateway.fleet import repo as fleet
 from gateway.fleet.release import release
 from gateway.rejects.repo import storable
 
+_FOREIGN_TOPIC: Final = re.compile(
+    "|".join(re.escape(topic).replace(r"\{device\}", "[^/]+") + r"\Z" for topic in FOREIGN.values())
+)
 #: Rejects are numbered before they are committed: so many are looked at again.
 _LOOK_BACK: Final = 50_000
 _REJECTS: Final = b"""
@@ -39,9 +44,14 @@ SELECT k.n FROM unnest(%s::integer[], %s::text[], %s::text[], %s::timestamptz[])
  WHERE NOT EXISTS (SELECT FROM device d JOIN device_status s USING (device_id)
                     WHERE d.site = k.site AND d.name = k.name AND s.said_at = k.at)
 """
+_FOREIGN: Final = b"""
+SELECT (SELECT count(*) FROM reading r JOIN series USING (series_id) JOIN device d USING (device_id)
+         WHERE d.mapping IS NOT NULL),
+       (SELECT coalesce(sum(duplicates), 0)::bigint FROM device_stream WHERE epoch < 0)
+"""
 _TOTALS: Final = b"""
 SELECT (SELECT coalesce(sum(committed - rejected), 0)::bigint FROM device_packets),
-       (SELECT coalesce(sum(duplicates), 0)::bigint FROM device_stream),
+       (SELECT coalesce(sum(duplicates), 0)::bigint FROM device_stream WHERE epoch > 0),
        (SELECT count(*) FROM device_status), (SELECT count(*) FROM reading), (SELECT count(*) FROM observation),
        (SELECT coalesce(sum(dropped), 0)::bigint FROM reject_day)
 """
@@ -58,6 +68,8 @@ class Account:
         self.looked_up = self.status_of_quarantined = self.quarantined = 0
         self.missing: list[Message] = []
         self.without_reason = 0
+        #: Foreign messages that are no rejects, and of these the uplinks that carry nothing.
+        self.foreign = self.foreign_empty = 0
         self._url = url
         self._rejected: set[bytes] = set()
         self._newest = 0
@@ -91,12 +103,20 @@ class Account:
             "packets_stored": stored,
             "packets_repeated": repeated,
             "statuses_stored": statuses,
+            "foreign_taken_in": self.foreign,
             "readings": readings,
             "observations": observations,
             "rejects_kept": sum(count for _, count in reasons),
             "rejects_beyond_quota": dropped,
             "reasons": dict(reasons),
         }
+
+    def foreign_lost(self) -> int:
+        """How many foreign messages are neither rejects nor readings nor repeats."""
+        with psycopg.connect(self._url) as connection:
+            row = connection.execute(_FOREIGN).fetchone()
+        assert row is not None, "an aggregate always gives one row"
+        return max(self.foreign - self.foreign_empty - int(row[0] + row[1]), 0)
 
     def _note_rejects(self, connection: psycopg.Connection) -> None:
         rows = connection.execute(_REJECTS, [self._newest - _LOOK_BACK], binary=True).fetchall()
@@ -110,6 +130,10 @@ class Account:
         statuses: list[tuple[Any, ...]] = []
         for n, message in enumerate(messages):
             if _digest(message) in self._rejected:
+                continue
+            if _FOREIGN_TOPIC.match(message.topic):
+                self.foreign += 1
+                self.foreign_empty += message.topic.startswith("application/") and _carries_nothing(message)
                 continue
             key = _key(message)
             if key is None:
@@ -146,6 +170,12 @@ def _key(message: Message) -> tuple[Any, ...] | None:
         return address.site, address.device, *ids.parse_packet_id(str(root["id"]))
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _carries_nothing(message: Message) -> bool:
+    """Whether an uplink only says that its device is there."""
+    root = _parsed(message.payload)
+    return not root.get("data") and not root.get("object")
 
 
 def _parsed(payload: bytes) -> Any:

@@ -23,9 +23,11 @@ from common.runtime.config import load_config
 from common.runtime.log import configure_logging
 from common.runtime.stop import Stop
 from common.wire.codec import MAX_PACKET_BYTES
+from gateway.adapters.mapping import load_mappings
 from gateway.app import Gateway
 from gateway.config import GatewaySettings, read_environment
 from gateway.decode import KEPT_OF_OVERSIZED, RawMessage
+from gateway.foreign.cli import folder_of
 from gateway.intake import Delivery, Intake
 from gateway.lease import Lease
 
@@ -156,7 +158,10 @@ def main() -> None:
     """Run until standard input ends: CONFIG."""
     configure_logging("gateway", level="error")
     stop = Stop().on_signals()
-    gateway = PipedGateway(load_config(Path(sys.argv[1]), GatewaySettings), read_environment())
+    config = Path(sys.argv[1])
+    settings = load_config(config, GatewaySettings)
+    mappings = load_mappings(folder_of(config), settings.catalogue())
+    gateway = PipedGateway(settings, read_environment(), foreign=mappings)
     gateway.intake_from(sys.stdin.buffer, stop)
     gateway.start(stop)
     gateway.run(stop)

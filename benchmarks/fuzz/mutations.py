@@ -72,7 +72,9 @@ _RAW: Final = (
     ),
     *(b"", b",", b"]", b"}", b"/*x*/0", b'{"a":1,"a":2}', b"[1,]", b"tru", b'"unfinished', b"\xef\xbb\xbf0"),
 )
-_POOL: Final = 400
+#: Names and epochs that are made up come from so many, so that what the gateway learns of them ends sometime.
+_POOL: Final = 200
+_EPOCHS: Final = 20
 
 
 class Mutator:
@@ -116,6 +118,10 @@ class Mutator:
         return Message(message.topic, payload, change.__name__.strip("_"))
 
     def _on_structure(self, message: Message) -> Message:
+        if not message.payload.startswith(b"{"):  # a bare number
+            given = self._chance.choice(_VALUES)
+            payload = given.encode() if isinstance(given, str) else _encode(given)
+            return Message(message.topic, self._chance.choice((payload, *_RAW)), "replace")
         change = self._chance.choice(self._structures)
         return Message(message.topic, change(_decode(message.payload)), change.__name__.strip("_"))
 
@@ -201,7 +207,7 @@ class Mutator:
 
     def _shuffle_id(self, root: dict[str, Any]) -> bytes:
         chance = self._chance
-        epoch = 1000 + chance.randrange(_POOL)
+        epoch = 1000 + chance.randrange(_EPOCHS)
         root["id"] = f"{epoch:x}-{chance.choice((1, 2, chance.randrange(1, 200), 1 << chance.randrange(62)))}"
         return _encode(root)
 
@@ -222,7 +228,7 @@ class Mutator:
         """Deep nesting, long arrays, payloads around and beyond what a packet may have."""
         chance = self._chance
         root = _decode(message.payload)
-        match chance.randrange(5):
+        match chance.randrange(5) if isinstance(root, dict) else 3:
             case 0:
                 depth = chance.choice((100, 1000, 20_000))
                 root["data"] = _HERE
@@ -241,7 +247,9 @@ class Mutator:
                 return Message(message.topic, _encode(root), "many series")
             case 3:
                 padding = b" " * chance.choice((1000, 100_000, 524_288, 600_000))
-                return Message(message.topic, message.payload[:-1] + padding + b"}", "padding")
+                return Message(
+                    message.topic, message.payload[:-1] + padding + message.payload[-1:], "padding"
+                )
             case _:
                 root["data"] = {"reason": "z" * 300_000, "epoch": "1", "ranges": [[1, 2]]}
                 return Message(message.topic, _encode(root), "long text")
@@ -249,25 +257,25 @@ class Mutator:
     def _topic(self, topic: str) -> str:
         chance = self._chance
         parts = topic.split("/")
+        place = parts.index("up") - 1 if "up" in parts[:-1] else 2  # where the device's name stands
         match chance.randrange(8):
             case 0:
-                parts[3] = f"box-{chance.randrange(20):04d}"  # another's
+                parts[place] = f"{parts[place].partition('-')[0]}-{chance.randrange(20):04d}"  # another's
             case 1:
-                parts[3] = f"nobody-{chance.randrange(_POOL)}"
+                parts[place] = f"nobody-{chance.randrange(_POOL)}"
             case 2:
-                parts[2] = f"site-{chance.randrange(20)}"
+                parts[place - 1] = f"site-{chance.randrange(20)}"
             case 3:
-                parts[5] = chance.choice(
+                parts[-1] = chance.choice(
                     ("readings", "events", "status", "config", "command", "", "receipts")
                 )
             case 4:
-                parts[chance.randrange(6)] = chance.choice(
-                    ("", "UP", "é", "x" * 200, "a b", "\u0001", "..", "-a", "dt")
-                )
+                odd = ("", "UP", "é", "x" * 200, "a b", "\u0001", "..", "-a", "dt")
+                parts[chance.randrange(len(parts))] = chance.choice(odd)
             case 5:
-                parts.insert(chance.randrange(7), chance.choice(("up", SITE, "x")))
+                parts.insert(chance.randrange(len(parts) + 1), chance.choice(("up", SITE, "x")))
             case 6:
-                del parts[chance.randrange(6)]
+                del parts[chance.randrange(len(parts))]
             case _:
                 parts = [chance.choice(("$SYS/broker", "dt", "dt/v2/a/b/up/readings", "/", "x" * 3000))]
         return "/".join(parts)

@@ -51,12 +51,62 @@ class Groups:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """What each group of a batch comes to.
+
+    ``ordered``: its readings are each later than the one before; ``first`` is its first value.
+    """
+
+    earliest: Ints
+    latest: Ints
+    least: Floats
+    greatest: Floats
+    first: Floats
+    ordered: Bools
+
+    @classmethod
+    def of(cls, groups: Groups) -> Summary:
+        """Of a batch that has readings."""
+        starts = groups.offset[:-1]
+        ordered = np.ones(len(starts), bool)
+        stops = groups.at[1:] <= groups.at[:-1]
+        stops[starts[1:] - 1] = False  # from one group to the next
+        inside = np.flatnonzero(stops)
+        if len(inside):
+            ordered[np.searchsorted(starts, inside, side="right") - 1] = False
+        return cls(
+            np.minimum.reduceat(groups.at, starts),
+            np.maximum.reduceat(groups.at, starts),
+            np.minimum.reduceat(groups.value, starts),
+            np.maximum.reduceat(groups.value, starts),
+            groups.value[starts],
+            ordered,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LaneGroups:
+    """The groups of each lane in a batch, as they came.
+
+    ``lanes`` are those that have any, ascending, ``rule`` the place of each one's rule among its kind; lane
+    ``lanes[k]`` has groups ``group[starts[k]]`` … ``group[ends[k] - 1]``, and ``rank`` is k for each. ``ordered`` says of
+    a lane whether all of its readings are later than those before.
+    """
+
+    lanes: Ints
+    rule: Ints
+    starts: Ints
+    ends: Ints
+    rank: Ints
+    group: Ints
+    ordered: Bools
+
+
+@dataclass(frozen=True, slots=True)
 class LaneRows:
     """The readings of each lane in a batch, oldest first, each later than the one before it.
 
-    ``lanes`` are those that have any, ascending, ``rule`` the place of each one's rule among its kind; lane
-    ``lanes[k]`` has rows ``starts[k]`` … ``ends[k] - 1``, and ``rank`` is k for each row. ``group`` is the group that
-    each row came in.
+    As ``LaneGroups``, with readings in the place of groups: ``group`` is the group that each came in.
     """
 
     lanes: Ints
@@ -69,11 +119,14 @@ class LaneRows:
     group: Ints
 
 
-def lane_rows(groups: Groups, first: Ints, count: Ints, rule: Ints, clock: Ints) -> LaneRows | None:
+def lane_groups(
+    groups: Groups, summary: Summary, *, first: Ints, count: Ints, rule: Ints, clock: Ints
+) -> LaneGroups | None:
     """What the lanes of a measure get of a batch; None when nothing.
 
     Args:
         groups: the batch.
+        summary: what its groups come to.
         first: per slot, its first lane.
         count: per slot, how many lanes it has, one after the other.
         rule: per lane, the place of its rule among its kind.
@@ -87,26 +140,52 @@ def lane_rows(groups: Groups, first: Ints, count: Ints, rule: Ints, clock: Ints)
     lane = first[groups.slot[group]] + _count_up(lanes_of)
     order = np.argsort(lane, kind="stable")
     group, lane = group[order], lane[order]
+    begins = _begins(lane)
+    starts = np.flatnonzero(begins)
+    lanes = lane[starts]
+    before = np.empty_like(lane)
+    before[1:] = summary.latest[group[:-1]]
+    before[starts] = clock[lanes]
+    in_order = summary.ordered[group] & (summary.earliest[group] > before)
+    return LaneGroups(
+        lanes,
+        rule[lanes],
+        starts,
+        np.append(starts[1:], len(lane)),
+        np.cumsum(begins) - 1,
+        group,
+        np.logical_and.reduceat(in_order, starts),
+    )
+
+
+def lane_rows(groups: Groups, lanes: LaneGroups, chosen: Bools, clock: Ints) -> LaneRows | None:
+    """The readings of some lanes; None when all of them come too late.
+
+    Args:
+        groups: the batch.
+        lanes: what lanes get of it.
+        chosen: which of ``lanes.lanes``.
+        clock: per such lane, the capture time it stands at.
+    """
+    wanted = chosen[lanes.rank]
+    group, rank = lanes.group[wanted], lanes.rank[wanted]
     lengths = groups.offset[group + 1] - groups.offset[group]
     row = np.repeat(groups.offset[group], lengths) + _count_up(lengths)
-    lane = np.repeat(lane, lengths)
-    at = groups.at[row]
-    begins = _begins(lane)
-    before = np.empty_like(at)
-    before[1:] = at[:-1]
-    before[begins] = clock[lane[begins]]
-    group = np.repeat(group, lengths)
-    value = groups.value[row]
-    if not (at > before).all():
-        kept = _forward(at, begins, before[begins])
+    rank, group = np.repeat(rank, lengths), np.repeat(group, lengths)
+    at, value = groups.at[row], groups.value[row]
+    if not lanes.ordered[chosen].all():
+        begins = _begins(rank)
+        kept = _forward(at, begins, clock[rank[begins]])
         if not kept.any():
             return None
-        lane, at, value, group = lane[kept], at[kept], value[kept], group[kept]
-        begins = _begins(lane)
+        rank, at, value, group = rank[kept], at[kept], value[kept], group[kept]
+    begins = _begins(rank)
     starts = np.flatnonzero(begins)
+    mine = rank[starts]
     ends = np.append(starts[1:], len(at))
-    lanes = lane[starts]
-    return LaneRows(lanes, rule[lanes], starts, ends, np.cumsum(begins) - 1, at, value, group)
+    return LaneRows(
+        lanes.lanes[mine], lanes.rule[mine], starts, ends, np.cumsum(begins) - 1, at, value, group
+    )
 
 
 def _count_up(lengths: Ints) -> Ints:

@@ -43,6 +43,8 @@ def events(
     """What some devices did, in order."""
     wanted = sorted(chosen)
     found: dict[int, list[Event]] = {number: [] for number in wanted}
+    if not wanted:
+        return found
     latest = np.maximum.reduceat(groups.at, groups.offset[:-1]) if len(device) else groups.at
     by_packet: dict[tuple[int, int], list[int]] = {}
     for group in np.flatnonzero(np.isin(device, wanted)).tolist():

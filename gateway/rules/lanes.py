@@ -8,7 +8,19 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from gateway.rules.columns import Floats, Groups, Ints, LaneRows, Records, grown, lane_rows
+from gateway.rules.columns import (
+    Bools,
+    Floats,
+    Groups,
+    Ints,
+    LaneGroups,
+    LaneRows,
+    Records,
+    Summary,
+    grown,
+    lane_groups,
+    lane_rows,
+)
 from gateway.rules.kinds import Measure, Rate, Stuck, ThresholdRule, WindowSum, reach_ms, shape
 from gateway.rules.machine import NEVER, QUIET, bounds, step
 from gateway.rules.rate import RateLanes
@@ -28,6 +40,13 @@ class Measuring(Protocol):
         """The record of a series that nothing is known of."""
         ...
 
+    def calm(self, lanes: LaneGroups, summary: Summary, records: Records, quiet: Bools) -> Bools:
+        """Of which lanes no number can matter, by what their groups come to; the records of those go on.
+
+        ``records`` are of ``lanes.lanes``, ``quiet`` says which of them no condition is near to.
+        """
+        ...
+
     def measure(self, rows: LaneRows, records: Records) -> Floats:
         """The number at each row; the records of ``rows.lanes`` go on to the last one."""
         ...
@@ -44,7 +63,8 @@ def lanes_of(rules: Sequence[ThresholdRule]) -> list[Lanes]:
 
 
 def _rate(rules: Sequence[ThresholdRule]) -> Measuring:
-    return RateLanes([rule.measure for rule in rules if isinstance(rule.measure, Rate)])
+    measures = [rule.measure for rule in rules if isinstance(rule.measure, Rate)]
+    return RateLanes(measures, [rule.sign * rule.raise_at for rule in rules])
 
 
 def _window(rules: Sequence[ThresholdRule]) -> Measuring:
@@ -70,6 +90,7 @@ class Lanes:
         self._low = np.zeros(0)
         self._high = np.zeros(0)
         self._until = np.zeros(0, np.int64)
+        self._quiet = np.zeros(0, bool)
         self._size = 0
 
     def add(self, slot: int, member: Member, states: Mapping[int, States]) -> bool:
@@ -94,6 +115,7 @@ class Lanes:
             self._low = grown(self._low, self._size, -np.inf)
             self._high = grown(self._high, self._size, np.inf)
             self._until = grown(self._until, self._size, NEVER)
+            self._quiet = grown(self._quiet, self._size, fill=True)
             self._slot[lane], self._rule[lane] = slot, number
         self.refresh(slot, states)
         return True
@@ -105,23 +127,49 @@ class Lanes:
             rule = self._rules[self._rule[lane]]
             state = known.get(rule.rule_id, QUIET)
             self._low[lane], self._high[lane], self._until[lane] = bounds(rule, state)
+            self._quiet[lane] = state.position == "quiet"
 
-    def evaluate(self, stepping: Stepping) -> tuple[Ints, Records] | None:
+    def evaluate(self, summary: Summary, stepping: Stepping) -> tuple[Ints, Records] | None:
         """Step a batch; which lanes it touched and their records after it, to be put back once it counts."""
-        rows = lane_rows(stepping.groups, self._first, self._count, self._rule, self._records["last_at"])
-        if rows is None:
+        lanes, records, calm = self._look(stepping.groups, summary)
+        if lanes is None:
             return None
-        records = self._records[rows.lanes]
-        numbers = self._measuring.measure(rows, records)
-        lanes = rows.lanes
-        touched = (
-            (np.fmax.reduceat(numbers, rows.starts) >= self._high[lanes])
-            | (np.fmin.reduceat(numbers, rows.starts) <= self._low[lanes])
-            | (rows.at[rows.ends - 1] >= self._until[lanes])
+        rows = self._rows(stepping.groups, lanes, records, ~calm)
+        if rows is not None:
+            place = np.searchsorted(lanes.lanes, rows.lanes)
+            mine = records[place]
+            numbers = self._measuring.measure(rows, mine)
+            records[place] = mine
+            touched = (
+                (np.fmax.reduceat(numbers, rows.starts) >= self._high[rows.lanes])
+                | (np.fmin.reduceat(numbers, rows.starts) <= self._low[rows.lanes])
+                | (rows.at[rows.ends - 1] >= self._until[rows.lanes])
+            )
+            for one in np.flatnonzero(touched).tolist():
+                self._step(stepping, rows, numbers, one)
+        return lanes.lanes, records
+
+    def _groups(self, groups: Groups, summary: Summary) -> LaneGroups | None:
+        return lane_groups(
+            groups,
+            summary,
+            first=self._first,
+            count=self._count,
+            rule=self._rule,
+            clock=self._records["last_at"],
         )
-        for place in np.flatnonzero(touched).tolist():
-            self._step(stepping, rows, numbers, place)
-        return lanes, records
+
+    def _look(self, groups: Groups, summary: Summary) -> tuple[LaneGroups | None, Records, Bools]:
+        """The lanes of a batch with copies of their records, those of calm ones gone on already."""
+        lanes = self._groups(groups, summary)
+        if lanes is None:
+            return None, self._records[:0], self._quiet[:0]
+        records = self._records[lanes.lanes]
+        return lanes, records, self._measuring.calm(lanes, summary, records, self._quiet[lanes.lanes])
+
+    @staticmethod
+    def _rows(groups: Groups, lanes: LaneGroups, records: Records, chosen: Bools) -> LaneRows | None:
+        return lane_rows(groups, lanes, chosen, records["last_at"]) if chosen.any() else None
 
     def put_back(self, lanes: Ints, records: Records) -> None:
         """Take over the records of a batch that counts."""
@@ -141,11 +189,15 @@ class Lanes:
 
     def recall(self, groups: Groups) -> None:
         """Go through readings that were stepped before this process knew of them; nothing is told."""
-        rows = lane_rows(groups, self._first, self._count, self._rule, self._records["last_at"])
+        lanes = self._groups(groups, Summary.of(groups))
+        if lanes is None:
+            return
+        records = self._records[lanes.lanes]
+        rows = self._rows(groups, lanes, records, np.ones(len(lanes.lanes), bool))
         if rows is not None:
-            records = self._records[rows.lanes]
-            self._measuring.measure(rows, records)
-            self.put_back(rows.lanes, records)
+            mine = self._records[rows.lanes]
+            self._measuring.measure(rows, mine)
+            self.put_back(rows.lanes, mine)
 
     def kept(self, lanes: Ints, records: Records) -> list[tuple[int, str, str, bytes]]:
         """Records as they are kept: slot, rule, shape, content."""

@@ -7,7 +7,17 @@ from typing import Final
 
 import numpy as np
 
-from gateway.rules.columns import Floats, Ints, LaneRows, Records, newest_until, push
+from gateway.rules.columns import (
+    Bools,
+    Floats,
+    Ints,
+    LaneGroups,
+    LaneRows,
+    Records,
+    Summary,
+    newest_until,
+    push,
+)
 from gateway.rules.kinds import RATE_PARTS, Rate
 
 #: Thirteen twelfths can lie within a span of the newest reading; the one before them is what it is compared with.
@@ -24,15 +34,43 @@ def blank() -> Records:
 
 
 class RateLanes:
-    """The rates of lanes of one kind; ``of`` are the rules' measures."""
+    """The rates of lanes of one kind; ``of`` are the rules' measures, ``raise_at`` what a rate must reach, upward."""
 
     record = RECORD
     blank = staticmethod(blank)
 
-    def __init__(self, of: Sequence[Rate]) -> None:
+    def __init__(self, of: Sequence[Rate], raise_at: Sequence[float]) -> None:
+        self._raise_at = np.array(raise_at, np.float64)
         self._span = np.array([one.span_ms for one in of], np.int64)
         self._part = np.maximum(self._span // RATE_PARTS, 1)
         self._per = np.array([one.per_ms for one in of], np.int64)
+
+    def calm(self, lanes: LaneGroups, summary: Summary, records: Records, quiet: Bools) -> Bools:
+        """Of which lanes no rate can matter; the records of those go on.
+
+        A rate is no more than the whole range of what it could be taken of, in the shortest time.
+        """
+        group, rank, rule = lanes.group, lanes.rank, lanes.rule
+        part = summary.earliest[group] // self._part[rule][rank]
+        whole = summary.latest[group] // self._part[rule][rank] == part
+        blank = records["at"] < 0
+        low = np.where(blank, np.inf, records["value"]).min(axis=1)
+        high = np.where(blank, -np.inf, records["value"]).max(axis=1)
+        low = np.minimum(low, np.minimum.reduceat(summary.least[group], lanes.starts))
+        high = np.maximum(high, np.maximum.reduceat(summary.greatest[group], lanes.starts))
+        with np.errstate(over="ignore"):
+            most = (high - low) / self._span[rule] * self._per[rule]
+        calm = quiet & lanes.ordered & np.logical_and.reduceat(whole, lanes.starts)
+        calm &= most < self._raise_at[rule]
+        before = np.empty_like(part)
+        before[1:] = part[:-1]
+        before[lanes.starts] = records["at"][:, -1] // self._part[rule]  # of a blank one: before all parts
+        new = np.flatnonzero((part != before) & calm[rank])
+        records["at"] = push(records["at"], rank[new], summary.earliest[group[new]])
+        records["value"] = push(records["value"], rank[new], summary.first[group[new]])
+        latest = summary.latest[group[lanes.ends - 1]]
+        records["last_at"] = np.where(calm, latest, records["last_at"])
+        return calm
 
     def measure(self, rows: LaneRows, records: Records) -> Floats:
         """The rate at each row, NaN where there is none; ``records`` (of ``rows.lanes``) go on to the last row."""

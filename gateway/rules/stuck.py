@@ -7,7 +7,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from gateway.rules.columns import Bools, Floats, Ints, LaneRows, Records, newest_until, push
+from gateway.rules.columns import (
+    Bools,
+    Floats,
+    Ints,
+    LaneGroups,
+    LaneRows,
+    Records,
+    Summary,
+    push,
+)
 from gateway.rules.kinds import STUCK_PARTS, Stuck
 
 _KEPT: Final = STUCK_PARTS + 1
@@ -42,6 +51,34 @@ class StuckLanes:
         self._part = np.maximum(self._after // STUCK_PARTS, 1)
         self._gap = np.array([one.gap_ms for one in of], np.int64)
         self._epsilon = np.array(epsilon, np.float64)
+
+    def calm(self, lanes: LaneGroups, summary: Summary, records: Records, quiet: Bools) -> Bools:
+        """Which lanes cannot stand still for long enough in this batch; the records of those go on.
+
+        Either their readings have not come for that long yet, or what is kept moved by enough and stays within the
+        window of every reading of the batch.
+        """
+        group, rank, rule = lanes.group, lanes.rank, lanes.rule
+        part = summary.earliest[group] // self._part[rule][rank]
+        whole = summary.latest[group] // self._part[rule][rank] == part
+        latest, known = summary.latest[group[lanes.ends - 1]], records["last_at"] >= 0
+        ranks = np.arange(len(lanes.lanes))
+        low, high = _kept_range(records, ranks, part[lanes.ends - 1])
+        moves = high - low > self._epsilon[rule]
+        soon = latest - records["since"] < self._after[rule]
+        calm: Bools = quiet & lanes.ordered & known & (latest - records["last_at"] <= self._gap[rule])
+        calm &= np.logical_and.reduceat(whole, lanes.starts) & (moves | soon)
+        mine = calm[rank]
+        if mine.any():
+            group, rank, part = group[mine], rank[mine], part[mine]
+            begins = np.ones(len(part), bool)
+            begins[1:] = (part[1:] != part[:-1]) | (rank[1:] != rank[:-1])
+            starts = np.flatnonzero(begins)
+            least = np.minimum.reduceat(summary.least[group], starts)
+            greatest = np.maximum.reduceat(summary.greatest[group], starts)
+            self._go_on(records, rank[starts], part[starts], least, greatest)
+            records["last_at"] = np.where(calm, latest, records["last_at"])
+        return calm
 
     def measure(self, rows: LaneRows, records: Records) -> Floats:
         """The range at each row, NaN while unknown; ``records`` (of ``rows.lanes``) go on to the last row."""
@@ -79,15 +116,7 @@ class StuckLanes:
         records: Records, rank: Ints, part: Ints, least: Floats, greatest: Floats
     ) -> tuple[Floats, Floats]:
         """Least and greatest of what came before each segment, within its window; infinities where nothing did."""
-        shape = (len(records), _KEPT + 1)
-        lows, highs = np.full(shape, np.inf), np.full(shape, -np.inf)
-        np.minimum.accumulate(records["least"][:, ::-1], axis=1, out=lows[:, 1:])
-        np.maximum.accumulate(records["greatest"][:, ::-1], axis=1, out=highs[:, 1:])
-        ranks = np.repeat(np.arange(len(records)), _KEPT)
-        place = newest_until(ranks, records["part"].reshape(-1), rank, part - STUCK_PARTS - 1)
-        gone = np.where((place >= 0) & (place // _KEPT == rank), place % _KEPT + 1, 0)
-        # Blank parts stand left of all others and are gone for every reading of our age (their part is -1).
-        low, high = lows[rank, _KEPT - gone], highs[rank, _KEPT - gone]
+        low, high = _kept_range(records, rank, part)
         for back in range(1, min(STUCK_PARTS, len(part) - 1) + 1):
             near = (rank[back:] == rank[:-back]) & (part[:-back] >= part[back:] - STUCK_PARTS)
             if not near.any():
@@ -106,6 +135,14 @@ class StuckLanes:
         records["part"] = push(records["part"], rank[new], part[new])
         records["least"] = push(records["least"], rank[new], least[new])
         records["greatest"] = push(records["greatest"], rank[new], greatest[new])
+
+
+def _kept_range(records: Records, rank: Ints, part: Ints) -> tuple[Floats, Floats]:
+    """Least and greatest of what is kept of a lane and within the window that ends with a part; infinities if nothing."""
+    within = records["part"][rank] >= np.maximum(part - STUCK_PARTS, 0)[:, None]
+    low = np.where(within, records["least"][rank], np.inf).min(axis=1)
+    high = np.where(within, records["greatest"][rank], -np.inf).max(axis=1)
+    return low, high
 
 
 def _running(least: Any, values: Floats, begins: Bools) -> Floats:

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from gateway.rules.columns import Bools, Groups, Ints, grown
+from gateway.rules.columns import Bools, Groups, Ints, Summary, grown
 from gateway.rules.combinations import Combinations
 from gateway.rules.devices import events, newest
 from gateway.rules.kinds import CombinationRule, Rule, SilenceRule, ThresholdRule
@@ -133,9 +133,10 @@ class Watch:
         outcome = Outcome()
         stepping = Stepping(groups, self.members, self._clock, self._states, self._order)
         if len(groups.slot):
-            self._step_plain(outcome, stepping)
+            summary = Summary.of(groups)
+            self._step_plain(summary, outcome, stepping)
             for place, lanes in enumerate(self._lanes):
-                touched = lanes.evaluate(stepping)
+                touched = lanes.evaluate(summary, stepping)
                 if touched is not None:
                     outcome.records.append((place, *touched))
         if self._by_device:
@@ -206,31 +207,23 @@ class Watch:
             bounds(rule, known.get(rule.rule_id, QUIET)) for rule in self._plain_of[slot]
         )
 
-    def _step_plain(self, outcome: Outcome, stepping: Stepping) -> None:
-        groups = stepping.groups
-        slots, starts = groups.slot, groups.offset[:-1]
-        earliest = np.minimum.reduceat(groups.at, starts)
-        latest = np.maximum.reduceat(groups.at, starts)
-        disordered = self._disordered(groups, earliest, latest)
+    def _step_plain(self, summary: Summary, outcome: Outcome, stepping: Stepping) -> None:
+        slots = stepping.groups.slot
         touched = (
-            (np.maximum.reduceat(groups.value, starts) >= self._high[slots])
-            | (np.minimum.reduceat(groups.value, starts) <= self._low[slots])
-            | (latest >= self._until[slots])
-            | disordered
+            (summary.greatest >= self._high[slots])
+            | (summary.least <= self._low[slots])
+            | (summary.latest >= self._until[slots])
+            | self._disordered(stepping.groups, summary)
         )
         touched &= self._clock[slots] != _UNWATCHED_CLOCK
-        outcome.clocks = (slots, latest)
+        outcome.clocks = (slots, summary.latest)
         if touched.any():
             self._step_slowly(np.isin(slots, slots[touched]), outcome, stepping)
 
-    def _disordered(self, groups: Groups, earliest: Ints, latest: Ints) -> Bools:
-        """Which groups hold readings before one already stepped, of an earlier batch, group or row."""
-        slots, starts = groups.slot, groups.offset[:-1]
-        found = earliest < self._clock[slots]
-        falls = np.flatnonzero(groups.at[1:] < groups.at[:-1]) + 1
-        if len(falls):
-            inside = falls[~np.isin(falls, starts)]
-            found[np.searchsorted(starts, inside, side="right") - 1] = True
+    def _disordered(self, groups: Groups, summary: Summary) -> Bools:
+        """Which groups may hold readings before one already stepped, of an earlier batch, group or row."""
+        slots, earliest, latest = groups.slot, summary.earliest, summary.latest
+        found = (earliest < self._clock[slots]) | ~summary.ordered
         order = np.argsort(slots, kind="stable")
         same = slots[order[1:]] == slots[order[:-1]]
         backwards = same & (earliest[order[1:]] < latest[order[:-1]])

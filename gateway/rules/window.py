@@ -7,7 +7,17 @@ from typing import Final
 
 import numpy as np
 
-from gateway.rules.columns import Floats, Ints, LaneRows, Records, newest_until, push
+from gateway.rules.columns import (
+    Bools,
+    Floats,
+    Ints,
+    LaneGroups,
+    LaneRows,
+    Records,
+    Summary,
+    newest_until,
+    push,
+)
 from gateway.rules.kinds import WINDOW_PARTS, WindowSum
 
 #: The newest sixtieths of the window that have any, oldest first; ``part`` is -1 where there is none.
@@ -49,6 +59,11 @@ class WindowLanes:
             [INTENSITY_STEPS * one.per_ms if one.of == "intensity" else AMOUNT_STEPS for one in of],
             np.float64,
         )
+
+    @staticmethod
+    def calm(lanes: LaneGroups, summary: Summary, records: Records, quiet: Bools) -> Bools:  # noqa: ARG004
+        """Of which lanes no sum can matter: every reading counts."""
+        return np.zeros(len(lanes.lanes), bool)
 
     def measure(self, rows: LaneRows, records: Records) -> Floats:
         """The sum at each row; ``records`` (of ``rows.lanes``) go on to the last row."""

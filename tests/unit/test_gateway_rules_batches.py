@@ -253,7 +253,7 @@ def expected(rules: Sequence[Rule], packets: Sequence[Packet]) -> list[Told]:
     return sorted(reference.told, key=repr)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rule_sets(), streams(), st.lists(st.integers(1, 6), min_size=1))
 def test_a_stream_tells_the_same_however_it_is_split(
     rules: list[Rule], packets: list[Packet], sizes: list[int]
@@ -267,7 +267,7 @@ def test_a_stream_tells_the_same_however_it_is_split(
     assert sorted(gateway.told, key=repr) == expected(rules, packets)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rule_sets(), streams(ordered=True), st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.booleans()))
 )
