@@ -12,6 +12,7 @@ from rich.table import Table
 
 #: Name → the least or the most that its issue asks for, in the words of the table.
 ASKED = {
+    "rules": ("value", "<=", 0.25),
     "ingest": ("ratio", ">=", 0.6),
     "intake_single": ("ratio", ">=", 1.0),
     "vision": ("ratio", ">=", 0.8),
