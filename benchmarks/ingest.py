@@ -10,7 +10,7 @@ medians are compared. Latency is from a packet's sending to the first look (ever
 
 ``value`` is the intake that speaks MQTT itself (``intake.client: frames``); paho, the default, is in ``detail``, as
 are 1,000 and 10,000 boxes, the rules' share of the gateway's processor time, and one gateway against two that have
-a partition each. docs/adr/0020 says what was found on the way.
+a partition each. docs/adr/0012 says what was found on the way.
 """
 
 from __future__ import annotations
