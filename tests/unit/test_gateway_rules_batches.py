@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -90,20 +92,26 @@ def rule_sets(draw: st.DrawFn) -> list[Rule]:
     return rules
 
 
-_values = st.one_of(
+_VALUES = st.one_of(
     st.sampled_from([0.0, 0.0, 1.0, 1.0, 2.0, 5.0, -2.0]), st.floats(-3, 6).map(lambda value: round(value, 2))
 )
 
 
+_CALM = st.sampled_from([1.0, 1.0, 1.0, 1.25])
+
+
 @st.composite
 def streams(draw: st.DrawFn, *, ordered: bool = False) -> list[Packet]:
-    """Packets of two devices, mostly in order of capture; and pings."""
+    """Packets of two devices, mostly in order of capture; and pings. Some sensors hardly move, some report often."""
     clock = {1: 100_000, 2: 50_000}
+    values = draw(st.sampled_from([_VALUES, _VALUES, _CALM, st.just(0.0)]))
+    most = draw(st.sampled_from([1, 2, 6]))
+    tempo = draw(st.sampled_from([1, 1, 10, 100]))
     packets = []
     for seq in range(1, draw(st.integers(1, 25)) + 1):
         device = draw(st.sampled_from([1, 1, 1, 2]))
         lapse = draw(st.sampled_from([0, 200, 500, 1000, 1000, 3000, 12_000, 70_000]))
-        clock[device] += max(lapse, 1) if ordered else lapse
+        clock[device] += max(lapse // tempo, 1) if ordered else lapse // tempo
         if not ordered and draw(st.integers(0, 7)) == 0:
             packets.append(Packet(device, 0, 0, ping_at=clock[device]))
             continue
@@ -111,14 +119,15 @@ def streams(draw: st.DrawFn, *, ordered: bool = False) -> list[Packet]:
         series, reached = [], clock[device]
         mine = [member for member in SERIES if member.device == device]
         for member in draw(st.lists(st.sampled_from(mine), min_size=1, max_size=4, unique=ordered)):
-            at, values = [], []
+            at, numbers = [], []
             moment = clock[device] - back
-            for _ in range(draw(st.integers(1, 6))):
+            for _ in range(draw(st.integers(1, most))):
                 steps = [100, 400, 1000, 1000, 5000] if ordered else [0, 100, 400, 1000, 1000, 5000, -700]
-                moment += draw(st.sampled_from(steps))
+                step = draw(st.sampled_from(steps))
+                moment += max(step // tempo, 1) if ordered else step // tempo
                 at.append(moment)
-                values.append(draw(_values))
-            series.append((member, at, values))
+                numbers.append(draw(values))
+            series.append((member, at, numbers))
             reached = max(reached, *at)
         clock[device] = reached if ordered else clock[device] + (reached - clock[device]) // 2
         packets.append(Packet(device, 7, seq, series))
@@ -283,6 +292,65 @@ def test_a_gateway_that_dies_between_batches_goes_on_where_it_stood(
         if dies:
             gateway.start()
     assert sorted(gateway.told, key=repr) == expected(rules, packets)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_hour_of_sensors_that_rest_rise_and_stand_still_is_told_the_same(seed: int) -> None:
+    """Long enough that most batches touch nothing, which is where only the groups' ranges are looked at."""
+    random = Random(seed)
+    epsilon = 0.02
+    rules: list[Rule] = [
+        ThresholdRule("rate", "level", "a.b", 0.5, 0.1, ((0.5, 2),), update_ms=0, measure=Rate(120_000, 60_000)),
+        ThresholdRule("fall", "level", "a.b", -0.5, -0.1, ((-0.5, 2),), above=False, measure=Rate(60_000, 60_000)),
+        ThresholdRule("sum", "rain", "a.b", 2.0, 1.0, ((2.0, 2),), measure=WindowSum("intensity", 600_000, 60_000)),
+        *(
+            ThresholdRule(
+                f"stuck-{after}",
+                "level",
+                "a.b",
+                epsilon,
+                float(np.nextafter(epsilon, np.inf)),
+                ((epsilon, 1),),
+                above=False,
+                measure=Stuck(after, 60_000),
+            )
+            for after in (120_000, 600_000)
+        ),
+        SilenceRule("silent", "level", "a.b", 90_000, 1),
+        CombinationRule("both", "a.b", ("rate", "sum"), True, 3),
+    ]  # fmt: skip
+    clock, packets = 1_700_000_000_000, list[Packet]()
+    mine = SERIES[:3]
+    mood, level = dict.fromkeys(mine, "rest"), dict.fromkeys(mine, 1.0)
+    for seq in range(1, 361):
+        series = []
+        for member in mine:
+            if random.random() < 0.03:
+                mood[member] = random.choice(["rest", "still", "rise", "fall", "away"])
+            if mood[member] == "away":
+                continue
+            level[member] += {"rise": 0.09, "fall": -0.09}.get(mood[member], 0.0)
+            noise = epsilon * random.choice([0.5, 1.0, 3.0]) if mood[member] == "rest" else 0.0
+            at = [clock + 2000 * number for number in range(5)]
+            series.append((member, at, [level[member] + noise * random.random() for _ in at]))
+        clock += 10_000
+        if series:
+            packets.append(Packet(1, 7, seq, series))
+    gateway = Gateway(rules)
+    first = 0
+    while first < len(packets):
+        size = random.choice([1, 2, 5, 20])
+        gateway.commit(packets[first : first + size], keep=random.random() < 0.3)
+        if random.random() < 0.1:
+            gateway.start()
+        first += size
+    assert sorted(gateway.told, key=repr) == expected(rules, packets)
+    assert {told[3] for told in gateway.told} >= {
+        "rule:rate",
+        "rule:stuck-120000",
+        "rule:silent",
+        "rule:fall",
+    }
 
 
 @given(st.sampled_from([one for one in MEASURES if one is not None]))
