@@ -6,7 +6,7 @@ ARGS   ?=
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format lock extras docs screenshots clean
+.PHONY: help setup demo test check bench chaos fuzz format lock extras docs screenshots clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -32,6 +32,12 @@ extras: setup  ## install each tier alone, in a venv of its own, and start its c
 
 bench: setup  ## all benchmarks, as a table of ratios against their limits
 	@$(VENV)/python -m benchmarks
+
+chaos: setup  ## 60 random kills, bad links, full disks and wrong clocks: nothing may be lost (ARGS: --seed N, --kills N)
+	@$(VENV)/python -m benchmarks.chaos $(ARGS)
+
+fuzz: setup  ## 1,000,000 spoilt messages: each is stored, or kept with a reason (ARGS: --seed N, --messages N)
+	@$(VENV)/python -m benchmarks.fuzz $(ARGS)
 
 docs: setup  ## write the generated documents again
 	@$(VENV)/python -m local.docs

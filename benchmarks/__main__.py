@@ -12,10 +12,14 @@ from rich.table import Table
 
 #: Name → the least or the most that its issue asks for, in the words of the table.
 ASKED = {
-    "ingest": ("ratio", ">=", 0.4),
+    "rules": ("value", "<=", 0.25),
+    "ingest": ("ratio", ">=", 0.6),
+    "intake_single": ("ratio", ">=", 1.0),
     "vision": ("ratio", ">=", 0.8),
     "edge_memory": ("value", "<=", 350.0),
     "alarm_latency": ("value", "<=", 500.0),
+    "fleet": ("value", "<=", 120.0),
+    "outage": ("value", "<=", 250.0),
 }
 
 

@@ -13,7 +13,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,67 +40,100 @@ READINGS_A_PACKET = READINGS_EACH * len(SENSORS)
 ALARM_EVERY = 200
 _WINDOW = 200  # packets without a receipt; a real box allows itself 1,000
 _BURST = 8
+_QUIET = -1
 
 
-def make_packet(address: Address, epoch: int, seq: int, start_ms: int) -> bytes:
-    """Packet ``seq`` of a box: five seconds of ten sensors, a second apart."""
+def make_packet(address: Address, epoch: int, seq: int, start_ms: int, number: int = 0) -> bytes:
+    """Packet ``seq`` of box ``number``: five seconds of ten sensors, a second apart."""
     at = [start_ms + 1000 * ((seq - 1) * READINGS_EACH + i) for i in range(READINGS_EACH)]
-    alarming = seq % ALARM_EVERY == 0 and (seq // ALARM_EVERY) % len(SENSORS)
+    turn = seq + 7 * number  # so that alarms are spread over the boxes
+    alarming = _QUIET if turn % ALARM_EVERY else turn // ALARM_EVERY % len(SENSORS)
     series = [
         Series(
             sensor,
             metric,
             at,
             [
-                loud if number == alarming else quiet * (1 + 0.01 * ((seq + i) % 7))
+                loud if place == alarming else quiet * (1 + 0.01 * ((seq + i) % 7))
                 for i in range(READINGS_EACH)
             ],
         )
-        for number, (sensor, metric, quiet, loud) in enumerate(SENSORS)
+        for place, (sensor, metric, quiet, loud) in enumerate(SENSORS)
     ]
     return encode_packet(address, epoch, seq, at[-1], Readings(series))
 
 
-@dataclass
+@dataclass(eq=False)
 class Box:
     """One connection and what is still to be sent over it."""
 
     address: Address
-    password: str
     epoch: int
+    number: int
     connection: ssl.SSLSocket
-    frames: Iterator[bytes]
-    remaining: int
+    frames: deque[bytes] = field(default_factory=deque)
     sent: int = 0
-    first_seq: int = 1
     receipted: int = 0
     outgoing: bytes = b""
     incoming: bytearray = field(default_factory=bytearray)
     sent_at: list[float] = field(default_factory=list)
+    is_waiting: bool = False
+
+    def prepare(self, order: dict[str, Any]) -> None:
+        """Encode what an order asks for."""
+        first, count = order["first_seq"], order["count"]
+        self.sent = first - 1
+        self.sent_at = []
+        for seq in range(first, first + count):
+            payload = make_packet(self.address, self.epoch, seq, order["start_ms"], self.number)
+            self.frames.append(_publish(self.address, seq % 65_000 + 1, payload))
 
     def in_flight(self) -> int:
         """Packets sent of which no receipt came."""
-        return self.first_seq - 1 + self.sent - self.receipted
+        return self.sent - self.receipted
+
+    def has_to_send(self) -> bool:
+        """Whether it may send something now."""
+        return bool(self.outgoing) or (bool(self.frames) and self.in_flight() < _WINDOW)
+
+    def send(self, most: int) -> bool:
+        """Send so many packets more; False when the connection has no room."""
+        burst = min(most, len(self.frames), max(_WINDOW - self.in_flight(), 0))
+        if burst:
+            self.outgoing += b"".join([self.frames.popleft() for _ in range(burst)])
+            self.sent += burst
+        try:
+            written = self.connection.send(self.outgoing)
+        except ssl.SSLWantWriteError:
+            return False
+        self.outgoing = self.outgoing[written:]
+        return not self.outgoing
 
 
 def main() -> None:
     """Take orders until the input ends: {"start_ms", "first_seq", "count", "rate"}."""
     spec = json.loads(sys.stdin.readline())
     context = ssl.create_default_context(cafile=spec["ca_file"])
+    boxes = [_connect(entry, number, spec["port"], context) for number, entry in enumerate(spec["boxes"])]
+    selector = selectors.DefaultSelector()
+    for box in boxes:
+        selector.register(box.connection, selectors.EVENT_READ, box)
     for line in sys.stdin:
         order = json.loads(line)
-        boxes = [_connect(entry, spec["port"], context, order) for entry in spec["boxes"]]
+        for box in boxes:
+            box.prepare(order)
         _say({"ready": len(boxes)})
         sys.stdin.readline()  # go
         began = time.time()
-        _drive(boxes, order["rate"], began)
+        if order["rate"]:
+            _drive_at(boxes, selector, order["rate"], began)
+        else:
+            _drive(boxes, selector)
         sent_at = {str(box.address): box.sent_at for box in boxes} if order["rate"] else {}
         _say({"began": began, "seconds": time.time() - began, "sent_at": sent_at})
-        for box in boxes:
-            box.connection.close()
 
 
-def _connect(entry: dict[str, Any], port: int, context: ssl.SSLContext, order: dict[str, Any]) -> Box:
+def _connect(entry: dict[str, Any], number: int, port: int, context: ssl.SSLContext) -> Box:
     address = Address.parse(entry["username"])
     plain = socket.create_connection(("127.0.0.1", port))
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -114,64 +147,61 @@ def _connect(entry: dict[str, Any], port: int, context: ssl.SSLContext, order: d
     connection.sendall(b"\x82" + _length(len(body)) + body)
     _expect(connection, b"\x90\x03\x00\x01\x01")
     connection.setblocking(False)
-    first, count = order["first_seq"], order["count"]
-    made = [
-        make_packet(address, entry["epoch"], seq, order["start_ms"]) for seq in range(first, first + count)
-    ]
-    frames = [_publish(address, number % 65_000 + 1, payload) for number, payload in enumerate(made)]
-    return Box(
-        address,
-        entry["password"],
-        entry["epoch"],
-        connection,
-        iter(frames),
-        count,
-        first_seq=first,
-        receipted=first - 1,
-    )
+    return Box(address, entry["epoch"], number, connection)
 
 
-def _drive(boxes: list[Box], rate: float, began: float) -> None:
-    """Send everything, as fast as receipts allow or at ``rate`` packets a second over all boxes."""
-    selector = selectors.DefaultSelector()
+def _drive(boxes: list[Box], selector: selectors.BaseSelector) -> None:
+    """Send everything, as fast as receipts allow."""
+    ready = deque(boxes)
     for box in boxes:
-        selector.register(box.connection, selectors.EVENT_READ, box)
+        box.is_waiting = False
+    unfinished = sum(bool(box.frames) for box in boxes)
+    while unfinished or ready:
+        for _ in range(min(len(ready), 32)):
+            box = ready.popleft()
+            had = bool(box.frames)
+            if box.send(_BURST) and not box.has_to_send():
+                box.is_waiting = True
+            else:
+                ready.append(box)
+            unfinished -= had and not box.frames
+        for key, _ in selector.select(0 if ready else 0.05):
+            box = key.data
+            _receive(box)
+            if box.is_waiting and box.has_to_send():
+                box.is_waiting = False
+                ready.append(box)
+    _await_receipts(boxes, selector)
+
+
+def _drive_at(boxes: list[Box], selector: selectors.BaseSelector, rate: float, began: float) -> None:
+    """Send everything at so many packets a second over all boxes."""
     paced = 0
-    while any(box.remaining or box.outgoing or box.in_flight() for box in boxes):
-        if rate:
-            due = int((time.time() - began) * rate)
-            while paced < due:
-                box = boxes[paced % len(boxes)]
-                paced += 1
-                if box.remaining:
-                    _queue(box, 1)
-                    box.sent_at.append(time.time())
-                    _flush(box)
-        busy = False
-        for box in boxes:
-            if not rate and not box.outgoing and box.remaining and box.in_flight() < _WINDOW:
-                _queue(box, _BURST)
-            if box.outgoing:
-                busy = _flush(box) or busy
-        for key, _ in selector.select(0 if busy else 0.001):
+    left = sum(len(box.frames) for box in boxes)
+    while left:
+        due = int((time.time() - began) * rate)
+        while paced < due and left:
+            box = boxes[paced % len(boxes)]
+            paced += 1
+            if box.frames:
+                left -= 1
+                box.sent_at.append(time.time())
+                box.send(1)
+        for key, _ in selector.select(0.001):
             _receive(key.data)
-    selector.close()
+    _await_receipts(boxes, selector)
 
 
-def _queue(box: Box, most: int) -> None:
-    for _ in range(min(most, box.remaining)):
-        box.outgoing += next(box.frames)
-        box.sent += 1
-        box.remaining -= 1
-
-
-def _flush(box: Box) -> bool:
-    try:
-        written = box.connection.send(box.outgoing)
-    except ssl.SSLWantWriteError:
-        return False
-    box.outgoing = box.outgoing[written:]
-    return True
+def _await_receipts(boxes: list[Box], selector: selectors.BaseSelector) -> None:
+    waiting = {box.number: box for box in boxes}
+    while waiting:
+        for key, _ in selector.select(0.05):
+            _receive(key.data)
+        for box in list(waiting.values()):
+            if box.outgoing:
+                box.send(0)
+            if not box.outgoing and not box.in_flight():
+                del waiting[box.number]
 
 
 def _receive(box: Box) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,10 @@ from edge.database import Database
 from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook, Seen
 from edge.outbox import SqliteOutbox
-from edge.sensors.build import build_sensors
+from edge.sensors.build import build_line, build_sensors
 from edge.sensors.loop import SensorLoop
+from edge.sensors.modbus_config import LineSettings
+from edge.sensors.port import Sensor
 from edge.uplink import Uplink
 from edge.upload import Uploader
 from edge.worker import Worker
@@ -98,19 +100,12 @@ class Agent:
                 for scene, severity in camera.severity.items()
             },
         )
-        self.sensors = SensorLoop(
-            build_sensors(config.sensors, config.storm, self._clock.now_ms()),
-            self.outbox,
-            self._clock,
-            flush_count=config.readings.flush_count,
-            flush_s=config.readings.flush_s,
-            accepted=self.uplink.wake,
-        )
+        simulated = self._make_loop(build_sensors(config.sensors, config.storm, self._clock.now_ms()))
+        self._workers = [Worker("sensors", lambda: simulated.run(self._stop), self._stop)]
+        #: One of the sensors that need no line, and one of each Modbus line: none waits for another's silence.
+        self.sensor_loops = [simulated, *(self._make_line(settings) for settings in config.modbus)]
         self.cameras = self._make_cameras(config_file, environment)
-        self._workers = [
-            Worker("sensors", lambda: self.sensors.run(self._stop), self._stop),
-            Worker("cameras", lambda: self.cameras.run(self._stop), self._stop),
-        ]
+        self._workers.append(Worker("cameras", lambda: self.cameras.run(self._stop), self._stop))
         if door is not None:
             uploader = Uploader(self.evidence, door, config.evidence, self.uplink.alarms_waiting)
             self._workers.append(Worker("upload", lambda: uploader.run(self._stop), self._stop))
@@ -119,6 +114,32 @@ class Agent:
         self._uplink_worker = Worker("uplink", lambda: self.uplink.run(self._stop_uplink), self._stop)
         self.registry = CollectorRegistry()
         self.registry.register(_CountersAsGauges(self))
+
+    def _make_loop(self, sensors: Sequence[tuple[Sensor, float]]) -> SensorLoop:
+        return SensorLoop(
+            sensors,
+            self.outbox,
+            self._clock,
+            flush_count=self._config.readings.flush_count,
+            flush_s=self._config.readings.flush_s,
+            silent_after_s=self._config.readings.silent_after_s,
+            accepted=self.uplink.wake,
+            book=self.book,
+        )
+
+    def _make_line(self, settings: LineSettings) -> SensorLoop:
+        line, sensors = build_line(settings, self._clock)
+        every_s = [one.every_s for one in settings.sensors]
+        loop = self._make_loop(list(zip(sensors, every_s, strict=True)))
+
+        def run() -> None:
+            try:
+                loop.run(self._stop)
+            finally:
+                line.close()
+
+        self._workers.append(Worker(f"modbus {line.where}", run, self._stop))
+        return loop
 
     def _make_cameras(self, config_file: Path, environment: Mapping[str, str]) -> CameraLoop:
         detectors = Detectors(self._config.models_directory, self._config.inference_threads)
@@ -155,16 +176,16 @@ class Agent:
                     },
                 )
             )
-        names = {camera.name for camera in self._config.cameras}
+        names = self._config.names
         for known in self.book.open_conditions():
             if known.sensor not in names:
-                self.book.end(known, "the camera is not configured any more")
+                self.book.end(known, "the camera or sensor is not configured any more")
 
     def counters(self) -> dict[str, float | int | str]:
         """What every status carries."""
         stats = self.outbox.stats()
         oldest = stats.oldest_unreceipted_ms
-        offset = self.uplink.facts.clock_offset_ms
+        offset = self.uplink.facts.clock_offset.offset_ms(self._clock.now_ms(), self._clock.monotonic())
         cameras = self.cameras.cameras
         evidence = self.evidence.stats()
         return {
@@ -175,8 +196,9 @@ class Agent:
             "cameras_blind": sum(camera.blind for camera in cameras),
             "evidence_waiting": evidence.waiting,
             "evidence_parked": evidence.parked,
-            "readings": self.sensors.counts.readings,
-            "readings_refused": self.sensors.counts.refused,
+            "readings": sum(loop.counts.readings for loop in self.sensor_loops),
+            "readings_refused": sum(loop.counts.refused for loop in self.sensor_loops),
+            "sensors_silent": sum(loop.silent for loop in self.sensor_loops),
             "packets_numbered": stats.numbered,
             "packets_receipted": stats.receipted,
             "packets_abandoned": stats.abandoned,
@@ -204,7 +226,7 @@ class Agent:
         _log.info(
             "agent.running",
             device=str(self._config.address),
-            sensors=len(self._config.sensors),
+            sensors=len(self._config.names) - len(self._config.cameras),
             cameras=len(self._config.cameras),
             epoch=f"{self.outbox.epoch:x}",
         )

@@ -64,9 +64,8 @@ def _check(config: DeviceConfig, path: Path) -> int:
     """Tell what is found out about one box; returns the number of faults."""
     from edge.inspect import inspect  # noqa: PLC0415
 
-    typer.echo(
-        f"{config.address}: configuration ok, {len(config.cameras)} cameras, {len(config.sensors)} sensors"
-    )
+    sensors = len(config.names) - len(config.cameras)
+    typer.echo(f"{config.address}: configuration ok, {len(config.cameras)} cameras, {sensors} sensors")
     faults = 0
     for finding in inspect(config, path, os.environ):
         if finding.error is None:
@@ -74,7 +73,49 @@ def _check(config: DeviceConfig, path: Path) -> int:
         else:
             faults += 1
             typer.echo(f"  fault  {finding.what}: {finding.error.code}: {finding.error}", err=True)
+    if config.modbus:
+        typer.echo(f"  ask its sensors on Modbus: drumtower edge probe {path}")
     return faults
+
+
+@app.command()
+def probe(
+    device: Device,
+    sensor: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+) -> None:
+    """Ask each sensor on Modbus once: value, unit, where it stands, and the registers as they came.
+
+    A box that runs has its lines for itself: stop it first.
+    """
+    from edge.sensors.probe import probe as ask  # noqa: PLC0415
+    from edge.sensors.probe import told  # noqa: PLC0415
+
+    config = load_device(device)
+    names = [one.name for line in config.modbus for one in line.sensors]
+    if sensor is not None and sensor not in names:
+        raise typer.BadParameter(f"expected one of {', '.join(names) or 'none'}, got {sensor!r}")
+    faults = values = 0
+    where = ""
+    for found in ask(config.modbus, sensor):
+        if found.where != where:
+            where = found.where
+            typer.echo(where)
+        typer.echo(f"  {found.sensor.name} (unit {found.sensor.unit_id})")
+        for look in found.looks:
+            typer.echo(f"    {'fault' if look.error else 'ok   '}  {told(look)}")
+            values += look.error is None
+        for error in {str(look.error): look.error for look in found.looks if look.error}.values():
+            faults += 1
+            typer.echo(f"    {error.code}: {error}", err=True)
+    if not names:
+        typer.echo(f"{config.address} has no sensor on Modbus; docs/how-to.md tells how to add one")
+    elif faults:
+        typer.echo(f"{values} values read; mend what is told above, and probe again", err=True)
+        raise typer.Exit(1)
+    else:
+        typer.echo(
+            f"{values} values read; hold them against the sensors' displays, then: drumtower edge run {device}"
+        )
 
 
 @app.command()

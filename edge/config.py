@@ -13,8 +13,9 @@ from pydantic import Field
 from common.runtime.config import Settings, Wrong, load_config
 from common.runtime.errors import ConfigError
 from common.runtime.log import get_logger
-from common.runtime.settings import closest, one_of, texts, twice
+from common.runtime.settings import Location, closest, one_of, texts, twice
 from common.wire.topics import Address
+from edge.sensors.modbus_config import ModbusSettings
 from edge.settings import (
     Broker,
     Name,
@@ -72,6 +73,7 @@ class DeviceConfig(Settings):
     # A status has room for 64 counters, and each camera takes one.
     cameras: Annotated[tuple[CameraConfig, ...], Field(max_length=32)] = ()
     sensors: tuple[SensorSettings, ...] = ()
+    modbus: ModbusSettings = ()
     storm: StormSettings = StormSettings()
     readings: ReadingsSettings = ReadingsSettings()
     outbox: OutboxSettings = OutboxSettings()
@@ -82,11 +84,22 @@ class DeviceConfig(Settings):
 
     def cross_faults(self) -> Iterator[Wrong]:
         """Cameras and sensors share one set of names."""
-        yield from twice(
-            ((section, number, "name"), name)
-            for section, parts in (("cameras", self.cameras), ("sensors", self.sensors))
-            for number, name in texts(part.name for part in parts)
-        )
+        named: list[tuple[Location, object]] = [
+            (("cameras", number, "name"), camera.name) for number, camera in enumerate(self.cameras)
+        ]
+        named += [(("sensors", number, "name"), sensor.name) for number, sensor in enumerate(self.sensors)]
+        named += [
+            (("modbus", number, "sensors", place, "name"), sensor.name)
+            for number, line in enumerate(self.modbus)
+            for place, sensor in enumerate(line.sensors)
+        ]
+        yield from twice((at, name) for at, name in named if isinstance(name, str))
+
+    @property
+    def names(self) -> list[str]:
+        """Of its cameras and sensors."""
+        names = [camera.name for camera in self.cameras] + [sensor.name for sensor in self.sensors]
+        return names + [sensor.name for line in self.modbus for sensor in line.sensors]
 
     @property
     def address(self) -> Address:

@@ -16,9 +16,16 @@ from typing import Final
 
 from common.runtime.errors import DrumtowerError, TransientError
 from common.runtime.log import get_logger
+from edge.reserve import RESERVE_BYTES, Reserve
 
 FILE_NAME: Final = "box.db"
 _LAYOUT: Final = 1
+#: Pages of log after which it is carried over into the database: little, so that the reserve need not be large.
+_LOG_PAGES: Final = 256
+#: Half a megabyte, which even a new file on a full disk may have.
+_LEAST_PAGES: Final = 128
+#: What beginning a life may want beyond what the file has.
+_SPARE_PAGES: Final = 8
 _log = get_logger("database")
 
 _SCHEMA: Final = """
@@ -103,13 +110,16 @@ class Database:
     Args:
         directory: the box's data directory; made when missing.
         max_bytes: the file's own upper bound, a belt beside the outbox's cap; None for no bound.
+        reserve_bytes: room kept on the disk for when it is full; see ``edge/reserve.py``.
 
     Raises:
         DatabaseInUseError: ``database.in_use``.
         DrumtowerError: ``database.unusable`` when the directory cannot be written.
     """
 
-    def __init__(self, directory: Path, *, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, max_bytes: int | None = None, reserve_bytes: int = RESERVE_BYTES
+    ) -> None:
         self.directory = directory
         self.path = directory / FILE_NAME
         self.moved_aside: Path | None = None
@@ -135,8 +145,13 @@ class Database:
             ) from error
         with ExitStack() as unless_opened:
             unless_opened.callback(os.close, self._claim)
+            self._reserve = Reserve(directory / "reserve", reserve_bytes)
             self._connection = self._open(max_bytes)
             unless_opened.pop_all()
+        (self._most_pages,) = self._connection.execute("PRAGMA max_page_count").fetchone()
+        self._capped = False
+        if reserve_bytes and not self._reserve.take():
+            self._cap()  # the disk was full before: what it still has is for the log
 
     def close(self) -> None:
         """Close the file; every commit is already on disk."""
@@ -175,6 +190,39 @@ class Database:
                 if outermost:
                     self._roll_back()
 
+    def stop_growing(self) -> None:
+        """The disk is full: let the reserve go, carry the log over, and stay as large as that made the file.
+
+        From then on a full file says so before anything is written, and what is given up makes room inside it.
+
+        Raises:
+            DiskFullError: the reserve was not enough, or somebody else took its room.
+        """
+        with self.reading() as connection:
+            self._reserve.let_go()
+            # Not truncated: the room that the log has is kept in it.
+            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            if not self._capped:
+                self._cap()
+                _log.error("database.disk_full", path=str(self.path), hint="free space on the box's disk")
+
+    def _cap(self) -> None:
+        (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
+        most = min(max(pages + _SPARE_PAGES, _LEAST_PAGES), self._most_pages)
+        self._connection.execute(f"PRAGMA max_page_count = {most}")
+        self._capped = True
+
+    def grow_again(self) -> bool:
+        """Keep the reserve again, where the disk has room; whether the file may grow that could not before."""
+        with self.reading() as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            if not self._reserve.take() or not self._capped or pages >= self._most_pages:
+                return False
+            connection.execute(f"PRAGMA max_page_count = {self._most_pages}")
+            self._capped = False
+            _log.info("database.room_again", path=str(self.path))
+            return True
+
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection for looking only; other threads wait."""
@@ -192,7 +240,7 @@ class Database:
 
     def _open(self, max_bytes: int | None) -> sqlite3.Connection:
         try:
-            return _connect(self.path, max_bytes)
+            return self._connect(max_bytes)
         except sqlite3.DatabaseError as error:
             if not _is_corruption(error):
                 raise _translated(error, self.path) from error
@@ -203,6 +251,15 @@ class Database:
                 moved_to=str(self.moved_aside),
                 hint="packets in it that were not receipted are lost unless sqlite3 .recover saves them",
             )
+            return _connect(self.path, max_bytes)
+
+    def _connect(self, max_bytes: int | None) -> sqlite3.Connection:
+        try:
+            return _connect(self.path, max_bytes)
+        except sqlite3.DatabaseError as error:
+            if not _is_full(error) or not self._reserve.held:
+                raise
+            self._reserve.let_go()
             return _connect(self.path, max_bytes)
 
     def _move_aside(self) -> Path:
@@ -250,6 +307,7 @@ def _connect(path: Path, max_bytes: int | None) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, path: Path, max_bytes: int | None) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     if max_bytes is not None:
         (page,) = connection.execute("PRAGMA page_size").fetchone()
         connection.execute(f"PRAGMA max_page_count = {max_bytes // page}")
@@ -282,6 +340,11 @@ def _is_corruption(error: sqlite3.Error) -> bool:
     return _primary(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
+def _is_full(error: sqlite3.Error) -> bool:
+    # Writing fails with an I/O error, not SQLITE_FULL, where a quota or file size limit is in the way.
+    return _primary(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+
+
 def _translated(error: sqlite3.Error, path: Path) -> DrumtowerError:
     if _is_corruption(error):
         return DrumtowerError(
@@ -289,8 +352,7 @@ def _translated(error: sqlite3.Error, path: Path) -> DrumtowerError:
             f"expected a sound database in {path}, got: {error}",
             "start the agent again: it moves the file aside and begins a new one",
         )
-    # Writing fails with an I/O error, not SQLITE_FULL, where a quota or file size limit is in the way.
-    if _primary(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+    if _is_full(error):
         return DiskFullError(
             "outbox.disk_full",
             f"expected room to write {path}, got: {error}",

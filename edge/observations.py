@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ class Seen:
 
     Attributes:
         phase: start, update or end of a condition; or a passing act.
-        source: what saw it: ``scene:{camera}:{scene}``, ``camera:{camera}``.
+        source: what saw it: ``scene:{camera}:{scene}``, ``camera:{camera}``, ``sensor:{sensor}``.
         sensor: the camera's or sensor's name.
         category: a code of ``common.wire.categories``.
         started_at, at: ms since the Unix epoch.
@@ -56,6 +57,8 @@ class ObservationBook:
     The open condition and its packet are written in one transaction: after a power cut there is never a
     condition at the district that the box no longer knows, and so could not end.
 
+    Any thread may call it: cameras and sensors have theirs.
+
     Args:
         database: the box's.
         outbox: in the same database.
@@ -74,6 +77,7 @@ class ObservationBook:
         severities: Mapping[str, int] | None = None,
     ) -> None:
         self.lost = 0
+        self._lock = threading.RLock()
         self._database = database
         self._outbox = outbox
         self._clock = clock
@@ -96,15 +100,16 @@ class ObservationBook:
 
     def say(self, seen: Seen) -> Observation:
         """Number it and keep it; without room on the disk it waits in memory and is tried again."""
-        known = self._open.get((seen.source, seen.category)) if seen.phase != "act" else None
-        observation = self._observation(seen, known)
-        if seen.phase in {"start", "update"}:
-            self._open[seen.source, seen.category] = observation
-        elif seen.phase == "end":
-            self._open.pop((seen.source, seen.category), None)
-        self._waiting.append(observation)
-        self.flush()
-        return observation
+        with self._lock:
+            known = self._open.get((seen.source, seen.category)) if seen.phase != "act" else None
+            observation = self._observation(seen, known)
+            if seen.phase in {"start", "update"}:
+                self._open[seen.source, seen.category] = observation
+            elif seen.phase == "end":
+                self._open.pop((seen.source, seen.category), None)
+            self._waiting.append(observation)
+            self.flush()
+            return observation
 
     def end(self, known: Observation, reason: str) -> None:
         """End a condition that nothing watches any more."""
@@ -125,10 +130,19 @@ class ObservationBook:
 
     def flush(self) -> None:
         """Try to write down what waits."""
+        if not self._waiting:
+            return
+        with self._lock:
+            written = self._write_waiting()
+        if written:
+            self._accepted()
+
+    def _write_waiting(self) -> int:
+        """How many were written down."""
         written = 0
         try:
             while self._waiting:
-                self._write(self._waiting[0])
+                self._write_or_make_room(self._waiting[0])
                 self._waiting.popleft()
                 written += 1
         except DiskFullError as error:
@@ -136,8 +150,7 @@ class ObservationBook:
                 error.code, message=error.message, hint=error.hint, observations_waiting=len(self._waiting)
             )
             self._let_go()
-        if written:
-            self._accepted()
+        return written
 
     def _observation(self, seen: Seen, known: Observation | None) -> Observation:
         proofs = list(known.evidence) if known else []
@@ -160,6 +173,14 @@ class ObservationBook:
             evidence=proofs,
             detail=dict(seen.detail),
         )
+
+    def _write_or_make_room(self, observation: Observation) -> None:
+        try:
+            self._write(observation)
+        except DiskFullError:
+            # A box without sensors appends nothing else, so nobody else would make room for it.
+            self._outbox.make_room()
+            self._write(observation)
 
     def _write(self, observation: Observation) -> None:
         with self._database.transaction() as connection:

@@ -92,7 +92,15 @@ class SqliteOutbox:
         self._keep_ms = round(keep_receipted_s * 1000)
         self._fresh_ms = round(fresh_s * 1000)
         self._fresh_from_id = 0
-        with database.transaction() as connection:
+        self._epoch = 0
+        try:
+            self._open()
+        except DiskFullError:
+            database.stop_growing()
+            self._open()
+
+    def _open(self) -> None:
+        with self._database.transaction() as connection:
             connection.execute("DELETE FROM life WHERE next_seq = 1")
             self._unsettle(connection, None)
             self._begin_life(connection, "opened")
@@ -116,9 +124,17 @@ class SqliteOutbox:
             if self._database.in_transaction:
                 raise
             # The cap is larger than the disk has room for: what may be given up makes room inside the file.
-            self._shrink()
+            self.make_room()
         with self._database.transaction() as connection:
             return self._number(connection, data)
+
+    def make_room(self) -> None:
+        """Let what is missed least go, unless the disk has room again."""
+        if self._database.grow_again():
+            return
+        self._database.stop_growing()
+        with self._database.transaction() as connection:
+            self._give_up(connection, _SHRINK_BYTES)
 
     def pending(
         self, limit: int, skip: Collection[PacketId] = (), *, fresh_only: bool = False
@@ -172,15 +188,12 @@ class SqliteOutbox:
             return self._unsettle(connection, epoch)
 
     def _unsettle(self, connection: sqlite3.Connection, epoch: int | None) -> int:
-        cursor = connection.execute(
-            "UPDATE packet SET settled = 0 WHERE receipted_at IS NULL AND settled = 1 "
-            "AND (? IS NULL OR epoch = ?)",
-            (epoch, epoch),
-        )
-        return cursor.rowcount
+        waits_again = "UPDATE packet SET settled = 0 WHERE receipted_at IS NULL AND settled = 1 "
+        return connection.execute(f"{waits_again}AND (? IS NULL OR epoch = ?)", (epoch, epoch)).rowcount
 
     def trim(self) -> int:
         """Let go of packets receipted longer ago than they are to be kept."""
+        self._database.grow_again()
         with self._database.transaction() as connection:
             cursor = connection.execute(
                 "DELETE FROM packet WHERE id IN (SELECT id FROM packet WHERE receipted_at IS NOT NULL "
@@ -253,6 +266,10 @@ class SqliteOutbox:
             "UPDATE packet SET receipted_at = NULL, settled = 0 WHERE receipted_at IS NOT NULL OR settled = 1"
         )
         connection.execute("UPDATE given_up SET announced = 0")
+        # Pictures may be lost with it as well. The door is asked first what it has of each: nothing goes twice in vain.
+        connection.execute(
+            "UPDATE evidence SET receipted_at = NULL, attempts = attempts + 1 WHERE receipted_at IS NOT NULL"
+        )
         _log.warning("outbox.store_restored", incarnation=incarnation, waiting_again=cursor.rowcount)
         return True
 
@@ -349,11 +366,6 @@ class SqliteOutbox:
                 [(epoch, first, last) for first, last in some],
             )
             _log.error("outbox.abandoned", epoch=f"{epoch:x}", packets=size(some), reason=reason)
-
-    def _shrink(self) -> None:
-        """Make room inside a file that the disk does not let grow."""
-        with self._database.transaction() as connection:
-            self._give_up(connection, _SHRINK_BYTES)
 
     def _fork(self, connection: sqlite3.Connection, receipt: Receipt, issued: int) -> None:
         """Leave an epoch that another life issues as well, taking every held packet along."""

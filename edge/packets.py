@@ -84,6 +84,14 @@ class Outbox(Protocol):
         """
         ...
 
+    def make_room(self) -> None:
+        """Let what is missed least go, so that what follows finds room on a full disk.
+
+        Raises:
+            DiskFullError: there is none to be made.
+        """
+        ...
+
     def group(self) -> AbstractContextManager[object]:
         """Let many appends share one commit: all of them are accepted, or none."""
         ...

@@ -10,9 +10,8 @@ from __future__ import annotations
 import selectors
 import socket
 import ssl
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ from common.runtime.log import get_logger
 from common.wire.codec import WireError, decode_receipt, encode_status
 from common.wire.messages import Status
 from common.wire.topics import Address
+from edge.clock_offset import ClockOffset
 from edge.database import DiskFullError
 from edge.flow import Flow
 from edge.packets import PacketId
@@ -55,7 +55,7 @@ class UplinkFacts:
     resent: int = 0
     refused: int = 0
     receipts: int = 0
-    clock_offset_ms: int | None = None
+    clock_offset: ClockOffset = field(default_factory=ClockOffset)
 
 
 class Session:
@@ -78,7 +78,7 @@ class Session:
         self._flow = flow
         self._facts = facts
         self._packets: dict[int, PacketId] = {}
-        self._offsets: deque[int] = deque(maxlen=16)
+        self._sent_at: dict[int, float] = {}
         self._receive_maximum = 65_535
         self._connack: ReasonCode | None = None
         self._lost: UplinkError | None = None
@@ -133,6 +133,7 @@ class Session:
         """Hand a packet to the connection."""
         message = self._client.publish(self._address.up(kind), payload, qos=1)
         self._packets[message.mid] = packet
+        self._sent_at[message.mid] = self._clock.monotonic()
 
     def say(self, state: Any, epoch: int, counters: Counters) -> None:
         """Publish the retained status."""
@@ -242,6 +243,8 @@ class Session:
     ) -> None:
         packet = self._packets.pop(mid, None)
         now = self._clock.monotonic()
+        if (sent_at := self._sent_at.pop(mid, None)) is not None:
+            self._facts.clock_offset.round_trip(now - sent_at)
         if reason.value == _NOBODY_LISTENS:
             if packet is not None:
                 self._flow.window.unheard(packet, now)
@@ -271,9 +274,7 @@ class Session:
         except WireError as error:
             _log.warning("uplink.receipt_unreadable", reason=error.reason, message=str(error))
             return
-        # The least delayed of the last receipts tells the clocks apart best (as in RFC 5905, clock filter).
-        self._offsets.append(receipt.at - self._clock.now_ms())
-        self._facts.clock_offset_ms = max(self._offsets)
+        self._facts.clock_offset.receipt(receipt.at, self._clock.monotonic())
         try:
             self._flow.receipt(receipt)
         except DiskFullError as error:

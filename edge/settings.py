@@ -36,10 +36,11 @@ class SensorSettings(Settings):
 
 
 class ReadingsSettings(Settings):
-    """When gathered readings become a packet: whichever comes first."""
+    """When gathered readings become a packet: whichever comes first; and when a sensor counts as silent."""
 
     flush_count: Annotated[int, Field(ge=1, le=2000)] = 50
     flush_s: Annotated[float, Field(ge=0, le=300)] = 2.0
+    silent_after_s: Seconds = 15.0
 
 
 class OutboxSettings(Settings):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from common.wire.ids import observation_id
-from common.wire.messages import Abandoned, Observation, Readings
-from common.wire.messages import Series as WireSeries
+from common.wire.messages import Abandoned, Observation
 from common.wire.topics import Address
-from gateway.decode import Decoded, DecodedPacket, Rejected
+from gateway.decode import Decoded, DecodedPacket, Rejected, Shape, columns_of
 from gateway.rows import Floats, Ints
 from gateway.streams import SequenceSet
 
@@ -35,6 +34,33 @@ class Series:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The series of one device that packets of one shape hold, as the bytes of columns.
+
+    ``watch`` is the rules among which their slots are theirs.
+    """
+
+    watch: object
+    group: list[Series]
+    slot: bytes
+    series_id: bytes
+    low: bytes
+    high: bytes
+
+    @classmethod
+    def of(cls, watch: object, group: list[Series]) -> Layout:
+        """A layout of these series."""
+        return cls(
+            watch,
+            group,
+            np.array([series.slot for series in group], np.int64).tobytes(),
+            np.array([series.series_id for series in group], np.int64).tobytes(),
+            np.array([series.low for series in group], np.float64).tobytes(),
+            np.array([series.high for series in group], np.float64).tobytes(),
+        )
+
+
 @dataclass(slots=True)
 class Device:
     """A registered box, with the series seen of it so far by (sensor, metric)."""
@@ -46,6 +72,8 @@ class Device:
     #: How far behind our clock its own was when it last said its status; None: not heard. In ms.
     clock_behind_ms: int | None = None
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
+    #: What was found for packets of its last shapes.
+    layouts: dict[Shape, Layout] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -88,6 +116,7 @@ class BatchResult:
     incarnation: str = ""
     progress: list[Progress] = field(default_factory=list)
     packets: int = 0
+    foreign: int = 0
     rows: int = 0
     duplicates: int = 0
     observations: int = 0
@@ -96,12 +125,14 @@ class BatchResult:
     abandoned: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     rejects_dropped: int = 0
+    rules_s: float = 0.0
 
     def add(self, other: BatchResult) -> None:
         """Join the result of a later part of the same batch."""
         self.incarnation = other.incarnation or self.incarnation
         self.progress += other.progress
         self.packets += other.packets
+        self.foreign += other.foreign
         self.rows += other.rows
         self.duplicates += other.duplicates
         self.observations += other.observations
@@ -110,6 +141,7 @@ class BatchResult:
         self.abandoned += other.abandoned
         self.rejects.update(other.rejects)
         self.rejects_dropped += other.rejects_dropped
+        self.rules_s += other.rules_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,41 +163,30 @@ class Told:
 class Flat:
     """The readings of packets as columns, before anybody looked up whose they are.
 
-    A *group* is the readings of one series in one packet: ``lengths``, ``series`` and ``owner`` (the packet's place
-    among the ``packets`` readings packets) have one entry a group. Instants in ms since the Unix epoch.
+    A *group* is the readings of one series in one packet: ``lengths`` and ``owner`` (the packet's place among them)
+    have one entry a group, ``shapes`` one a packet. Instants in ms since the Unix epoch.
     """
 
-    packets: int
     claimed_at: Ints
     value: Floats
     lengths: Ints
-    series: list[WireSeries]
     owner: Ints
+    shapes: list[Shape]
 
 
-def flatten(packets: Iterable[Decoded]) -> Flat:
-    """The readings of the packets that hold any, in order."""
-    at: list[int] = []
-    values: list[float] = []
-    series: list[WireSeries] = []
-    owners: list[int] = []
-    number = 0
-    for packet in packets:
-        if not isinstance(packet, DecodedPacket) or not isinstance(packet.data, Readings):
-            continue
-        for wire in packet.data.series:
-            at += wire.at
-            values += wire.value
-        series += packet.data.series
-        owners += [number] * len(packet.data.series)
-        number += 1
+def flatten(packets: Iterable[DecodedPacket]) -> Flat:
+    """The readings of readings packets, in order."""
+    columns = [packet.columns or columns_of(packet) for packet in packets]
+    lengths: list[int] = []
+    for one in columns:
+        lengths += one.lengths
+    shapes = [one.shape for one in columns]
     return Flat(
-        number,
-        np.array(at, np.int64),
-        np.array(values, np.float64),
-        np.array([len(wire.at) for wire in series], np.int64),
-        series,
-        np.array(owners, np.int64),
+        np.frombuffer(b"".join([one.at for one in columns]), np.int64),
+        np.frombuffer(b"".join([one.value for one in columns]), np.float64),
+        np.array(lengths, np.int64),
+        np.repeat(np.arange(len(shapes)), np.array([len(shape.names) for shape in shapes], np.int64)),
+        shapes,
     )
 
 
@@ -181,10 +202,40 @@ class Columns:
     group: list[Series]
     slot: Ints
     series_id: Ints
+    #: What is believable of each group's series; None: ask the series.
+    low: Floats | None = None
+    high: Floats | None = None
 
     def __len__(self) -> int:
         """How many readings."""
         return len(self.value)
+
+    def bounds(self) -> tuple[Floats, Floats]:
+        """What is believable of each reading."""
+        low, high = self.low, self.high
+        if low is None or high is None:
+            low = np.array([series.low for series in self.group])
+            high = np.array([series.high for series in self.group])
+        return np.repeat(low, self.lengths), np.repeat(high, self.lengths)
+
+
+def with_layouts(flat: Flat, layouts: Sequence[Layout]) -> Columns:
+    """Columns of packets all of whose series are known."""
+    group: list[Series] = []
+    for layout in layouts:
+        group += layout.group
+    return Columns(
+        flat.claimed_at,
+        flat.value,
+        flat.lengths,
+        _offsets(flat.lengths),
+        flat.owner,
+        group,
+        np.frombuffer(b"".join([layout.slot for layout in layouts]), np.int64),
+        np.frombuffer(b"".join([layout.series_id for layout in layouts]), np.int64),
+        np.frombuffer(b"".join([layout.low for layout in layouts]), np.float64),
+        np.frombuffer(b"".join([layout.high for layout in layouts]), np.float64),
+    )
 
 
 def with_series(flat: Flat, found: list[Series | None]) -> Columns:
@@ -199,7 +250,7 @@ def with_series(flat: Flat, found: list[Series | None]) -> Columns:
         claimed_at,
         value,
         lengths,
-        np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths))),
+        _offsets(lengths),
         owner,
         group,
         np.array([series.slot for series in group], np.int64),
@@ -207,9 +258,15 @@ def with_series(flat: Flat, found: list[Series | None]) -> Columns:
     )
 
 
-def series_reject(packet: DecodedPacket, reason: str, message: str, series: Iterable[WireSeries]) -> Rejected:
+def _offsets(lengths: Ints) -> Ints:
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+
+
+def series_reject(
+    packet: DecodedPacket, reason: str, message: str, series: Iterable[tuple[str, str]]
+) -> Rejected:
     """The series of a packet that cannot be taken in, with the packet's own bytes, to be tried again."""
-    names = tuple(sorted({f"{wire.sensor}/{wire.metric}" for wire in series}))
+    names = tuple(sorted({f"{sensor}/{metric}" for sensor, metric in series}))
     return Rejected(reason, message, packet.raw, packet.address, packet.epoch, packet.seq, names)
 
 

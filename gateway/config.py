@@ -14,87 +14,13 @@ from pydantic import Field
 
 from common.runtime.config import Settings, Wrong
 from common.runtime.errors import ConfigError
-from common.runtime.settings import nearest, one_of, texts, twice
-from common.wire.categories import BY_CODE
-from gateway.metrics_catalogue import DECLARED, Metric, catalogue
-from gateway.rules import ThresholdRule
+from common.runtime.settings import nearest, texts, twice
+from gateway import rule_settings
+from gateway.metrics_catalogue import Metric, catalogue
+from gateway.rules import Rule
 
-_NAME = r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$"
-_CATEGORY = r"^[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){1,3}$"
 DEFAULT_USERNAME = "gateway"
-
-Name = Annotated[str, Field(pattern=_NAME, description="a–z, 0–9 and inner hyphens")]
-
-
-class LevelSettings(Settings):
-    """From this value on the condition is this severe (1 notice … 4 critical)."""
-
-    at: float
-    severity: Annotated[int, Field(ge=1, le=4)]
-
-
-class RuleSettings(Settings):
-    """A threshold with hysteresis and hold times, in seconds of capture time."""
-
-    id: Name
-    kind: Literal["threshold"] = "threshold"
-    metric: str
-    category: Annotated[str, Field(pattern=_CATEGORY, max_length=64)]
-    raise_at: float
-    clear_at: float
-    severity: Annotated[list[LevelSettings], Field(min_length=1)]
-    hold_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
-    clear_hold_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
-    update_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
-    sites: tuple[Name, ...] = ()
-    sensors: tuple[Name, ...] = ()
-
-    def cross_faults(self) -> Iterator[Wrong]:
-        """The two thresholds lie apart, and further beyond is never milder."""
-        if not self.right("raise_at", "clear_at"):
-            return
-        if self.raise_at == self.clear_at:
-            yield Wrong(("clear_at",), "must differ from raise_at, or the condition would flicker")
-            return
-        sign = 1.0 if self.raise_at > self.clear_at else -1.0
-        levels = [
-            (sign * level.at, level.severity, number)
-            for number, level in enumerate(self.severity)
-            if level.right("at", "severity")
-        ]
-        for (at, severity, number), (next_at, next_severity, place) in pairwise(sorted(levels)):
-            if at == next_at:
-                yield Wrong(
-                    ("severity", place, "at"),
-                    "there is a severity for it {other}",
-                    ("severity", number, "at"),
-                )
-            elif next_severity < severity:
-                yield Wrong(
-                    ("severity", place, "severity"),
-                    f"expected at least the {severity} of the milder value {{other}}, got {next_severity}",
-                    ("severity", number),
-                )
-
-    def compiled(self, unit: str) -> ThresholdRule:
-        """The rule as the rules step it; being low is the condition when ``clear_at`` is above ``raise_at``."""
-        above = self.raise_at > self.clear_at
-        levels = sorted((level.at, level.severity) for level in self.severity)
-        return ThresholdRule(
-            rule_id=self.id,
-            metric=self.metric,
-            category=self.category,
-            raise_at=self.raise_at,
-            clear_at=self.clear_at,
-            levels=tuple(levels if above else reversed(levels)),
-            unit=unit,
-            above=above,
-            hold_ms=round(self.hold_s * 1000),
-            clear_hold_ms=round(self.clear_hold_s * 1000),
-            update_ms=round(self.update_s * 1000),
-            sites=frozenset(self.sites),
-            sensors=frozenset(self.sensors),
-        )
+Name = rule_settings.Name
 
 
 class MetricSettings(Settings):
@@ -112,12 +38,13 @@ class MetricSettings(Settings):
 
 
 class IntakeSettings(Settings):
-    """How much may wait, and how much goes into one transaction."""
+    """Who speaks MQTT, how much may wait, and how much goes into one transaction."""
 
-    receive_maximum: Annotated[int, Field(ge=10, le=65_535)] = 2000
+    client: Literal["paho", "frames"] = "paho"
+    receive_maximum: Annotated[int, Field(ge=10, le=65_535)] = 8000
     queue_mb: Annotated[int, Field(ge=1, le=4096)] = 64
-    batch_rows: Annotated[int, Field(ge=1, le=200_000)] = 10_000
-    batch_packets: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    batch_rows: Annotated[int, Field(ge=1, le=200_000)] = 40_000
+    batch_packets: Annotated[int, Field(ge=1, le=65_535)] = 8000
     linger_ms: Annotated[int, Field(ge=0, le=50)] = 10
     committers: Annotated[int, Field(ge=1, le=16)] = 2
 
@@ -132,7 +59,34 @@ class LimitSettings(Settings):
     series_per_device: Annotated[int, Field(ge=1, le=100_000)] = 2000
     ranges_per_stream: Annotated[int, Field(ge=10, le=1_000_000)] = 5000
     epochs_per_device_day: Annotated[int, Field(ge=1, le=100_000)] = 200
-    keep_status_days: Annotated[float, Field(ge=1, le=3660)] = 7.0
+
+
+Days = Annotated[float, Field(ge=1, le=36_600)]
+
+
+class KeepSettings(Settings):
+    """How many days what is kept; tickets and their history are kept for ever."""
+
+    readings_days: Days = 92.0
+    minutes_days: Days = 400.0
+    hours_days: Days = 3660.0
+    observations_days: Days = 400.0
+    status_days: Days = 7.0
+    rejects_days: Days = 30.0
+    rejects_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 2048
+    streams_days: Days = 100.0
+    compress_after_days: Days = 35.0
+    refresh_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    sweep_s: Annotated[float, Field(ge=0.1, le=86_400)] = 3600.0
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """Hours are made of minutes, and minutes of readings: the coarser is kept longer."""
+        for fine, coarse in pairwise(("readings_days", "minutes_days", "hours_days")):
+            if self.right(fine, coarse) and getattr(self, fine) > getattr(self, coarse):
+                yield Wrong(
+                    (coarse,),
+                    f"expected at least {fine}, {getattr(self, fine):g}, got {getattr(self, coarse):g}",
+                )
 
 
 class ReceiptSettings(Settings):
@@ -173,37 +127,28 @@ class GatewaySettings(Settings):
 
     intake: IntakeSettings = IntakeSettings()
     limits: LimitSettings = LimitSettings()
+    keep: KeepSettings = KeepSettings()
     receipts: ReceiptSettings = ReceiptSettings()
     lease: LeaseSettings = LeaseSettings()
     silence: SilenceSettings = SilenceSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     metrics: tuple[MetricSettings, ...] = ()
-    rules: tuple[RuleSettings, ...] = ()
+    rules: tuple[rule_settings.RuleSettings, ...] = ()
 
     def cross_faults(self) -> Iterator[Wrong]:
         """Each rule and metric stands once, and rules name metrics and categories that there are."""
         named = list(texts(metric.name for metric in self.metrics))
         yield from twice((("metrics", number, "name"), name) for number, name in named)
-        yield from twice((("rules", number, "id"), name) for number, name in texts(r.id for r in self.rules))
-        known = sorted({metric.name for metric in DECLARED} | {name for _, name in named})
-        for number, metric in texts(rule.metric for rule in self.rules):
-            if metric not in known:
-                yield Wrong(("rules", number, "metric"), one_of(metric, known))
-        for number, rule in enumerate(self.rules):
-            if rule.right("category") and rule.category not in BY_CODE:
-                yield Wrong(
-                    ("rules", number, "category"),
-                    f"no category is called {rule.category!r}{nearest(rule.category, BY_CODE)}",
-                )
+        known = {**catalogue(), **{name: Metric(name, "", 0.0, 0.0) for _, name in named}}
+        yield from rule_settings.rule_faults(self.rules, known)
 
     def catalogue(self) -> dict[str, Metric]:
         """Built-in metrics and those declared here, by name."""
         return catalogue(Metric(m.name, m.unit, m.low, m.high) for m in self.metrics)
 
-    def compiled_rules(self) -> tuple[ThresholdRule, ...]:
+    def compiled_rules(self) -> tuple[Rule, ...]:
         """The rules as they are stepped, with the units of their metrics."""
-        known = self.catalogue()
-        return tuple(rule.compiled(known[rule.metric].unit) for rule in self.rules)
+        return rule_settings.compile_rules(self.rules, self.catalogue())
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,14 @@ stored when its row is in the database, which is written after file and folder a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +21,33 @@ from common.runtime.errors import InvalidError, TransientError
 
 _SUFFIX: Final = {"image/jpeg": ".jpg", "video/mp4": ".mp4"}
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+#: No room on the disk, none left of the account's quota, or the largest file that this process may write.
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PART_MODE: Final = 0o640
 _WHOLE_MODE: Final = 0o440
 
 
 class BusyError(TransientError):
     """Another connection writes this file just now."""
+
+
+class DiskFullError(TransientError):
+    """The disk takes no more just now; what came so far is kept."""
+
+
+@contextmanager
+def _with_room() -> Iterator[None]:
+    """Say in our words that the disk is full, or the account's share of it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DiskFullError(
+            "evidence.disk_full",
+            f"the disk for evidence takes no more: {error.strerror}",
+            "free space where DRUMTOWER_EVIDENCE_DIR is; boxes keep their pictures and send them later",
+        ) from error
 
 
 class Part:
@@ -45,21 +69,24 @@ class Part:
         self._file.seek(offset)
 
     def write(self, chunk: bytes) -> None:
-        """Add some bytes."""
-        self._file.write(chunk)
+        """Add some bytes; raises DiskFullError."""
+        with _with_room():
+            self._file.write(chunk)
 
     def close(self) -> None:
         """Sync what came and let others at it."""
         if self._file.closed:
             return
-        try:
-            self._sync()
-        finally:
-            self._file.close()
+        with _with_room():
+            try:
+                self._sync()
+            finally:
+                self._file.close()
 
     def verify(self, media_type: str) -> int:
         """The size of what came, if it is what its name and type say; raises InvalidError and removes it if not."""
-        self._sync()
+        with _with_room():
+            self._sync()
         self._file.seek(0)
         head = self._file.read(16)
         self._file.seek(0)
@@ -111,7 +138,7 @@ class EvidenceFiles:
 
     def path(self, sha256: str, media_type: str) -> Path:
         """Where a whole file is."""
-        return self._directory / sha256[:2] / f"{sha256}{_SUFFIX[media_type]}"
+        return whole_path(self._directory, sha256, media_type)
 
     def kept(self, device_id: int, sha256: str) -> int:
         """How many bytes of a file came so far."""
@@ -134,23 +161,27 @@ class EvidenceFiles:
 
         Raises:
             BusyError: when another connection writes it, or has just finished it.
+            DiskFullError: when there is no room to begin.
         """
         path = self._partial(device_id, sha256)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return Part(path, sha256, offset)
+        with _with_room():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return Part(path, sha256, offset)
 
     def finish(self, part: Part, media_type: str) -> int:
         """Verify a part that is complete and put it in its place, all under its lock; its size.
 
         Raises:
             InvalidError: when it is not what its name or type says; the part is thrown away.
+            DiskFullError: when there is no room for it.
         """
         size = part.verify(media_type)
         target = self.path(part.sha256, media_type)
-        target.parent.mkdir(exist_ok=True)
-        part.move_to(target)
-        _sync(target.parent)
-        _sync(self._directory)
+        with _with_room():
+            target.parent.mkdir(exist_ok=True)
+            part.move_to(target)
+            _sync(target.parent)
+            _sync(self._directory)
         return size
 
     def remove_old_parts(self, before: float) -> int:
@@ -162,6 +193,11 @@ class EvidenceFiles:
 
     def _partial(self, device_id: int, sha256: str) -> Path:
         return self._directory / "partial" / str(device_id) / sha256
+
+
+def whole_path(directory: Path, sha256: str, media_type: str) -> Path:
+    """Where a whole file is in a folder of evidence."""
+    return directory / sha256[:2] / f"{sha256}{_SUFFIX[media_type]}"
 
 
 def is_sha256(text: str) -> bool:

@@ -23,9 +23,10 @@ from starlette.requests import ClientDisconnect
 
 from common.runtime.clock import Clock
 from common.runtime.errors import InvalidError, TransientError
+from common.runtime.log import get_logger
 from common.wire.topics import Address
 from gateway.config import EvidenceSettings
-from gateway.evidence import BusyError, EvidenceFiles, Part, is_media_type, is_sha256
+from gateway.evidence import BusyError, DiskFullError, EvidenceFiles, Part, is_media_type, is_sha256
 from gateway.fleet import repo
 from gateway.fleet.attempts import Attempts
 from gateway.fleet.credentials import CredentialChecker
@@ -33,6 +34,7 @@ from gateway.repo import DISTRICT
 
 _RANGE: Final = re.compile(r"bytes (\d{1,12})-(\d{1,12})/(\d{1,12})")
 _MEBIBYTE: Final = 2**20
+_log = get_logger("door")
 _T = TypeVar("_T")
 
 
@@ -199,6 +201,8 @@ def make_app(door: Door, answers: Counter) -> FastAPI:
 
     @app.exception_handler(Problem)
     async def problem(_request: Request, error: Problem) -> Response:
+        if error.status >= 500:
+            _log.error(error.code, message=error.detail)
         answers.labels(error.code).inc()
         return error.response()
 
@@ -211,6 +215,12 @@ def make_app(door: Door, answers: Counter) -> FastAPI:
     async def transient(_request: Request, error: TransientError) -> Response:
         answers.labels(error.code).inc()
         return Problem(503, error.code, error.message, {"Retry-After": "5"}).response()
+
+    @app.exception_handler(DiskFullError)
+    async def full(_request: Request, error: DiskFullError) -> Response:
+        _log.error(error.code, message=error.message, hint=error.hint)
+        answers.labels(error.code).inc()
+        return Problem(507, error.code, error.message, {"Retry-After": "300"}).response()
 
     @app.exception_handler(RequestValidationError)
     async def unreadable(_request: Request, error: RequestValidationError) -> Response:

@@ -1,4 +1,6 @@
-"""Messages from the broker, acknowledged only when told to: MQTT 5 by paho, behind a port.
+"""Messages from the broker, acknowledged only when told to: the port, and MQTT 5 by paho behind it.
+
+``gateway.mqtt.intake`` is the other one; ``intake.client`` in gateway.yaml says which.
 
 Bounded memory: the broker sends at most ``receive_maximum`` messages without an acknowledgement, and beyond
 ``queue_bytes`` (or for QoS 0, which no window holds back) messages are *shed*: not queued, not acknowledged, and
@@ -34,6 +36,7 @@ from common.runtime.log import get_logger
 from common.wire.codec import MAX_PACKET_BYTES
 from gateway.config import BrokerAddress
 from gateway.decode import KEPT_OF_OVERSIZED, RawMessage
+from gateway.mqtt.order import Arrivals
 
 _SESSION_SECONDS: Final = 14 * 86_400
 _KEEPALIVE_SECONDS: Final = 30
@@ -73,8 +76,11 @@ class Intake(Protocol):
         """Send at QoS 1; False when there is no connection or no room: send something newer later."""
         ...
 
-    def listen_to(self, sites: frozenset[str]) -> None:
-        """Take in what the devices of these sites say, from now on and after every reconnect."""
+    def listen_to(self, sites: frozenset[str], topics: frozenset[str] = frozenset()) -> None:
+        """Take in what the boxes of these sites say, from now on and after every reconnect.
+
+        ``topics`` are the filters of foreign devices' topics, which are listened to as well.
+        """
         ...
 
     def is_connected(self) -> bool:
@@ -132,6 +138,7 @@ class PahoIntake:
         self._queued_bytes = 0
         self._arrived = threading.Condition()
         self._generation_lock = threading.Lock()
+        self._arrivals = Arrivals()
         self._generation = 0
         self._connected = threading.Event()
         self._subscribed = threading.Event()
@@ -174,9 +181,9 @@ class PahoIntake:
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Acknowledge those that came by the connection that is open now."""
         with self._generation_lock:
-            for delivery in deliveries:
-                if delivery.generation == self._generation and delivery.qos:
-                    self._client.ack(delivery.message_id, delivery.qos)
+            done = [one.message_id for one in deliveries if one.generation == self._generation and one.qos]
+            for message_id in self._arrivals.done_with(done):
+                self._client.ack(message_id, 1)
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Send at QoS 1; False when there is no connection or no room."""
@@ -184,9 +191,9 @@ class PahoIntake:
             return False
         return self._client.publish(topic, payload, qos=1).rc == mqtt.MQTT_ERR_SUCCESS
 
-    def listen_to(self, sites: frozenset[str]) -> None:
-        """Subscribe to the sites' devices, and unsubscribe from sites that left."""
-        wanted = frozenset(f"dt/v1/{site}/+/up/#" for site in sites)
+    def listen_to(self, sites: frozenset[str], topics: frozenset[str] = frozenset()) -> None:
+        """Subscribe to the sites' boxes and to other topics, and unsubscribe from those that left."""
+        wanted = topics.union(f"dt/v1/{site}/+/up/#" for site in sites)
         new, gone = wanted - self._filters, self._filters - wanted
         self._filters = wanted
         if self._connected.is_set():
@@ -264,6 +271,7 @@ class PahoIntake:
     ) -> None:
         with self._generation_lock:  # before paho can open the next connection
             self._generation += 1
+            self._arrivals.clear()
         self._connected.clear()
         self._subscribed.clear()
         self._on_connection(False)
@@ -294,6 +302,9 @@ class PahoIntake:
                 self._shed += 1
                 self._shed_now = self._shed_now or message.qos > 0
                 return
+            if message.qos:
+                with self._generation_lock:
+                    self._arrivals.came((message.mid,))
             self._queue.append(Delivery(raw, self._generation, message.mid, message.qos))
             self._queued_bytes += len(raw.payload)
             self._arrived.notify()
@@ -313,7 +324,7 @@ class PahoIntake:
             _log.error(
                 "the broker refuses a subscription",
                 reasons=[str(reason) for reason in reasons],
-                hint="the gateway's account must be allowed to read dt/v1/+/+/up/#",
+                hint="the gateway's account must be allowed to read dt/v1/+/+/up/# and foreign devices' topics",
             )
         self._can_hear()
 
@@ -329,7 +340,9 @@ class PahoIntake:
         if not isinstance(open_socket, socket.socket):  # a TLS socket is one too
             return
         try:
-            open_socket.shutdown(socket.SHUT_RDWR)
+            # Not its own shutdown(): that takes TLS off at once, and what is left to read would come in as it is,
+            # encrypted, in the middle of a message.
+            socket.socket.shutdown(open_socket, socket.SHUT_RDWR)
         except OSError as error:  # it ended by itself, which serves as well
             _log.debug("connection was gone already", error=str(error))
 

@@ -6,6 +6,7 @@ forgotten with its connection, so it is right whatever database comes back.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,11 +14,16 @@ from common.runtime.clock import Clock
 from common.wire.topics import Address
 from gateway import repo
 from gateway.batch import Device, Series, StreamKey
-from gateway.decode import Decoded
+from gateway.decode import Decoded, ForeignReading
+from gateway.foreign.memory import ForeignMemory
+from gateway.keeping import repo as keeping
 from gateway.metrics_catalogue import Metric
 from gateway.quarantine import BOUNDS, Bounds
-from gateway.rules import RuleState, ThresholdRule
-from gateway.watch import Watch
+from gateway.rulebook import repo as rulebook
+from gateway.rulebook.stepping import RuleMemory
+from gateway.rules import Rule, RuleState
+from gateway.rules.stepping import Member
+from gateway.rules.watch import Watch
 
 _REGISTRY_SECONDS: Final = 10.0
 _MISS_SECONDS: Final = 1.0
@@ -29,13 +35,14 @@ class Memory:
     def __init__(
         self,
         partition: str,
-        rules: Sequence[ThresholdRule],
+        rules: Sequence[Rule],
         metrics: dict[str, Metric],
         *,
         series_per_device: int,
         reject_quota: int,
         clock: Clock,
         bounds: Bounds = BOUNDS,
+        rules_version: int = 0,
     ) -> None:
         self._clock = clock
         self.partition = partition
@@ -45,16 +52,24 @@ class Memory:
         self.bounds = bounds
         self.devices: dict[Address, Device] = {}
         self.sites: frozenset[str] = frozenset()
-        self.watch = Watch(rules)
+        self.rules = RuleMemory(Watch(rules), rules_version)
         self.streams: set[StreamKey] = set()
-        self.digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
+        self.restored = False
+        self.greeted: set[int] = set()
+        self.forgotten: dict[int, tuple[int, int]] = {}
+        # Ordered by itself: the first entry of a plain dict is found past all that were deleted before it.
+        self.digests: OrderedDict[tuple[int, int, int], tuple[int, ...]] = OrderedDict()
         self.categories: set[str] = set()
+        self.foreign = ForeignMemory()
         self._loaded_at = 0.0
 
     def load(self, connection: repo.Connection) -> None:
         """Read everything anew."""
+        self.restored = keeping.was_restored(connection)
         self.load_devices(connection)
-        states = repo.rule_states(connection, self.partition)
+        devices = rulebook.device_states(connection, self.partition)
+        self.rules = RuleMemory(Watch(self.rules.watch.rules, devices), self.rules.version)
+        states = rulebook.series_states(connection, self.partition)
         by_id = {device.device_id: device for device in self.devices.values()}
         for device_id, behind in repo.clocks(connection, self.partition).items():
             if device_id in by_id:
@@ -66,6 +81,20 @@ class Memory:
                     device, sensor, metric, series_id, states.get(series_id)
                 )
 
+    def change_rules(self, connection: repo.Connection, rules: Sequence[Rule], version: int) -> None:
+        """Go on under other rules, from where the store says that everything stands."""
+        before = self.rules.watch
+        watch = Watch(rules, rulebook.device_states(connection, self.partition))
+        self.rules = RuleMemory(watch, -1)
+        states = rulebook.series_states(connection, self.partition)
+        for device in self.devices.values():
+            for (sensor, metric), old in device.series.items():
+                new = self.place(device, sensor, metric, old.series_id, states.get(old.series_id))
+                device.series[sensor, metric] = new
+                watch.go_on_from(new.slot, before.clock(old.slot))
+        self.foreign.forget_places()
+        self.rules.version = version  # last, so that it is done again should anything go wrong
+
     def load_devices(self, connection: repo.Connection) -> None:
         """Read the registry; series known of a device stay known."""
         loaded = {}
@@ -76,6 +105,8 @@ class Memory:
             known.partition, known.quarantined = partition, quarantined
             loaded[address] = known
         self.devices = loaded
+        self.forgotten = keeping.forgotten_streams(connection)
+        self.foreign.forget_places()
         self.sites = frozenset(
             device.address.site for device in loaded.values() if device.partition == self.partition
         )
@@ -90,9 +121,12 @@ class Memory:
         age = self._clock.monotonic() - self._loaded_at
         if age > _REGISTRY_SECONDS:
             return True
-        return age > _MISS_SECONDS and any(
-            item.address is not None and item.address not in self.devices for item in batch
-        )
+        return age > _MISS_SECONDS and not all(map(self._knows, batch))
+
+    def _knows(self, item: Decoded) -> bool:
+        if isinstance(item, ForeignReading) and item.channel in self.foreign.places:
+            return True
+        return item.address is None or item.address in self.devices
 
     def place(
         self,
@@ -104,5 +138,6 @@ class Memory:
     ) -> Series:
         """A series among the rules."""
         believed = self.metrics[metric]
-        slot = self.watch.add(device.address.site, sensor, metric, states)
+        member = Member(device.device_id, str(device.address), series_id, sensor, metric)
+        slot = self.rules.watch.add(member, states)
         return Series(series_id, slot, sensor, believed.low, believed.high)

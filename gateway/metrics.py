@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway.batch import BatchResult
+from gateway.trouble import TROUBLES
 
 
 class GatewayMetrics:
@@ -13,6 +14,7 @@ class GatewayMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._packets = self._counter("packets", "Packets committed")
+        self._foreign = self._counter("foreign", "Of the packets: messages of foreign devices")
         self._rows = self._counter("rows", "Readings committed")
         self._duplicates = self._counter("duplicates", "Packets that came again and were dropped")
         self._observations = self._counter("observations", "Observations handed to the ticket centre")
@@ -20,6 +22,7 @@ class GatewayMetrics:
         self._ignored = self._counter("ignored", "Messages of quarantined devices or other partitions")
         self._abandoned = self._counter("abandoned", "Packets that boxes gave up")
         self._rejects_dropped = self._counter("rejects_dropped", "Rejects beyond their device's quota")
+        self._rules_seconds = self._counter("rules_seconds", "Processor time that the rules took")
         self._rejects = Counter(
             "drumtower_gateway_rejects_total", "Messages rejected", ["reason"], registry=self.registry
         )
@@ -31,6 +34,22 @@ class GatewayMetrics:
             ["code"],
             registry=self.registry,
         )
+        self._forgotten = Counter(
+            "drumtower_gateway_forgotten_total",
+            "What was thrown away because of its age: chunks of readings, minutes, hours, observations, statuses;"
+            " single rejects and streams",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.rollup_lag = self._gauge("rollup_lag_seconds", "For how long the oldest rollup has been due")
+        self._trouble = Gauge(
+            "drumtower_gateway_database_trouble",
+            "1 while the database does not take batches, by what is the matter",
+            ["kind"],
+            registry=self.registry,
+        )
+        for trouble in TROUBLES:
+            self._trouble.labels(trouble.kind).set(0)
         self.batch_seconds = Histogram(
             "drumtower_gateway_batch_seconds",
             "From a batch's hand-over to its commit",
@@ -45,6 +64,7 @@ class GatewayMetrics:
     def count(self, result: BatchResult) -> None:
         """Add a committed batch."""
         self._packets.inc(result.packets)
+        self._foreign.inc(result.foreign)
         self._rows.inc(result.rows)
         self._duplicates.inc(result.duplicates)
         self._observations.inc(result.observations)
@@ -52,8 +72,18 @@ class GatewayMetrics:
         self._ignored.inc(result.ignored)
         self._abandoned.inc(result.abandoned)
         self._rejects_dropped.inc(result.rejects_dropped)
+        self._rules_seconds.inc(result.rules_s)
         for reason, count in result.rejects.items():
             self._rejects.labels(reason).inc(count)
+
+    def tell_trouble(self, kind: str) -> None:
+        """Say what the matter with the database is; "" when it is over."""
+        for trouble in TROUBLES:
+            self._trouble.labels(trouble.kind).set(trouble.kind == kind)
+
+    def count_forgotten(self, kind: str, count: int) -> None:
+        """Add what housekeeping threw away."""
+        self._forgotten.labels(kind).inc(count)
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"drumtower_gateway_{name}_total", text, registry=self.registry)

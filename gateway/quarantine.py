@@ -11,7 +11,7 @@ from typing import Final
 from common.wire.ids import observation_id
 from common.wire.messages import Observation
 from common.wire.topics import Address
-from gateway.decode import DecodedPacket, Rejected
+from gateway.decode import DecodedPacket, ForeignReading, Rejected
 
 CATEGORY: Final = "device.quarantined"
 _SOURCE: Final = "quarantine"
@@ -51,7 +51,7 @@ def observed(address: Address, since_ms: int, why: str, *, released_ms: int | No
     )
 
 
-def held(item: DecodedPacket | Rejected) -> Rejected:
+def held(item: DecodedPacket | ForeignReading | Rejected) -> Rejected:
     """A message of a quarantined device; without its number, so that it does not count as received."""
     message = f"{item.address} is quarantined; drumtower gateway quarantine release lets it go on"
     return Rejected("quarantined", message, item.raw, item.address)

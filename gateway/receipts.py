@@ -49,7 +49,10 @@ class ReceiptBook:
 
     def note(self, progress: Iterable[Progress], incarnation: str, now: float) -> None:
         """Take in what a commit came to; ``now`` in monotonic seconds."""
-        self._incarnation = incarnation
+        if incarnation and incarnation != self._incarnation:
+            # Another store: how far the one before had come says nothing of this one.
+            self._accounts.clear()
+            self._incarnation = incarnation
         for one in progress:
             account = self._accounts.get((one.address, one.epoch))
             if account is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta, timezone
 from typing import Any, Final
@@ -18,7 +17,6 @@ from common.wire.topics import Address
 from gateway.batch import Device, SeriesKey, Stream, StreamKey, Told
 from gateway.decode import DecodedStatus
 from gateway.rows import hold_instant
-from gateway.rules import RuleState
 from gateway.streams import SequenceSet
 
 Connection = psycopg.Connection[Any]
@@ -35,6 +33,13 @@ _OBSERVATION_ROW: Final = (
 )
 _OBSERVATION_NAMES: Final = ", ".join(column.split()[0] for column in _OBSERVATION_ROW.split(", "))
 _INBOX_NAMES: Final = _OBSERVATION_NAMES.removesuffix(", claimed_at, epoch, seq")
+#: What calls no one: seen (or, when it is over, begun) while its device is in maintenance or its site in a drill.
+_MARK: Final = (
+    "coalesce((SELECT q.kind FROM quiet_time q JOIN device d ON d.site = q.site AND coalesce(q.device, d.name) = d.name"
+    " WHERE d.device_id = o.device_id AND (o.at >= q.from_at AND o.at < q.until_at"
+    " OR o.phase = 'end' AND o.started_at >= q.from_at AND o.started_at < q.until_at)"
+    " ORDER BY q.kind DESC LIMIT 1), '') AS mark"
+)
 _STATUS_ROW: Final = (
     "received_at timestamptz, device_id integer, state text, said_at timestamptz, version text, epoch bigint,"
     " counters jsonb, seen_at timestamptz"
@@ -98,59 +103,13 @@ def create_series(connection: Connection, keys: Sequence[SeriesKey]) -> dict[Ser
     return {(device, sensor, metric): series for device, sensor, metric, series in rows}
 
 
-def rule_states(connection: Connection, partition: str) -> dict[int, dict[str, RuleState]]:
-    """The states that are more than quiet, by series and rule."""
-    found: dict[int, dict[str, RuleState]] = defaultdict(dict)
-    rows = connection.execute(
-        "SELECT r.series_id, r.rule_id, r.state::text FROM rule_state r JOIN series USING (series_id)"
-        " JOIN device d USING (device_id) WHERE d.partition = %s",
-        [partition],
-    ).fetchall()
-    for series, rule, state in rows:
-        found[series][rule] = msgspec.json.decode(state, type=RuleState)
-    return dict(found)
-
-
-def save_rule_states(connection: Connection, states: Mapping[int, Mapping[str, RuleState]]) -> None:
-    """Write the states of series (by ``series_id``); quiet ones need no row."""
-    flat = [(series, rule, state) for series, by_rule in states.items() for rule, state in by_rule.items()]
-    if quiet := [(series, rule) for series, rule, state in flat if state.position == "quiet"]:
-        connection.execute(
-            "DELETE FROM rule_state r USING unnest(%s::integer[], %s::text[]) AS k (series_id, rule_id)"
-            " WHERE r.series_id = k.series_id AND r.rule_id = k.rule_id",
-            [_numbers(series for series, _ in quiet), _texts(rule for _, rule in quiet)],
-        )
-    kept = [
-        {"series_id": series, "rule_id": rule, "state": state}
-        for series, rule, state in flat
-        if state.position != "quiet"
-    ]
-    if kept:
-        connection.execute(
-            "INSERT INTO rule_state (series_id, rule_id, state) SELECT series_id, rule_id, state"
-            " FROM jsonb_to_recordset(%s::jsonb) AS k (series_id integer, rule_id text, state jsonb)"
-            " ON CONFLICT (rule_id, series_id) DO UPDATE SET state = excluded.state",
-            [msgspec.json.encode(kept).decode()],
-        )
-
-
-def newest_captures(connection: Connection, series: Sequence[int], until_ms: int) -> dict[int, int]:
-    """Capture time (ms) of the newest stored reading of each series, up to an instant; 0 where there is none."""
-    rows = connection.execute(
-        "SELECT k.series_id, coalesce((extract(epoch FROM (SELECT r.captured_at FROM reading r"
-        " WHERE r.series_id = k.series_id AND r.captured_at <= %s ORDER BY r.captured_at DESC LIMIT 1))"
-        " * 1000)::bigint, 0) FROM unnest(%s::integer[]) AS k (series_id)",
-        [to_datetime(until_ms), _numbers(series)],
-    ).fetchall()
-    return dict(rows)
-
-
 def create_streams(connection: Connection, keys: Iterable[StreamKey]) -> None:
     """Rows for streams seen for the first time."""
     ordered = sorted(keys)
     connection.execute(
-        "INSERT INTO device_stream (device_id, epoch, received_at)"
-        " SELECT d, e, now() FROM unnest(%s::integer[], %s::bigint[]) AS k (d, e) ORDER BY d, e"
+        "INSERT INTO device_stream (device_id, epoch, received_at, doubted_until)"
+        " SELECT d, e, now(), streams_forgotten_until FROM unnest(%s::integer[], %s::bigint[]) AS k (d, e)"
+        " JOIN device ON device_id = d ORDER BY d, e"
         " ON CONFLICT DO NOTHING",
         [_numbers(device for device, _ in ordered), _numbers(epoch for _, epoch in ordered)],
     )
@@ -245,9 +204,10 @@ def insert_observations(
         _observation_row(item, future_ms, past_ms if item.past_ms is None else item.past_ms) for item in told
     ]
     connection.execute(
-        f"WITH told AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(%s::jsonb) AS o ({_OBSERVATION_ROW})),"  # noqa: S608
-        f" kept AS (INSERT INTO observation ({_OBSERVATION_NAMES}) SELECT {_OBSERVATION_NAMES} FROM told),"
-        f" handed AS (INSERT INTO observation_inbox ({_INBOX_NAMES}) SELECT {_INBOX_NAMES} FROM told)"
+        f"WITH told AS MATERIALIZED (SELECT o.*, {_MARK} FROM jsonb_to_recordset(%s::jsonb) AS o ({_OBSERVATION_ROW})),"  # noqa: S608
+        f" kept AS (INSERT INTO observation ({_OBSERVATION_NAMES}, mark)"
+        f" SELECT {_OBSERVATION_NAMES}, mark FROM told),"
+        f" handed AS (INSERT INTO observation_inbox ({_INBOX_NAMES}, mark) SELECT {_INBOX_NAMES}, mark FROM told)"
         " SELECT pg_notify('observation_inbox', '')",
         [msgspec.json.encode(rows).decode()],
     )

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from common.wire.messages import Readings
-from common.wire.messages import Series as WireSeries
 from gateway import repo
-from gateway.batch import Columns, Device, Flat, Series, SeriesKey, flatten, series_reject, with_series
-from gateway.decode import DecodedPacket, Rejected
+from gateway.batch import (
+    Columns,
+    Device,
+    Layout,
+    Series,
+    SeriesKey,
+    flatten,
+    series_reject,
+    with_layouts,
+    with_series,
+)
+from gateway.decode import DecodedPacket, Rejected, Shape
 from gateway.memory import Memory
+
+#: Shapes of one device that are remembered; a box has few, unless its sensors are read at different times.
+_CACHED_LAYOUTS: Final = 16
 
 
 class SeriesOfBatch:
@@ -24,49 +36,54 @@ class SeriesOfBatch:
         self.made: dict[SeriesKey, Series] = {}
         self.refused: list[tuple[int, Rejected]] = []
 
-    def columns(self, prepared: Flat | None) -> Columns:
+    def columns(self) -> Columns:
         """The new readings with their series, which are made where missing."""
-        if prepared is not None and prepared.packets == len(self._readings):
-            flat = prepared  # every readings packet of the batch is new, as nearly always
-        else:
-            flat = flatten(packet for _, packet in self._readings)
-        found = self._find_series(flat)
-        if None in found:
-            self._create_series()
-            found = self._find_series(flat)
+        flat = flatten([packet for _, packet in self._readings])
+        layouts = self._layouts(flat.shapes)
+        if layouts is not None:  # nothing is new, as nearly always
+            return with_layouts(flat, layouts)
+        self._create_series(flat.shapes)
+        found = [
+            device.series.get(name) or self.made.get((device.device_id, *name))
+            for (device, _), shape in zip(self._readings, flat.shapes, strict=True)
+            for name in shape.names
+        ]
         return with_series(flat, found)
 
-    def _find_series(self, flat: Flat) -> list[Series | None]:
-        known = [device.series for device, _ in self._readings]
-        found = [
-            known[owner].get((wire.sensor, wire.metric))
-            for owner, wire in zip(flat.owner.tolist(), flat.series, strict=True)
-        ]
-        if self.made:  # made in this transaction, so not in memory yet
-            for group, series in enumerate(found):
-                if series is None:
-                    device, wire = self._readings[int(flat.owner[group])][0], flat.series[group]
-                    found[group] = self.made.get((device.device_id, wire.sensor, wire.metric))
+    def _layouts(self, shapes: Sequence[Shape]) -> list[Layout] | None:
+        """The series of each packet; None when some of them are not in memory yet."""
+        watch = self._memory.rules.watch
+        found = []
+        for (device, _), shape in zip(self._readings, shapes, strict=True):
+            layout = device.layouts.get(shape)
+            if layout is None or layout.watch is not watch:
+                group = [device.series.get(name) for name in shape.names]
+                known = [series for series in group if series is not None]
+                if len(known) < len(group):
+                    return None
+                if len(device.layouts) >= _CACHED_LAYOUTS:
+                    device.layouts.clear()
+                layout = device.layouts[shape] = Layout.of(watch, known)
+            found.append(layout)
         return found
 
-    def _create_series(self) -> None:
+    def _create_series(self, shapes: Sequence[Shape]) -> None:
         """Rows for series seen for the first time; the metrics that nobody declared become rejects."""
         missing: dict[SeriesKey, Device] = {}
-        for device, packet in self._readings:
-            refused: dict[str, list[WireSeries]] = {}
-            assert isinstance(packet.data, Readings)
-            for wire in packet.data.series:
-                if (wire.sensor, wire.metric) in device.series:
+        for (device, packet), shape in zip(self._readings, shapes, strict=True):
+            refused: dict[str, list[tuple[str, str]]] = {}
+            for name in shape.names:
+                if name in device.series:
                     continue
-                key = (device.device_id, wire.sensor, wire.metric)
-                if wire.metric not in self._memory.metrics:
-                    refused.setdefault("unknown_metric", []).append(wire)
+                key = (device.device_id, *name)
+                if name[1] not in self._memory.metrics:
+                    refused.setdefault("unknown_metric", []).append(name)
                 elif key in missing:
                     continue
                 elif self._has_room(device, missing):
                     missing[key] = device
                 else:
-                    refused.setdefault("too_many_series", []).append(wire)
+                    refused.setdefault("too_many_series", []).append(name)
             for reason, series in refused.items():
                 self._refuse_series(device, packet, reason, series)
         if not missing:
@@ -82,9 +99,9 @@ class SeriesOfBatch:
         return len(device.series) + new < self._memory.series_per_device
 
     def _refuse_series(
-        self, device: Device, packet: DecodedPacket, reason: str, series: Sequence[WireSeries]
+        self, device: Device, packet: DecodedPacket, reason: str, series: Sequence[tuple[str, str]]
     ) -> None:
-        names = ", ".join(sorted({f"{wire.sensor}/{wire.metric}" for wire in series}))
+        names = ", ".join(sorted({f"{sensor}/{metric}" for sensor, metric in series}))
         if reason == "unknown_metric":
             message = (
                 f"expected metrics that are declared, got {names}; declare them under metrics in gateway.yaml"

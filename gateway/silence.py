@@ -7,7 +7,6 @@ the first packet or status after that ends it. A last will does not count as the
 from __future__ import annotations
 
 import random
-import time
 from typing import Final
 
 from common.runtime.clock import to_ms
@@ -16,7 +15,7 @@ from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from common.wire.categories import BY_CODE
 from common.wire.ids import observation_id
-from common.wire.messages import Observation
+from common.wire.messages import Observation, Phase
 from gateway.batch import Told
 from gateway.fleet import repo as fleet
 from gateway.repo import insert_observations
@@ -24,41 +23,29 @@ from gateway.repo import insert_observations
 CATEGORY: Final = "device.silent"
 SOURCE: Final = "silence"
 _DAY_MS: Final = 86_400_000
-_FORGET_SECONDS: Final = 3600.0
 _log = get_logger("silence")
 
 
 def sweep(connection: fleet.Connection) -> int:
-    """Look once; how many silences began or ended. Nothing when another gateway is looking."""
+    """Look once; how many silences began, ended or outlasted a maintenance; none when another gateway is looking."""
     with fleet.transaction(connection):
         if not fleet.lock_sweep(connection):
             return 0
-        changes = fleet.silence_changes(connection)
-        told = [_tell(connection, quiet) for quiet in changes]
+        told = [_tell(connection, quiet) for quiet in fleet.silence_changes(connection)]
+        told += [_tell_again(connection, quiet) for quiet in fleet.silences_outlasting(connection)]
         insert_observations(connection, told, future_ms=_DAY_MS, past_ms=_DAY_MS, known={CATEGORY})
         return len(told)
 
 
-def forget(connection: fleet.Connection, keep_status_days: float) -> int:
-    """Throw old statuses away, which every box says every few seconds; how many days of them went."""
-    with fleet.transaction(connection):
-        return fleet.forget_statuses(connection, keep_status_days) if fleet.lock_sweep(connection) else 0
-
-
-def sweep_until(stop: Stop, database_url: str, every_s: float, keep_status_days: float) -> None:
-    """Look again and again, and throw old statuses away once an hour; a database that is away is waited for."""
+def sweep_until(stop: Stop, database_url: str, every_s: float) -> None:
+    """Look again and again; a database that is away is waited for."""
     connection: fleet.Connection | None = None
-    forget_at = 0.0
     try:
         while not stop.wait(every_s * random.uniform(0.9, 1.1)):
             try:
                 connection = connection or fleet.connect(database_url, "silence")
                 if changed := sweep(connection):
                     _log.info("silences began or ended", devices=changed)
-                if time.monotonic() >= forget_at:
-                    if days := forget(connection, keep_status_days):
-                        _log.info("threw old statuses away", days=days)
-                    forget_at = time.monotonic() + _FORGET_SECONDS
             except TransientError as error:
                 _log.warning("silence not looked for", error=error.message)
                 if connection is not None:
@@ -70,16 +57,28 @@ def sweep_until(stop: Stop, database_url: str, every_s: float, keep_status_days:
 
 
 def _tell(connection: fleet.Connection, quiet: fleet.Quiet) -> Told:
-    now = to_ms(quiet.now)
     begins = quiet.silence_id is None or quiet.silent_since is None
     since = to_ms(quiet.heard_at if begins or quiet.silent_since is None else quiet.silent_since)
     made = observation_id(str(quiet.address), SOURCE, 0, since)
     silence_id = made if quiet.silence_id is None or begins else quiet.silence_id
     revision = 0 if begins else quiet.revision + 1
     fleet.note_silence(connection, quiet, silence_id if begins else None, revision)
+    phase: Phase = "start" if begins else "end"
+    return _told(quiet, str(silence_id), phase, revision, since)
+
+
+def _tell_again(connection: fleet.Connection, quiet: fleet.Quiet) -> Told:
+    """What outlasts a maintenance has called no one yet."""
+    revision = quiet.revision + 1
+    fleet.note_revision(connection, quiet.device_id, revision)
+    return _told(quiet, str(quiet.silence_id), "update", revision, to_ms(quiet.heard_at))
+
+
+def _told(quiet: fleet.Quiet, silence_id: str, phase: Phase, revision: int, since: int) -> Told:
+    now = to_ms(quiet.now)
     seen = Observation(
-        observation_id=str(silence_id),
-        phase="start" if begins else "end",
+        observation_id=silence_id,
+        phase=phase,
         revision=revision,
         category=CATEGORY,
         source=SOURCE,
@@ -87,7 +86,7 @@ def _tell(connection: fleet.Connection, quiet: fleet.Quiet) -> Told:
         started_at=since,
         at=now,
         severity=BY_CODE[CATEGORY].severity,
-        ended_at=None if begins else to_ms(quiet.heard_at),
+        ended_at=to_ms(quiet.heard_at) if phase == "end" else None,
         value=(now - since) / 1000,
         unit="s",
         detail={"silent_after_s": quiet.silent_after_s},

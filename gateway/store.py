@@ -24,14 +24,16 @@ from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from gateway import repo
-from gateway.batch import BatchResult, Flat
-from gateway.decode import Decoded, DecodedStatus, RawMessage, Rejected
+from gateway.batch import BatchResult
+from gateway.decode import Decoded, DecodedStatus, ForeignReading, RawMessage, Rejected
 from gateway.lease import CHECK_LEASE, LeaseLostError, application_name
 from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
 from gateway.quarantine import BOUNDS, Bounds
-from gateway.rules import ThresholdRule
+from gateway.rulebook.versions import RuleBook
+from gateway.rules import Rule
 from gateway.transaction import Transaction
+from gateway.trouble import trouble_of
 
 _CONNECT_SECONDS: Final = 5
 #: What one message can be to blame for, whether the database says it or our own code meets it.
@@ -76,12 +78,14 @@ class Store:
         url: the database.
         partition: whose devices these are.
         fencing: the lease's number, checked in every transaction.
-        rules: what to step; a change takes a new store.
+        rules: what to step, unless there is a rule book.
+        rule_book: where the rules in force are read, whenever they change.
         metrics: the declared metrics by name.
         stop: gives up waiting for the database.
         lease_lost: asked while the database is away.
         limits: see there.
         on_retry: told of every attempt that the database cut short.
+        on_trouble: told what the matter is each time (``trouble.Trouble.kind``), and "" when it is over.
     """
 
     def __init__(
@@ -90,32 +94,36 @@ class Store:
         partition: str,
         fencing: int,
         *,
-        rules: Sequence[ThresholdRule] = (),
+        rules: Sequence[Rule] = (),
+        rule_book: RuleBook | None = None,
         metrics: dict[str, Metric],
         stop: Stop,
         lease_lost: Callable[[], bool] = lambda: False,
         limits: Limits = Limits(),
         clock: Clock | None = None,
         on_retry: Callable[[], None] = lambda: None,
+        on_trouble: Callable[[str], None] = lambda _kind: None,
     ) -> None:
         self._url = url
         self._partition = partition
         self._fencing = fencing
         self._rules = tuple(rules)
+        self._rule_book = rule_book
         self._metrics = metrics
         self._stop = stop
         self._lease_lost = lease_lost
         self._limits = limits
         self._clock = clock or SystemClock()
         self._on_retry = on_retry
+        self._on_trouble = on_trouble
         self._connection: repo.Connection | None = None
         self._memory: Memory | None = None
         self._sites: frozenset[str] = frozenset()
         self._faulty_batches = 0
         self._faulty_senders: set[str] = set()
 
-    def commit(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> BatchResult:
-        """Commit a batch, however long the database takes; ``prepared`` is ``flatten(batch)`` made beforehand.
+    def commit(self, batch: Sequence[Decoded]) -> BatchResult:
+        """Commit a batch, however long the database takes.
 
         Raises:
             LeaseLostError: another gateway has the partition; nothing of the batch is committed by us.
@@ -126,14 +134,26 @@ class Store:
             if self._lease_lost():
                 raise LeaseLostError(self._partition, self._fencing)
             try:
-                return self._commit_batch(list(batch), prepared)
+                result = self._commit_batch(list(batch))
+                if failures:
+                    _log.info("the database takes batches again", failures=failures)
+                    self._on_trouble("")
+                return result
             except psycopg.errors.ProgramLimitExceeded:
                 raise  # refused even alone and as a reject: a bug, not an outage
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self.close()
                 self._on_retry()
                 failures += 1
-                _log.warning("batch not committed, trying again", failures=failures, error=str(error).strip())
+                trouble = trouble_of(error.sqlstate)
+                self._on_trouble(trouble.kind)
+                _log.warning(
+                    "batch not committed, trying again",
+                    failures=failures,
+                    why=trouble.said,
+                    error=str(error).strip(),
+                    hint=trouble.hint,
+                )
                 delay = min(5.0, 0.1 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.0)
                 if self._stop.wait(delay):
                     raise StoppedError(
@@ -151,26 +171,24 @@ class Store:
         self._connection = None
         self._memory = None
 
-    def _commit_batch(self, batch: list[Decoded], prepared: Flat | None) -> BatchResult:
+    def _commit_batch(self, batch: list[Decoded]) -> BatchResult:
         """Commit what can be, and the rest as rejects, unless it looks as if the fault were ours."""
         refused: list[_Refusal] = []
-        result = self._commit_in_parts(batch, prepared, refused)
+        result = self._commit_in_parts(batch, refused)
         self._blame(batch, refused, result)
         for item, error in refused:
             result.add(self._keep_refused(item, error))
         return result
 
-    def _commit_in_parts(
-        self, batch: list[Decoded], prepared: Flat | None, refused: list[_Refusal]
-    ) -> BatchResult:
+    def _commit_in_parts(self, batch: list[Decoded], refused: list[_Refusal]) -> BatchResult:
         """Commit what can be; the messages that cannot are added to ``refused``."""
         try:
-            return self._transact(batch, prepared)
+            return self._transact(batch)
         except _FAULTS_OF_MESSAGES as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
-                result = self._commit_in_parts(batch[:middle], None, refused)
-                result.add(self._commit_in_parts(batch[middle:], None, refused))
+                result = self._commit_in_parts(batch[:middle], refused)
+                result.add(self._commit_in_parts(batch[middle:], refused))
                 return result
             if not batch:
                 raise
@@ -213,12 +231,15 @@ class Store:
             raw = RawMessage("(not storable)", b"", False, item.raw.received_at, item.raw.size)
             return self._transact([Rejected(reject.reason, "not even its bytes could be kept", raw)])
 
-    def _transact(self, batch: list[Decoded], prepared: Flat | None = None) -> BatchResult:
+    def _transact(self, batch: list[Decoded]) -> BatchResult:
         connection, memory = self._ready(batch)
         with connection.transaction():
             row = connection.execute(CHECK_LEASE, [self._partition, self._fencing]).fetchone()
             if row is None:
                 raise LeaseLostError(self._partition, self._fencing)
+            if self._rule_book is not None and row[1] != memory.rules.version:
+                version, rules = self._rule_book.read(connection)
+                memory.change_rules(connection, rules, version)
             transaction = Transaction(
                 connection,
                 memory,
@@ -226,7 +247,7 @@ class Store:
                 past_ms=self._limits.past_ms,
                 replay_ms=self._limits.replay_ms,
             )
-            transaction.run(batch, prepared)
+            transaction.run(batch)
         transaction.remember()
         self._sites = memory.sites
         transaction.result.incarnation = str(row[0])
@@ -240,14 +261,18 @@ class Store:
                 connect_timeout=_CONNECT_SECONDS,
                 application_name=application_name(self._partition, self._fencing),
             )
+            version, rules = (
+                (0, self._rules) if self._rule_book is None else self._rule_book.read(self._connection)
+            )
             self._memory = Memory(
                 self._partition,
-                self._rules,
+                rules,
                 self._metrics,
                 series_per_device=self._limits.series_per_device,
                 reject_quota=self._limits.reject_bytes_per_day,
                 clock=self._clock,
                 bounds=self._limits.bounds,
+                rules_version=version,
             )
             self._memory.load(self._connection)
         elif self._memory.lacks(batch):
@@ -269,6 +294,6 @@ def _refused(item: Decoded, error: Exception) -> Rejected:
         message = f"it could not be stored: {type(error).__name__}: {error}"
     if isinstance(item, Rejected):
         return Rejected(reason, f"{item.reason}: {item.message}; {message}", item.raw)
-    if isinstance(item, DecodedStatus):
+    if isinstance(item, DecodedStatus | ForeignReading):
         return Rejected(reason, message, item.raw, item.address)
     return Rejected(reason, message, item.raw, item.address, item.epoch, item.seq)

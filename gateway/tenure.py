@@ -13,17 +13,19 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Final
 
 from common.runtime.clock import Clock
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from common.wire.codec import encode_receipt
+from common.wire.messages import Readings
 from common.wire.topics import Address
-from gateway.batch import BatchResult, Flat, flatten
-from gateway.config import GatewaySettings
-from gateway.decode import Decoded, Decoder
+from gateway.adapters.adapters import Adapters
+from gateway.backlog import Backlog, Batch
+from gateway.batch import BatchResult
+from gateway.config import GatewaySettings, IntakeSettings
+from gateway.decode import Decoded, DecodedPacket, Decoder, ForeignDecoder, ForeignReading, columns_of
 from gateway.intake import Delivery, Intake
 from gateway.lease import Lease, LeaseLostError
 from gateway.metrics import GatewayMetrics
@@ -34,24 +36,19 @@ _IDLE_SECONDS: Final = 0.1
 #: How often the registry is looked at (through the store) while no message comes.
 _REFRESH_SECONDS: Final = 2.0
 _CACHED_ADDRESSES: Final = 50_000
+#: Messages decoded before they are handed over.
+_AT_ONCE: Final = 128
+_BYTES_A_ROW: Final = 30
 _log = get_logger("tenure")
-
-
-@dataclass(slots=True)
-class Batch:
-    """Messages that go into one transaction."""
-
-    items: list[Decoded] = field(default_factory=list)
-    deliveries: list[Delivery] = field(default_factory=list)
-    readings: int = 0
-    flat: Flat | None = None
 
 
 class Committer:
     """Commits and acknowledges the batches of its share of the devices."""
 
-    def __init__(self, store: Store, intake: Intake, metrics: GatewayMetrics, clock: Clock) -> None:
-        self.batches: queue.Queue[Batch] = queue.Queue(maxsize=1)
+    def __init__(
+        self, store: Store, intake: Intake, metrics: GatewayMetrics, clock: Clock, backlog: Backlog
+    ) -> None:
+        self.backlog = backlog
         self.store = store
         self._intake = intake
         self._metrics = metrics
@@ -61,15 +58,14 @@ class Committer:
         """Commit what comes; with nothing to do, keep the registry fresh."""
         refreshed_at = self._clock.monotonic()
         while not ended.is_set():
-            try:
-                batch = self.batches.get(timeout=_IDLE_SECONDS)
-            except queue.Empty:
+            batch = self.backlog.take(_IDLE_SECONDS)
+            if batch is None:
                 if self._clock.monotonic() - refreshed_at > _REFRESH_SECONDS:
                     self.store.commit([])
                     refreshed_at = self._clock.monotonic()
                 continue
             began = self._clock.monotonic()
-            result = self.store.commit(batch.items, batch.flat)
+            result = self.store.commit(batch.items)
             self._intake.acknowledge(batch.deliveries)
             self._metrics.batch_seconds.observe(self._clock.monotonic() - began)
             results.put(result)
@@ -88,8 +84,14 @@ class Tenure:
         metrics: GatewayMetrics,
         clock: Clock,
         look_beside: Callable[[], None] = lambda: None,
+        foreign: Adapters | None = None,
     ) -> None:
-        """``look_beside`` is called now and then and raises what went wrong in the process's other threads."""
+        """``look_beside`` is called now and then and raises what went wrong in the process's other threads.
+
+        ``foreign`` reads what foreign devices say.
+        """
+        self._foreign = foreign
+        self._topics = frozenset[str]() if foreign is None else foreign.filters(lease.partition)
         self._look_beside = look_beside
         self._settings = settings
         self._lease = lease
@@ -101,7 +103,9 @@ class Tenure:
             every_s=settings.receipts.every_s,
             gap_s=settings.receipts.gap_s,
         )
-        self._committers = [Committer(store, intake, metrics, clock) for store in stores]
+        self._committers = [
+            Committer(store, intake, metrics, clock, _backlog(settings.intake, clock)) for store in stores
+        ]
         self._results: queue.SimpleQueue[BatchResult] = queue.SimpleQueue()
         self._ended = threading.Event()
 
@@ -110,7 +114,7 @@ class Tenure:
         try:
             for committer in self._committers:
                 committer.store.commit([])  # reads registry, series and rule states
-            self._intake.listen_to(self._sites())
+            self._intake.listen_to(self._sites(), self._topics)
             self._intake.start()
             with ThreadPoolExecutor(1 + len(self._committers), thread_name_prefix="tenure") as pool:
                 working = [pool.submit(self._decode)]
@@ -152,7 +156,7 @@ class Tenure:
             self._metrics.shed.set(self._intake.shed())
             if self._clock.monotonic() - refreshed_at > _REFRESH_SECONDS:
                 refreshed_at = self._clock.monotonic()
-                self._intake.listen_to(self._sites())
+                self._intake.listen_to(self._sites(), self._topics)
 
     def _sites(self) -> frozenset[str]:
         return self._committers[0].store.sites()
@@ -176,28 +180,17 @@ class Tenure:
                 self._metrics.receipts.inc()
 
     def _decode(self) -> None:
-        share = Sharing(len(self._committers), self._settings.intake.batch_rows)
-        settings = self._settings.intake
+        share = Sharing(len(self._committers), self._foreign)
         while not self._ended.is_set():
-            deliveries = self._intake.poll(settings.batch_packets, _IDLE_SECONDS)
-            if not deliveries:
-                continue
-            if settings.linger_ms and len(deliveries) < settings.batch_packets // 4:
-                # A commit costs the disk's time whatever is in it: a moment's wait makes fewer, fuller ones.
-                self._ended.wait(settings.linger_ms / 1000)
-                deliveries += self._intake.poll(settings.batch_packets - len(deliveries), 0.0)
-            for number, batch in share.batches(deliveries):
-                batch.flat = flatten(batch.items)
+            deliveries = self._intake.poll(_AT_ONCE, _IDLE_SECONDS)
+            for number, batch in share.shares(deliveries):
                 if not self._hand_over(self._committers[number], batch):
                     return
 
     def _hand_over(self, committer: Committer, batch: Batch) -> bool:
         while not self._ended.is_set():
-            try:
-                committer.batches.put(batch, timeout=_IDLE_SECONDS)
-            except queue.Full:
-                continue
-            return True
+            if committer.backlog.put(batch, _IDLE_SECONDS):
+                return True
         return False
 
 
@@ -206,29 +199,24 @@ class Sharing:
 
     Args:
         shares: how many committers there are.
-        batch_rows: readings after which a batch is handed over.
+        foreign: reads what foreign devices say.
     """
 
-    def __init__(self, shares: int, batch_rows: int) -> None:
-        self._decoder = Decoder()
+    def __init__(self, shares: int, foreign: ForeignDecoder | None = None) -> None:
+        self._decoder = Decoder(foreign, columnar=True)
         self._shares = shares
-        self._batch_rows = batch_rows
         self._share_of: dict[Address, int] = {}
 
-    def batches(self, deliveries: Sequence[Delivery]) -> Iterator[tuple[int, Batch]]:
-        """Batches with the number of their committer, each device's messages in order."""
+    def shares(self, deliveries: Sequence[Delivery]) -> Iterator[tuple[int, Batch]]:
+        """Messages with the number of their committer, each device's in order."""
         batches = [Batch() for _ in range(self._shares)]
         for delivery in deliveries:
             item = self._decoder.decode(delivery.raw)
-            number = self._share(item.address)
-            batch = batches[number]
-            batch.items.append(item)
-            batch.deliveries.append(delivery)
-            # About 30 bytes of JSON a reading: close enough to hold batches to their size.
-            batch.readings += delivery.raw.size // 30
-            if batch.readings >= self._batch_rows:
-                yield number, batch
-                batches[number] = Batch()
+            if isinstance(item, ForeignReading):
+                number, rows = item.channel.share % self._shares, len(item.values)
+            else:
+                number, rows = self._share(item.address), rows_of(item)
+            batches[number].add(item, delivery, rows)
         for number, batch in enumerate(batches):
             if batch.items:
                 yield number, batch
@@ -242,3 +230,19 @@ class Sharing:
                 self._share_of.clear()
             number = self._share_of[address] = zlib.crc32(str(address).encode()) % self._shares
         return number
+
+
+def rows_of(item: Decoded) -> int:
+    """How many rows a message counts for: its readings, or as many as would take its bytes."""
+    if isinstance(item, DecodedPacket) and isinstance(item.data, Readings):
+        return len(columns_of(item))
+    return 1 + item.raw.size // _BYTES_A_ROW
+
+
+def _backlog(settings: IntakeSettings, clock: Clock) -> Backlog:
+    return Backlog(
+        most_rows=settings.batch_rows,
+        most_messages=settings.batch_packets,
+        linger_s=settings.linger_ms / 1000,
+        clock=clock,
+    )

@@ -20,7 +20,6 @@ from gateway.batch import (
     BatchResult,
     Columns,
     Device,
-    Flat,
     Progress,
     Stream,
     StreamKey,
@@ -28,20 +27,24 @@ from gateway.batch import (
     observation_of_loss,
     of_nobody,
 )
-from gateway.decode import Decoded, DecodedPacket, DecodedStatus, Rejected
+from gateway.decode import Decoded, DecodedPacket, DecodedStatus, ForeignReading, Rejected
+from gateway.foreign.batch import ForeignOfBatch
+from gateway.keeping.forgotten import ForgottenStreams
+from gateway.keeping.note import note_readings
+from gateway.keeping.restored import greet, greeted
 from gateway.memory import Memory
 from gateway.quarantine import held, observed
 from gateway.rejects.repo import keep_rejects
-from gateway.rows import COPY_READINGS, Flag, Ints, ReadingRows, copy_bytes, hold_clock
+from gateway.rows import COPY_READINGS, Flag, Ints, ReadingRows, copy_bytes, hold_clock, order_of_groups
+from gateway.rulebook.stepping import RULE_AHEAD_MS, RulesOfBatch, pings_of
 from gateway.rules import Origin
+from gateway.rules.columns import Groups
 from gateway.series import SeriesOfBatch
-from gateway.watch import Groups, Outcome
+from gateway.stream_locks import lock_streams
 
 _REMEMBERED: Final = 65_536
 #: How many contents under one number are kept apart.
 _MAX_CONTENTS: Final = 8
-#: Rules see no reading further ahead of its receipt than this: a fast clock must not silence them later.
-RULE_AHEAD_MS: Final = 10_000
 
 
 class Transaction:
@@ -72,25 +75,36 @@ class Transaction:
         self._rejects: list[tuple[int | None, Rejected]] = []
         self._told: list[Told] = []
         self._series = SeriesOfBatch(connection, memory, self._readings)
+        self._foreign = ForeignOfBatch(connection, memory, again=again)
         self._digests: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self._categories: set[str] = set()
-        self._outcome: Outcome | None = None
+        self._rules = RulesOfBatch(connection, memory.rules)
+        self._pings: list[tuple[int, DecodedStatus, Device]] = []
         self._quarantined: dict[int, Device] = {}
+        self._forgotten = ForgottenStreams(connection, memory)
 
-    def run(self, batch: Sequence[Decoded], prepared: Flat | None = None) -> None:
-        """Do everything but the commit; ``prepared`` is the flattened batch, if somebody made it already."""
-        numbered = self._sort_out(batch)
+    def run(self, batch: Sequence[Decoded]) -> None:
+        """Do everything but the commit."""
+        numbered = self._sort_out([item for item in batch if not isinstance(item, ForeignReading)])
         self._lock(numbered)
+        self._streams |= greet(self._connection, self._memory, self._statuses, self._streams)
+        before: list[int] = []  # how many readings packets came before each numbered message
         for device, item in numbered:
+            before.append(len(self._readings))
             if device.device_id in self._quarantined:
                 self._hold(device, item)
             else:
                 self._take(device, item)
                 self._check_ranges(device, item)
-        columns = self._series.columns(prepared)
+        columns = self._series.columns()
         self._rejects += self._series.refused
+        columns, flags = self._take_foreign(batch, columns)
+        before.append(len(self._readings))
+        self._pings = [(before[place], status, device) for place, status, device in self._pings]
         if len(columns):
-            self._store_readings(columns)
+            self._store_readings(columns, flags)
+        elif self._pings:
+            self._step_rules(columns, columns.claimed_at, columns.claimed_at, flags)
         self._categories = repo.insert_observations(
             self._connection,
             self._told,
@@ -109,19 +123,23 @@ class Transaction:
         by_id = {device.device_id: device for device, _ in self._readings}
         for (device_id, sensor, metric), series in self._series.made.items():
             by_id[device_id].series[sensor, metric] = series
+        self._foreign.remember()
         memory.streams |= self._streams.keys()
+        memory.greeted |= greeted(self._statuses)
         memory.categories |= self._categories | {item.observation.category for item in self._told}
         memory.digests.update(self._digests)
         while len(memory.digests) > _REMEMBERED:
-            del memory.digests[next(iter(memory.digests))]
-        if self._outcome is not None:
-            memory.watch.apply(self._outcome)
+            memory.digests.popitem(last=False)
+        self._rules.remember()
+        self.result.rules_s = self._rules.seconds
         for device in memory.devices.values() if self._clocks else ():
             device.clock_behind_ms = self._clocks.get(device.device_id, device.clock_behind_ms)
         for device in self._quarantined.values():
             device.quarantined = True
 
-    def _sort_out(self, batch: Sequence[Decoded]) -> list[tuple[Device, DecodedPacket | Rejected]]:
+    def _sort_out(
+        self, batch: Sequence[DecodedPacket | DecodedStatus | Rejected]
+    ) -> list[tuple[Device, DecodedPacket | Rejected]]:
         """Numbered messages of our devices; the others go where they belong."""
         numbered: list[tuple[Device, DecodedPacket | Rejected]] = []
         for item in batch:
@@ -136,6 +154,7 @@ class Transaction:
             elif isinstance(item, DecodedStatus):
                 self._statuses.append((device.device_id, item))
                 self._compare_clocks(device, item)
+                self._pings.append((len(numbered), item, device))
             elif isinstance(item, Rejected) and (item.epoch is None or item.seq is None):
                 self._rejects.append((device.device_id, item))
             else:
@@ -157,7 +176,7 @@ class Transaction:
                 self._quarantine(device, item, f"more than {most} epochs in 24 hours")
                 wanted = {key: one for key, one in wanted.items() if key[0] != device_id}
             repo.create_streams(self._connection, unseen & wanted.keys())
-        self._streams = repo.lock_streams(self._connection, wanted)
+        self._streams = lock_streams(self._connection, self._memory, wanted)
         for stream in self._streams.values():
             # Where it stands already (it was released) it may stay, only not grow.
             stream.most_ranges = max(self._memory.bounds.ranges_per_stream, stream.received.range_count)
@@ -175,6 +194,8 @@ class Transaction:
             self._look_at_repeat(device, item, epoch, seq)
             return
         self._digests[device.device_id, epoch, seq] = (hash(item.raw.payload),)
+        if device.device_id in self._memory.forgotten and not self._again:
+            item = self._forgotten.judge(device, item)
         if isinstance(item, Rejected):
             stream.rejected += 1
             self._rejects.append((device.device_id, item))
@@ -225,7 +246,24 @@ class Transaction:
                 self._quarantine(device, item, why)
                 return
 
-    def _quarantine(self, device: Device, item: DecodedPacket | Rejected, why: str) -> None:
+    def _take_foreign(self, batch: Sequence[Decoded], columns: Columns) -> tuple[Columns, Ints]:
+        """Take in what foreign devices sent; all readings of the batch, and their flags."""
+        foreign, result = self._foreign, self.result
+        foreign.take([item for item in batch if isinstance(item, ForeignReading)])
+        for device, item in foreign.costly:
+            self._quarantine(
+                device, item, f"more than {self._memory.bounds.epochs_per_day} streams in 24 hours"
+            )
+        self._rejects += foreign.rejects
+        result.packets += len(foreign.packets)
+        result.foreign += len(foreign.packets)
+        result.ignored += foreign.ignored
+        result.duplicates += foreign.duplicates
+        columns, flags = foreign.joined(columns, len(self._readings))
+        self._readings += foreign.packets
+        return columns, flags
+
+    def _quarantine(self, device: Device, item: DecodedPacket | ForeignReading | Rejected, why: str) -> None:
         since = item.raw.received_at
         self._quarantined[device.device_id] = device
         repo.quarantine(self._connection, device.device_id, since)
@@ -278,7 +316,7 @@ class Transaction:
             Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq, past_ms)
         )
 
-    def _store_readings(self, columns: Columns) -> None:
+    def _store_readings(self, columns: Columns, flags: Ints) -> None:
         lengths = columns.lengths
         packet_received = np.array([packet.raw.received_at for _, packet in self._readings], np.int64)
         received = np.repeat(packet_received[columns.owner], lengths)
@@ -287,11 +325,9 @@ class Transaction:
         )
         if wild is not None:
             captured, wild = self._believe_replay(columns, captured, received, wild)
-        flags = np.zeros(len(columns), np.int64)
         if wild is not None:
             flags[wild] |= Flag.CLOCK
-        low = np.repeat(np.array([series.low for series in columns.group]), lengths)
-        high = np.repeat(np.array([series.high for series in columns.group]), lengths)
+        low, high = columns.bounds()
         flags[(columns.value < low) | (columns.value > high)] |= Flag.IMPLAUSIBLE
         self._step_rules(columns, captured, received, flags)
         rows = ReadingRows(
@@ -301,9 +337,10 @@ class Transaction:
             np.repeat(columns.series_id, lengths),
             flags,
             columns.claimed_at,
-        )
+        ).in_order(order_of_groups(columns.offset, columns.series_id))
         with self._connection.cursor().copy(COPY_READINGS) as copy:
             copy.write(copy_bytes(rows))
+        note_readings(self._connection, captured, received, columns.offset[:-1], columns.series_id)
 
     def _believe_replay(
         self, columns: Columns, captured: Ints, received: Ints, wild: NDArray[np.bool_]
@@ -322,43 +359,38 @@ class Transaction:
         return np.where(replayed, claimed, captured), wild & ~replayed
 
     def _step_rules(self, columns: Columns, captured: Ints, received: Ints, flags: Ints) -> None:
-        self._start_clocks(columns, int(received.max()))
+        pings = [status for _, status, _ in self._pings]
         at = np.minimum(captured, received + RULE_AHEAD_MS)
         groups = Groups(
-            columns.slot, columns.offset, at, columns.value, lambda group: self._origin(columns, group)
+            columns.slot,
+            columns.offset,
+            at,
+            columns.value,
+            columns.owner,
+            lambda group: self._origin(columns, group),
+            pings_of(
+                (place, device.device_id, status.status.at, status.raw.received_at)
+                for place, status, device in self._pings
+            ),
         )
-        outcome = self._memory.watch.evaluate(groups)
-        self._outcome = outcome
+        newest = max([status.raw.received_at for status in pings], default=0)
+        newest = max(newest, int(received.max())) if len(received) else newest
+        made = (self._series.made, self._foreign.made)
+        outcome = self._rules.step(groups, newest, {series.slot for part in made for series in part.values()})
         if self._again:
             flags |= Flag.LATE  # whatever its rules would have said, they are past it
         if outcome.late is not None:
             flags[outcome.late] |= Flag.LATE
-        if outcome.states:
-            ids = dict(zip(columns.slot.tolist(), columns.series_id.tolist(), strict=True))
-            repo.save_rule_states(
-                self._connection, {ids[slot]: states for slot, states in outcome.states.items()}
-            )
-        for group, seen in outcome.observations:
-            device, packet = self._readings[int(columns.owner[group])]
-            self._told.append(  # its readings' times were held already
-                Told(
+        for moment, seen in outcome.observations:  # its readings' times were held already
+            if moment.is_ping:
+                _, status, device = self._pings[moment.ping]
+                told = Told(device.device_id, seen, status.raw.received_at, None, None, self._replay_ms)
+            else:
+                device, packet = self._readings[moment.packet]
+                told = Told(
                     device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq, self._replay_ms
                 )
-            )
-
-    def _start_clocks(self, columns: Columns, received_at: int) -> None:
-        """Rules go on from the newest reading in the store, which is where whoever stepped them last stood."""
-        watch = self._memory.watch
-        unknown = watch.without_clock(columns.slot)
-        if not len(unknown):
-            return
-        ids = dict(zip(columns.slot.tolist(), columns.series_id.tolist(), strict=True))
-        new = {series.slot for series in self._series.made.values()}
-        asked = {ids[slot]: slot for slot in unknown.tolist() if slot not in new}
-        until = received_at + RULE_AHEAD_MS
-        newest = repo.newest_captures(self._connection, list(asked), until) if asked else {}
-        for slot in unknown.tolist():
-            watch.start_clock(slot, newest.get(ids[slot], 0))
+            self._told.append(told)
 
     def _origin(self, columns: Columns, group: int) -> Origin:
         device, packet = self._readings[int(columns.owner[group])]

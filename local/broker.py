@@ -149,6 +149,15 @@ class Broker:
         """The file of the broker's messages."""
         return self._process.log
 
+    def saving_fault(self) -> str:
+        """Why sessions and queues could not be saved the last time; nothing when they could, or never had to be.
+
+        The broker goes on all the same, from memory, and says so nowhere but in its log.
+        """
+        return saving_fault(
+            self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        )
+
     def add_client(
         self, username: str, password: str, publish: Sequence[str], subscribe: Sequence[str]
     ) -> None:
@@ -167,13 +176,19 @@ class Broker:
         own = f"dt/v1/{site}/{device}"
         self.add_client(f"{site}/{device}", password, [f"{own}/up/#"], [f"{own}/down/#"])
 
-    def add_gateway(self, username: str, password: str) -> None:
+    def add_foreign(self, username: str, password: str, topics: Sequence[str]) -> None:
+        """Add a foreign device, or who speaks for several: it publishes to these topics and reads nothing."""
+        self.add_client(username, password, topics, [])
+
+    def add_gateway(self, username: str, password: str, foreign: Sequence[str] = ()) -> None:
         """Add a gateway: it reads what all boxes send and publishes what all boxes read.
+
+        ``foreign`` are the filters of foreign devices' topics, which it reads as well.
 
         Sessions belong to accounts, so gateways of different partitions need an account each; those that stand by for
         one partition share it.
         """
-        self.add_client(username, password, ["dt/v1/+/+/down/#"], ["dt/v1/+/+/up/#"])
+        self.add_client(username, password, ["dt/v1/+/+/down/#"], ["dt/v1/+/+/up/#", *foreign])
 
     def remove_client(self, username: str) -> None:
         """Take an account away; a client that uses it is disconnected by the next `reload`."""
@@ -276,6 +291,13 @@ class Broker:
         write_atomically(self._run / "passwords", passwords.encode(), 0o600)
         write_atomically(self._run / "acl", format_acl(self._rights).encode(), 0o600)
         self._account.own(self._run)
+
+
+def saving_fault(log: str) -> str:
+    """What a Mosquitto's log says went wrong when it last saved what it holds; nothing when nothing did."""
+    _, saving, after = log.rpartition("Saving in-memory database")
+    fault = re.search(r"^[^\n]*\bError:? (?P<said>[^\n]+)", after, re.MULTILINE) if saving else None
+    return fault["said"].strip() if fault else ""
 
 
 def hash_password(password: str) -> str:

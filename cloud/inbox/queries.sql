@@ -1,7 +1,7 @@
 -- name: take
 -- Whatever no other worker holds. Order does not matter for what comes out, only for who waits how long.
 SELECT inbox_id, device_id, observation_id, phase, revision, category, source, sensor, severity, started_at, at,
-       ended_at, count, value, unit, evidence, detail, received_at, coalesce(attempts, 0) AS attempts,
+       ended_at, count, value, unit, evidence, detail, received_at, mark, coalesce(attempts, 0) AS attempts,
        site, name, lon, lat
 FROM observation_inbox
 JOIN device USING (device_id)
@@ -30,10 +30,10 @@ WITH back AS (
     DELETE FROM inbox_failed RETURNING inbox_row
 )
 INSERT INTO observation_inbox (device_id, observation_id, phase, revision, category, source, sensor, severity,
-    started_at, at, ended_at, count, value, unit, evidence, detail, received_at)
+    started_at, at, ended_at, count, value, unit, evidence, detail, received_at, mark)
 SELECT kept.device_id, kept.observation_id, kept.phase, kept.revision, kept.category, kept.source, kept.sensor,
     kept.severity, kept.started_at, kept.at, kept.ended_at, kept.count, kept.value, kept.unit, kept.evidence,
-    kept.detail, kept.received_at
+    kept.detail, kept.received_at, coalesce(kept.mark, '')
 FROM back, jsonb_populate_record(NULL::observation_inbox, back.inbox_row) AS kept
 
 -- name: failed

@@ -67,7 +67,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The state of one observation as far as its phases are known."""
+    """The state of one observation as far as its phases are known.
+
+    ``mark`` is empty once a phase of it counts; ``maintenance`` or ``drill`` while all of it calls no one.
+    """
 
     device_id: int
     observation_id: UUID
@@ -86,6 +89,7 @@ class Observation:
     evidence: tuple[Mapping[str, Any], ...]
     detail: Mapping[str, Any]
     received_at: datetime
+    mark: str = ""
 
     @property
     def over_at(self) -> datetime | None:
@@ -108,7 +112,8 @@ def kind_of(category: str, phase: str) -> Kind:
 def merge(one: Observation, other: Observation) -> Observation:
     """The state that both phases together tell.
 
-    The higher revision says what is measured; an end, once told, stays; severity never falls; pictures add up.
+    The higher revision says what is measured; an end, once told, stays; severity never falls; pictures add up. What
+    counted once (it outlasted a maintenance, or began before it) counts.
     """
     newer = max(one, other, key=_order)
     ends = [state.ended_at for state in (one, other) if state.ended_at is not None]
@@ -120,6 +125,7 @@ def merge(one: Observation, other: Observation) -> Observation:
         ended_at=max(ends, default=None),
         evidence=_united(one.evidence, other.evidence),
         received_at=min(one.received_at, other.received_at),
+        mark=max(one.mark, other.mark) if one.mark and other.mark else "",
     )
 
 
@@ -264,6 +270,7 @@ class Incident:
     lat: float
     device_id: int
     opened_at: datetime
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,21 @@ SELECT device_id, site, name, lon, lat FROM device WHERE device_id = %(device_id
 
 -- name: observation
 SELECT device_id, observation_id, incident_id, revision, category, source, sensor, severity, started_at, at,
-       ended_at, count, value, unit, evidence, detail, received_at
+       ended_at, count, value, unit, evidence, detail, received_at, mark
 FROM incident_observation WHERE device_id = %(device_id)s AND observation_id = %(observation_id)s
 
 -- name: save_observation
 INSERT INTO incident_observation (device_id, observation_id, incident_id, revision, category, source, sensor,
-    severity, started_at, at, ended_at, count, value, unit, evidence, detail, received_at)
+    severity, started_at, at, ended_at, count, value, unit, evidence, detail, received_at, mark)
 VALUES (%(device_id)s, %(observation_id)s, %(incident_id)s, %(revision)s, %(category)s, %(source)s, %(sensor)s,
     %(severity)s, %(started_at)s, %(at)s, %(ended_at)s, %(count)s, %(value)s, %(unit)s, %(evidence)s,
-    %(detail)s, %(received_at)s)
+    %(detail)s, %(received_at)s, %(mark)s)
 ON CONFLICT (device_id, observation_id) DO UPDATE SET
     revision = excluded.revision, source = excluded.source, sensor = excluded.sensor,
     severity = excluded.severity, started_at = excluded.started_at, at = excluded.at,
     ended_at = excluded.ended_at, count = excluded.count, value = excluded.value, unit = excluded.unit,
-    evidence = excluded.evidence, detail = excluded.detail, received_at = excluded.received_at
+    evidence = excluded.evidence, detail = excluded.detail, received_at = excluded.received_at,
+    mark = excluded.mark
 
 -- name: matter_of_scope
 SELECT matter_id, lon, lat FROM matter WHERE category = %(category)s AND scope = %(scope)s
@@ -33,26 +34,29 @@ VALUES (%(category)s, %(scope)s, %(lon)s, %(lat)s, %(now)s) RETURNING matter_id
 
 -- name: candidates
 -- Conditions of a matter that could still touch an observation in time. A closed ticket is told by closed_at.
+-- What calls no one (maintenance, drills) and what counts are kept apart.
 SELECT incident.incident_id, incident.started_at, incident.ended_at, ticket.closed_at AS ticket_final_at
 FROM incident
 LEFT JOIN ticket_incident USING (incident_id)
 LEFT JOIN ticket USING (ticket_id)
 WHERE incident.matter_id = %(matter_id)s AND incident.kind = 'condition'
+  AND (incident.mark = '') = (%(mark)s = '')
   AND (incident.ended_at IS NULL OR incident.ended_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR incident.started_at <= %(until)s)
 
 -- name: incident_of_hour
 SELECT incident_id FROM incident WHERE matter_id = %(matter_id)s AND kind = 'act' AND hour = %(hour)s
+  AND mark = %(mark)s
 
 -- name: new_incident
 INSERT INTO incident (incident_id, matter_id, category, kind, hour, severity, started_at, last_at, ended_at,
-    lon, lat, device_id, opened_at)
+    lon, lat, device_id, opened_at, mark)
 VALUES (%(incident_id)s, %(matter_id)s, %(category)s, %(kind)s, %(hour)s, %(severity)s, %(started_at)s, %(at)s,
-    %(over_at)s, %(lon)s, %(lat)s, %(device_id)s, %(now)s)
+    %(over_at)s, %(lon)s, %(lat)s, %(device_id)s, %(now)s, %(mark)s)
 
 -- name: lock_incident
 SELECT incident_id, matter_id, category, kind, severity, started_at, last_at, ended_at, observations, count,
-       ticket_worthy, lon, lat, device_id, opened_at
+       ticket_worthy, lon, lat, device_id, opened_at, mark
 FROM incident WHERE incident_id = %(incident_id)s FOR UPDATE
 
 -- name: refold_incident
@@ -60,23 +64,24 @@ FROM incident WHERE incident_id = %(incident_id)s FOR UPDATE
 UPDATE incident SET
     severity = folded.severity, started_at = folded.started_at, last_at = folded.last_at,
     ended_at = folded.ended_at, observations = folded.observations, count = folded.count,
-    ticket_worthy = incident.ticket_worthy OR %(worthy)s
+    ticket_worthy = incident.ticket_worthy OR %(worthy)s, mark = folded.mark
 FROM (
     SELECT max(severity) AS severity, min(started_at) AS started_at, max(at) AS last_at,
            CASE WHEN %(is_act)s THEN max(at) WHEN bool_and(ended_at IS NOT NULL) THEN max(ended_at) END AS ended_at,
-           count(*)::integer AS observations, sum(count)::bigint AS count
+           count(*)::integer AS observations, sum(count)::bigint AS count,
+           CASE WHEN bool_or(mark = '') THEN '' ELSE max(mark) END AS mark
     FROM incident_observation WHERE incident_id = %(incident_id)s
 ) AS folded
 WHERE incident.incident_id = %(incident_id)s
 RETURNING incident.incident_id, matter_id, category, kind, incident.severity, incident.started_at,
     incident.last_at, incident.ended_at, incident.observations, incident.count, ticket_worthy, lon, lat,
-    device_id, opened_at
+    device_id, opened_at, incident.mark
 
 -- name: list_incidents
 SELECT incident.incident_id, incident.category, coalesce(nullif(category.zh, ''), incident.category) AS category_zh,
        coalesce(nullif(category.en, ''), incident.category) AS category_en, incident.kind, incident.severity,
        incident.started_at, incident.last_at, incident.ended_at, incident.observations, incident.count,
-       incident.ticket_worthy, incident.lon, incident.lat, incident.opened_at,
+       incident.ticket_worthy, incident.mark, incident.lon, incident.lat, incident.opened_at,
        device.site || '/' || device.name AS device, device.title_zh AS device_zh, device.title_en AS device_en,
        ticket.ticket_id, ticket.number AS ticket_number
 FROM incident

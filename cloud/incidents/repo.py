@@ -118,13 +118,14 @@ def candidates(
         matter_id=matter_id,
         since=state.started_at - rejoin,
         until=None if state.over_at is None else state.over_at + rejoin,
+        mark=state.mark,
     )
     return [Candidate(**row) for row in rows]
 
 
-def incident_of_hour(transaction: Transaction, matter_id: int, hour: datetime) -> UUID | None:
-    """The incident that counts a device's acts of an hour."""
-    row = transaction.row(_Q["incident_of_hour"], matter_id=matter_id, hour=hour)
+def incident_of_hour(transaction: Transaction, matter_id: int, hour: datetime, mark: str) -> UUID | None:
+    """The incident that counts a device's acts of an hour; those of a drill are counted apart."""
+    row = transaction.row(_Q["incident_of_hour"], matter_id=matter_id, hour=hour, mark=mark)
     return None if row is None else row["incident_id"]
 
 
@@ -151,6 +152,7 @@ def new_incident(
         lat=matter.lat,
         device_id=state.device_id,
         now=now,
+        mark=state.mark,
     )
 
 

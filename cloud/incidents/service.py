@@ -87,7 +87,7 @@ def apply(
     repo.save_observation(transaction, state, incident_id)
     # A category may be declared otherwise by a later release; what an incident was begun as, it stays.
     kind = state.kind if before is None else before.kind
-    worthy = kind == "condition" and not domain.is_late(state, rule, now)
+    worthy = kind == "condition" and not state.mark and not domain.is_late(state, rule, now)
     after = repo.refold(transaction, incident_id, kind, worthy=worthy)
     change = Change(before, after)
     _announce(transaction, change)
@@ -100,7 +100,9 @@ def _find_incident(
     """The incident that a new observation belongs to, and whether it was just begun."""
     matter = _find_matter(transaction, rule, device, state, now)
     if state.kind == "act":
-        found = repo.incident_of_hour(transaction, matter.matter_id, domain.hour_of(state.started_at))
+        found = repo.incident_of_hour(
+            transaction, matter.matter_id, domain.hour_of(state.started_at), state.mark
+        )
     else:
         chosen = domain.choose(repo.candidates(transaction, matter.matter_id, state, rule), state, rule)
         found = chosen.incident_id if chosen else None
@@ -143,6 +145,7 @@ def _announce(transaction: Transaction, change: Change) -> None:
             "observations": incident.observations,
             "count": incident.count,
             "ticket_worthy": incident.ticket_worthy,
+            "mark": incident.mark,
             "lon": incident.lon,
             "lat": incident.lat,
         },

@@ -13,7 +13,7 @@ import typer
 from common.runtime.errors import ConfigError, DrumtowerError, MissingExtraError
 
 GROUP = "drumtower.commands"
-_EXTRAS = {"demo": "all", "services": "all", "schema": "gateway"}
+_EXTRAS = {"demo": "all", "services": "all", "schema": "gateway", "backup": "gateway", "rules": "gateway"}
 
 
 def main() -> None:

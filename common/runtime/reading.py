@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Discriminator, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from common.runtime.settings import CROSS_FAULT, Location, Settings, Wrong, closest, nearest, one_of
+from common.runtime.settings import CROSS_FAULT, Location, Settings, TagOf, Wrong, closest, nearest, one_of
 
 S = TypeVar("S", bound=Settings)
 
@@ -63,8 +63,15 @@ class _Kind:
     @property
     def discriminator(self) -> str:
         """The key that tells which of the members is meant; empty when it is not one key."""
-        named = [note.discriminator for note in self.notes if isinstance(note, FieldInfo)]
-        return next((name for name in named if isinstance(name, str)), "")
+        named = [note.discriminator for note in self.notes if isinstance(note, FieldInfo | Discriminator)]
+        keys = [name.key if isinstance(name, TagOf) else name for name in named]
+        return next((key for key in keys if isinstance(key, str)), "")
+
+    @property
+    def usual_tag(self) -> str | None:
+        """The tag of a part that does not say any."""
+        named = [note.discriminator for note in self.notes if isinstance(note, Discriminator)]
+        return next((name.otherwise for name in named if isinstance(name, TagOf)), None)
 
     @property
     def description(self) -> str:
@@ -209,7 +216,7 @@ class _Reader:
         if mistyped and given[mistyped] in list(by_tag):
             self.wrong.append(Wrong((*at, mistyped), f"unknown key (did you mean {key!r}?)"))
             given[key] = given.pop(mistyped)
-        tag = given.get(key)
+        tag = given.get(key, kind.usual_tag)
         if isinstance(tag, str) and tag in by_tag:
             return cast("Settings", self.value(by_tag[tag], given, at))
         if key in given:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
@@ -64,6 +64,26 @@ class Settings(BaseModel):
         if faults:
             raise PydanticCustomError(CROSS_FAULT, "{faults}", {"faults": "; ".join(faults)})
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class TagOf:
+    """For pydantic's ``Discriminator``: the key that tells which kind a part is, and the kind of one that says none."""
+
+    key: str
+    otherwise: str
+
+    @property
+    def __name__(self) -> str:
+        """Pydantic asks a discriminator for it, as it would a function."""
+        return f"{self.key}_or_{self.otherwise}"
+
+    def __call__(self, value: Any) -> str:
+        """The tag of a part, as it stands in a file or as it was made in code."""
+        given = (
+            value.get(self.key, self.otherwise) if isinstance(value, dict) else getattr(value, self.key, "")
+        )
+        return str(given)
 
 
 def texts(values: Iterable[object]) -> Iterator[tuple[int, str]]:

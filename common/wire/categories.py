@@ -45,8 +45,10 @@ CATEGORIES: tuple[Category, ...] = (
     Category("air.quality_poor", "Poor air quality", "空气质量差", "condition", 1),
     Category("building.tilt", "Building tilt or settlement", "房屋倾斜沉降", "condition", 3),
     Category("device.silent", "Device silent", "设备失联", "condition", 2),
+    Category("device.sensor_stuck", "Sensor stands still", "传感器读数不变", "condition", 1),
     Category("device.quarantined", "Box quarantined", "设备隔离", "condition", 3),
     Category("device.camera_blind", "Camera cannot see", "摄像头视野异常", "condition", 2),
+    Category("device.sensor_silent", "Sensor cannot be read", "传感器读数异常", "condition", 2),
     Category("device.packets_abandoned", "Box gave up packets", "数据丢弃", "act", 2),
 )
 BY_CODE: dict[str, Category] = {category.code: category for category in CATEGORIES}

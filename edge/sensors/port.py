@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from common.runtime.errors import InvalidError, TransientError
-
-
-class SensorLostError(TransientError):
-    """The sensor does not answer now: try again at its next turn."""
 
 
 class SensorError(InvalidError):
@@ -34,6 +31,17 @@ class Reading:
     at: int
 
 
+class SensorLostError(TransientError):
+    """The sensor does not say now all that it should: try again at its next turn.
+
+    ``readings`` are those that it gave all the same.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "", readings: Sequence[Reading] = ()) -> None:
+        super().__init__(code, message, hint)
+        self.readings = tuple(readings)
+
+
 class Sensor(Protocol):
     """Something that can be asked what it measures."""
 
@@ -49,7 +57,7 @@ class Sensor(Protocol):
             at_ms: the instant that the readings carry.
 
         Raises:
-            SensorLostError: it does not answer.
+            SensorLostError: it does not answer, or not with everything.
         """
         ...
 

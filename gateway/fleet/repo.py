@@ -15,6 +15,7 @@ from common.runtime.errors import TransientError
 from common.wire.categories import CATEGORIES
 from common.wire.topics import Address
 from gateway.fleet.sites import Site
+from gateway.trouble import trouble_of
 
 Connection = psycopg.Connection[Any]
 _CONNECT_SECONDS: Final = 5
@@ -44,13 +45,14 @@ def transaction(connection: Connection) -> Iterator[Connection]:
     """A transaction on a connection.
 
     Raises:
-        TransientError: when the database went away; the connection is of no use then.
+        TransientError: when the database went away or cannot do it now; the connection is of no use then.
     """
     try:
         with connection.transaction():
             yield connection
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise TransientError("gateway.no_database", f"the database went away: {error}".strip()) from error
+        trouble = trouble_of(error.sqlstate)
+        raise TransientError(trouble.code, f"{trouble.said}: {error}".strip(), trouble.hint) from error
 
 
 def seed_categories(connection: Connection) -> None:
@@ -222,13 +224,25 @@ def silence_changes(connection: Connection) -> list[Quiet]:
     return [Quiet(row[0], Address(row[1], row[2]), *row[3:]) for row in rows]
 
 
-def forget_statuses(connection: Connection, older_than_days: float) -> int:
-    """Throw away statuses older than that, by whole days; how many days went."""
-    return len(
-        connection.execute(
-            "SELECT drop_chunks('device_status', older_than => now() - make_interval(secs => %s))",
-            [older_than_days * 86_400],
-        ).fetchall()
+def silences_outlasting(connection: Connection) -> list[Quiet]:
+    """Devices whose silence was last told in a maintenance or a drill that is over, and that are silent still."""
+    rows = connection.execute(
+        "SELECT d.device_id, d.site, d.name, p.silent_since, p.silent_since, p.silence_id, p.silence_revision,"
+        " d.silent_after_s, clock_timestamp() FROM device_presence p JOIN device d USING (device_id)"
+        " WHERE p.silent_since IS NOT NULL AND EXISTS (SELECT FROM quiet_time q WHERE q.site = d.site"
+        " AND coalesce(q.device, d.name) = d.name AND q.until_at > p.silent_since"
+        " AND q.until_at <= clock_timestamp()) AND NOT EXISTS (SELECT FROM quiet_time q WHERE q.site = d.site"
+        " AND coalesce(q.device, d.name) = d.name AND q.until_at > clock_timestamp()"
+        " AND q.from_at <= clock_timestamp()) AND (SELECT o.mark FROM observation o"
+        " WHERE o.observation_id = p.silence_id ORDER BY o.at DESC LIMIT 1) <> '' ORDER BY d.device_id"
+    ).fetchall()
+    return [Quiet(row[0], Address(row[1], row[2]), *row[3:]) for row in rows]
+
+
+def note_revision(connection: Connection, device_id: int, revision: int) -> None:
+    """Write down that a silence was told again."""
+    connection.execute(
+        "UPDATE device_presence SET silence_revision = %s WHERE device_id = %s", [revision, device_id]
     )
 
 
@@ -240,3 +254,64 @@ def note_silence(connection: Connection, quiet: Quiet, silence_id: UUID | None, 
         " silence_id = excluded.silence_id, silence_revision = excluded.silence_revision",
         [quiet.device_id, quiet.heard_at if silence_id else None, silence_id, revision],
     )
+
+
+def add_audit(connection: Connection, actor: str, host: str, action: str, detail: str) -> None:
+    """Write down what somebody did; ``detail`` is JSON."""
+    connection.execute(
+        "INSERT INTO audit (at, actor, action, address, detail) VALUES (clock_timestamp(), %s, %s, %s, %s::jsonb)",
+        [actor, action, host, detail],
+    )
+
+
+def newest_audit(connection: Connection, limit: int) -> list[tuple[Any, ...]]:
+    """When, who, what, where and the details of the newest things done to boxes, rejects and rules."""
+    return connection.execute(
+        "SELECT at, actor, action, address, detail FROM audit"
+        " WHERE action ~ '^(reject|quarantine|maintenance|drill|rules)[.]' ORDER BY audit_id DESC LIMIT %s",
+        [limit],
+    ).fetchall()
+
+
+def put_in_quarantine(connection: Connection, address: Address) -> tuple[int, datetime] | None:
+    """Keep a device out from now on: its id and since when; None when nobody knows it, or it is out already."""
+    row = connection.execute(
+        "UPDATE device SET quarantined_at = date_trunc('milliseconds', clock_timestamp())"
+        " WHERE site = %s AND name = %s AND quarantined_at IS NULL RETURNING device_id, quarantined_at",
+        [address.site, address.device],
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a device has the store remember."""
+
+    since: datetime | None
+    released_at: datetime | None
+    why: str
+    streams: int
+    streams_of_day: int
+    most_ranges: int
+    kept: int
+    kept_bytes: int
+    dropped: int
+
+
+def cost(connection: Connection, address: Address) -> Cost | None:
+    """What a device costs the store, and why it is in quarantine if it is; None when nobody knows it."""
+    row = connection.execute(
+        "SELECT d.quarantined_at, d.released_at, coalesce((SELECT o.detail ->> 'why' FROM observation o"
+        " WHERE o.device_id = d.device_id AND o.source = 'quarantine' AND o.phase = 'start'"
+        " AND o.started_at = date_trunc('milliseconds', d.quarantined_at) ORDER BY o.at DESC LIMIT 1), ''),"
+        " s.streams, s.of_day, s.most_ranges, r.kept, r.bytes, r.dropped FROM device d"
+        " CROSS JOIN LATERAL (SELECT count(*) AS streams, count(*) FILTER (WHERE first_at >"
+        " greatest(now() - interval '24 hours', d.released_at)) AS of_day,"
+        " coalesce(max((SELECT count(*) FROM unnest(received))), 0) AS most_ranges"
+        " FROM device_stream s WHERE s.device_id = d.device_id) s"
+        " CROSS JOIN LATERAL (SELECT coalesce(sum(kept), 0)::bigint AS kept,"
+        " coalesce(sum(kept_bytes), 0)::bigint AS bytes, coalesce(sum(dropped), 0)::bigint AS dropped"
+        " FROM reject_day r WHERE r.device_id = d.device_id) r WHERE d.site = %s AND d.name = %s",
+        [address.site, address.device],
+    ).fetchone()
+    return None if row is None else Cost(*row)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from common.wire.topics import Address
 from gateway.decode import Rejected
+from gateway.fleet.audit import Actor
 from gateway.fleet.repo import Connection
 from gateway.repo import DISTRICT, UNKNOWN_DEVICE
 
@@ -32,36 +34,62 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class ReasonCount:
-    """How many rejects of one reason and sender are kept."""
+    """How many rejects of one reason and sender are kept, with how many bytes."""
 
     reason: str
     sender: str
     count: int
+    bytes: int
     newest_id: int
     newest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rejects are meant: all that fit everything that is given."""
+
+    reason: str | None = None
+    sender: Address | None = None
+    ids: tuple[int, ...] = ()
+
+    def parameters(self) -> dict[str, object]:
+        """For ``_CHOSEN``."""
+        return {
+            "reason": self.reason,
+            "site": self.sender.site if self.sender else None,
+            "name": self.sender.device if self.sender else None,
+            "ids": list(self.ids) or None,
+        }
 
 
 _COLUMNS = (
     "r.reject_id, r.received_at, coalesce(d.site || '/' || d.name, ''), r.topic, r.reason, r.message, r.epoch,"
     " r.seq, r.size, r.payload, coalesce(r.series, '{}')"
 )
+_CHOSEN = (
+    "(%(reason)s::text IS NULL OR r.reason = %(reason)s)"
+    " AND (%(site)s::text IS NULL OR (d.site = %(site)s AND d.name = %(name)s))"
+    " AND (%(ids)s::bigint[] IS NULL OR r.reject_id = ANY (%(ids)s))"
+)
 
 
-def counts(connection: Connection) -> list[ReasonCount]:
+def counts(connection: Connection, choice: Choice = Choice()) -> list[ReasonCount]:
     """What is kept, by reason and sender."""
     rows = connection.execute(
-        "SELECT r.reason, coalesce(d.site || '/' || d.name, '') AS sender, count(*), max(r.reject_id),"
-        " max(r.received_at) FROM reject r LEFT JOIN device d USING (device_id) GROUP BY 1, 2 ORDER BY 3 DESC"
+        "SELECT r.reason, coalesce(d.site || '/' || d.name, '') AS sender, count(*),"  # noqa: S608
+        " sum(octet_length(r.payload))::bigint, max(r.reject_id), max(r.received_at) FROM reject r"
+        f" LEFT JOIN device d USING (device_id) WHERE {_CHOSEN} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+        choice.parameters(),
     ).fetchall()
     return [ReasonCount(*row) for row in rows]
 
 
-def newest(connection: Connection, reason: str | None, limit: int) -> list[Reject]:
-    """The newest rejects, of one reason or of all."""
+def newest(connection: Connection, choice: Choice, limit: int) -> list[Reject]:
+    """The newest rejects of a choice."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM reject r LEFT JOIN device d USING (device_id)"  # noqa: S608
-        " WHERE %s::text IS NULL OR r.reason = %s ORDER BY r.reject_id DESC LIMIT %s",
-        [reason, reason, limit],
+        f" WHERE {_CHOSEN} ORDER BY r.reject_id DESC LIMIT %(limit)s",
+        {**choice.parameters(), "limit": limit},
     ).fetchall()
     return [_reject(row) for row in rows]
 
@@ -79,11 +107,26 @@ def _reject(row: tuple[Any, ...]) -> Reject:
     return replace(Reject(*row), series=tuple(row[-1]))
 
 
-def ids(connection: Connection, reason: str | None) -> list[int]:
-    """The ids of what is kept, oldest first."""
+def ids(connection: Connection, choice: Choice = Choice()) -> list[int]:
+    """The ids of what is kept of a choice, oldest first."""
     rows = connection.execute(
-        "SELECT reject_id FROM reject WHERE %s::text IS NULL OR reason = %s ORDER BY reject_id",
-        [reason, reason],
+        f"SELECT r.reject_id FROM reject r LEFT JOIN device d USING (device_id) WHERE {_CHOSEN} ORDER BY 1",  # noqa: S608
+        choice.parameters(),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def drop(connection: Connection, choice: Choice, actor: Actor, why: str) -> list[int]:
+    """Throw rejects away for good, each with a line in the audit; their ids."""
+    rows = connection.execute(
+        "WITH gone AS (DELETE FROM reject WHERE reject_id IN (SELECT r.reject_id FROM reject r"  # noqa: S608
+        f" LEFT JOIN device d USING (device_id) WHERE {_CHOSEN}) RETURNING *),"
+        " told AS (INSERT INTO audit (at, actor, action, address, detail)"
+        " SELECT clock_timestamp(), %(actor)s, 'reject.dropped', %(address)s, jsonb_build_object("
+        "'reject_id', reject_id, 'reason', reason, 'topic', topic, 'received_at', received_at, 'size', size,"
+        " 'epoch', to_hex(epoch), 'seq', seq, 'sha256', encode(sha256(payload), 'hex'), 'why', %(why)s::text)"
+        " FROM gone) SELECT reject_id FROM gone ORDER BY 1",
+        {**choice.parameters(), "actor": actor.name, "address": actor.host, "why": why},
     ).fetchall()
     return [row[0] for row in rows]
 

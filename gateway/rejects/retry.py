@@ -9,7 +9,9 @@ from __future__ import annotations
 from common.runtime.clock import Clock, SystemClock, to_ms
 from common.runtime.errors import InvalidError
 from common.wire.messages import Readings
-from gateway.decode import DecodedPacket, DecodedStatus, Decoder, RawMessage, Rejected
+from common.wire.topics import PREFIX
+from gateway.decode import Decoded, DecodedPacket, Decoder, ForeignReading, RawMessage, Rejected
+from gateway.fleet import audit
 from gateway.fleet.repo import Connection, transaction
 from gateway.memory import Memory
 from gateway.metrics_catalogue import Metric
@@ -22,6 +24,112 @@ class StillRejectedError(InvalidError):
     """The message cannot be taken in now either; it is kept as it was."""
 
 
+class Retrier:
+    """Takes rejects in, one transaction each; what it learned of the registry it keeps from one to the next.
+
+    Args:
+        connection: the database.
+        metrics: the declared metrics by name.
+        limits: those of the gateway.
+        decoder: reads the messages; the plain one when None.
+        actor: who is written into the audit; whoever runs the process when None.
+        clock: for tests.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        metrics: dict[str, Metric],
+        limits: Limits,
+        *,
+        decoder: Decoder | None = None,
+        actor: audit.Actor | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._connection = connection
+        self._metrics = metrics
+        self._limits = limits
+        self._decoder = decoder or Decoder()
+        self._actor = actor or audit.this_person()
+        self._clock = clock or SystemClock()
+        self._memories: dict[str, Memory] = {}
+
+    def retry(self, reject_id: int) -> int:
+        """Take a reject in and out of the rejects; how many readings it brought.
+
+        Raises:
+            StillRejectedError: with the reason that stands against it.
+            InvalidError: when there is no such reject.
+            TransientError: when the database went away.
+        """
+        with transaction(self._connection):
+            reject = repo.take(self._connection, reject_id)
+            if reject is None:
+                raise InvalidError(
+                    "rejects.unknown", f"there is no reject {reject_id}", "drumtower gateway rejects list"
+                )
+            attempt = self._attempt(reject)
+            rows = attempt.result.rows
+            audit.write(
+                self._connection,
+                self._actor,
+                "reject.retried",
+                reject_id=reject_id,
+                reason=reject.reason,
+                topic=reject.topic,
+                readings=rows,
+            )
+        attempt.remember()
+        return rows
+
+    def _attempt(self, reject: repo.Reject) -> Transaction:
+        # A box's status from then is no news now; a foreign device's reading is what it was when it came.
+        kept = reject.topic.startswith(PREFIX)
+        raw = RawMessage(reject.topic, reject.payload, kept, to_ms(reject.received_at), reject.size)
+        item = self._decoder.decode(raw)
+        if isinstance(item, Rejected):
+            raise _still(reject.reject_id, item.reason, item.message)
+        item = _part(item, frozenset(reject.series))
+        partition = (
+            None
+            if item.address is None
+            else repo.partition_of(self._connection, item.address.site, item.address.device)
+        )
+        if partition is None:
+            raise _still(reject.reject_id, "unknown_device", f"{item.address} is not registered")
+        limits = self._limits
+        attempt = Transaction(
+            self._connection,
+            self._memory(partition),
+            future_ms=limits.future_ms,
+            past_ms=limits.past_ms,
+            replay_ms=limits.replay_ms,
+            again=reject.seq is not None or bool(reject.series),
+        )
+        attempt.run([item])
+        if attempt.result.rejects:
+            raise _still(reject.reject_id, *next(iter(attempt.result.rejects.items())))
+        if attempt.result.ignored:
+            raise _still(reject.reject_id, "quarantined", f"{item.address} is quarantined")
+        return attempt
+
+    def _memory(self, partition: str) -> Memory:
+        memory = self._memories.get(partition)
+        if memory is None:
+            memory = self._memories[partition] = Memory(
+                partition,
+                (),
+                self._metrics,
+                series_per_device=self._limits.series_per_device,
+                reject_quota=0,
+                clock=self._clock,
+            )
+            memory.load(self._connection)
+        else:
+            memory.load_devices(self._connection)  # released or enrolled since
+        return memory
+
+
 def retry(
     connection: Connection,
     reject_id: int,
@@ -29,54 +137,14 @@ def retry(
     limits: Limits,
     clock: Clock | None = None,
 ) -> int:
-    """Take a reject in and out of the rejects, in one transaction; how many readings it brought.
-
-    Raises:
-        StillRejectedError: with the reason that stands against it.
-        InvalidError: when there is no such reject.
-        TransientError: when the database went away.
-    """
-    with transaction(connection):
-        reject = repo.take(connection, reject_id)
-        if reject is None:
-            raise InvalidError(
-                "rejects.unknown", f"there is no reject {reject_id}", "drumtower gateway rejects list"
-            )
-        raw = RawMessage(reject.topic, reject.payload, True, to_ms(reject.received_at), reject.size)
-        item = Decoder().decode(raw)
-        if isinstance(item, Rejected):
-            raise _still(reject_id, item.reason, item.message)
-        item = _part(item, frozenset(reject.series))
-        partition = repo.partition_of(connection, item.address.site, item.address.device)
-        if partition is None:
-            raise _still(reject_id, "unknown_device", f"{item.address} is not registered")
-        memory = Memory(
-            partition,
-            (),
-            metrics,
-            series_per_device=limits.series_per_device,
-            reject_quota=0,
-            clock=clock or SystemClock(),
-        )
-        memory.load(connection)
-        attempt = Transaction(
-            connection,
-            memory,
-            future_ms=limits.future_ms,
-            past_ms=limits.past_ms,
-            replay_ms=limits.replay_ms,
-            again=reject.seq is not None,
-        )
-        attempt.run([item])
-        if attempt.result.rejects:
-            raise _still(reject_id, *next(iter(attempt.result.rejects.items())))
-        if attempt.result.ignored:
-            raise _still(reject_id, "quarantined", f"{item.address} is quarantined")
-        return attempt.result.rows
+    """Take one reject in, as ``Retrier.retry`` does."""
+    return Retrier(connection, metrics, limits, clock=clock).retry(reject_id)
 
 
-def _part(item: DecodedPacket | DecodedStatus, rejected: frozenset[str]) -> DecodedPacket | DecodedStatus:
+def _part(item: Decoded, rejected: frozenset[str]) -> Decoded:
     """The series that were rejected, where the others are stored already."""
+    if rejected and isinstance(item, ForeignReading):
+        return item.part(rejected)
     if not rejected or not isinstance(item, DecodedPacket) or not isinstance(item.data, Readings):
         return item
     series = [wire for wire in item.data.series if f"{wire.sensor}/{wire.metric}" in rejected]

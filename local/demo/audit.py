@@ -84,10 +84,13 @@ def lives_of(address: Address, data: Path) -> list[Life]:
     contents: dict[int, list[Data]] = {epoch: [] for epoch, _, _ in lives}
     for epoch, payload in packets:
         contents[epoch].append(decode_packet(payload, address).data)
-    return [_life(address, epoch, began_at, numbered, contents[epoch]) for epoch, began_at, numbered in lives]
+    return [
+        life_of(address, epoch, began_at, numbered, contents[epoch]) for epoch, began_at, numbered in lives
+    ]
 
 
-def _life(address: Address, epoch: int, began_at: int, numbered: int, contents: list[Data]) -> Life:
+def life_of(address: Address, epoch: int, began_at: int, numbered: int, contents: Sequence[Data]) -> Life:
+    """A life from the contents of its packets."""
     readings: Counter[tuple[str, str]] = Counter()
     observations: Counter[tuple[str, str, int]] = Counter()
     evidence: set[str] = set()
@@ -111,12 +114,23 @@ def audit(database_url: str, boxes: Mapping[Address, Path]) -> Audit:
         database_url: the store.
         boxes: each box's address and data directory.
     """
+    return audit_lives(database_url, [lives_of(address, data) for address, data in boxes.items()])
+
+
+def audit_lives(database_url: str, boxes: Sequence[list[Life]], *, may_abandon: bool = False) -> Audit:
+    """Compare what each box numbered with the store.
+
+    Args:
+        database_url: the store.
+        boxes: the lives of each box.
+        may_abandon: whether packets that a box gave up are no fault: its disk was full on purpose.
+    """
     with psycopg.connect(database_url) as connection:
-        compared = [_compare_box(connection, lives_of(address, data)) for address, data in boxes.items()]
+        compared = [_compare_box(connection, lives, may_abandon=may_abandon) for lives in boxes]
         return _compare_work(connection, _sum(compared))
 
 
-def _compare_box(connection: psycopg.Connection, lives: list[Life]) -> Audit:
+def _compare_box(connection: psycopg.Connection, lives: list[Life], *, may_abandon: bool) -> Audit:
     """One box: its numbers, then what they carried."""
     if not lives:
         return Audit()
@@ -134,7 +148,7 @@ def _compare_box(connection: psycopg.Connection, lives: list[Life]) -> Audit:
         name = f"{device} epoch {life.epoch:x}"
         if stored != life.numbered:
             faults.append(f"{name}: packets {missing} of {life.numbered} are not in the store")
-        if given_up or refused:
+        if refused or (given_up and not may_abandon):
             faults.append(f"{name}: {given_up} packets were given up by the box, {refused} were rejected")
         if beyond:
             faults.append(f"{name}: the store has {beyond} packets that the box never numbered")

@@ -72,10 +72,15 @@ class Part:
     """One tier's process: what it is called, how it is started, and whether it is alive."""
 
     def __init__(
-        self, name: str, log: Path, arguments: Sequence[str | Path], environment: Mapping[str, str]
+        self,
+        name: str,
+        log: Path,
+        arguments: Sequence[str | Path],
+        environment: Mapping[str, str],
+        module: str = "common.runtime.cli",
     ) -> None:
         self.name = name
-        self._arguments = [sys.executable, "-m", "common.runtime.cli", *arguments]
+        self._arguments = [sys.executable, "-m", module, *arguments]
         self._environment = dict(environment)
         self._process = ServiceProcess(name, log, signal.SIGTERM)
         self.wanted = False
@@ -158,6 +163,19 @@ class Stack:
     def evidence_directory(self) -> Path:
         """Where the gateway keeps evidence and the ticket centre reads it."""
         return self.plan.data / "evidence"
+
+    def database_for(self, part: str) -> str:  # noqa: ARG002 - whoever puts something between them asks for whom
+        """The store's address as the named part is told it."""
+        return self.database_url
+
+    def broker_for(self, part: str) -> str:  # noqa: ARG002
+        """The broker's address as the named part is told it."""
+        return self.broker_url
+
+    def make_box(self, config: Path, data: Path, environment: Mapping[str, str]) -> Part:
+        """A box's process, not started yet."""
+        log = self.plan.data / "logs" / f"{config.stem}.log"
+        return Part(f"box {config.stem}", log, ["edge", "run", config, "--data", data], environment)
 
     def parts(self) -> list[Part]:
         """Every tier's process."""
@@ -263,21 +281,22 @@ class Stack:
         self.say("starting the gateway")
         doors: list[int] = []
         for number in range(self.plan.gateways):
+            name = f"gateway-{number + 1}"
             environment = {
-                "DRUMTOWER_DATABASE_URL": self.database_url,
-                "DRUMTOWER_BROKER_URL": self.broker_url,
+                "DRUMTOWER_DATABASE_URL": self.database_for(name),
+                "DRUMTOWER_BROKER_URL": self.broker_for(name),
                 "DRUMTOWER_CA_FILE": str(self._ca_file(certificate)),
                 "DRUMTOWER_CREDENTIAL_FILE": str(self.plan.secrets / "gateway"),
                 "DRUMTOWER_EVIDENCE_DIR": str(self.evidence_directory),
                 "DRUMTOWER_TLS_CERT": str(certificate.certificate),
                 "DRUMTOWER_TLS_KEY": str(certificate.key),
-                "DRUMTOWER_DATA": str(self.plan.data / f"gateway-{number + 1}"),
+                "DRUMTOWER_DATA": str(self.plan.data / name),
             }
             doors.append(free_port())
             self.gateways.append(
                 Part(
-                    f"gateway-{number + 1}",
-                    self.plan.data / "logs" / f"gateway-{number + 1}.log",
+                    name,
+                    self.plan.data / "logs" / f"{name}.log",
                     ["gateway", "run", "--config", self.plan.rules, "--evidence-port", str(doors[-1])],
                     environment,
                 )
@@ -292,7 +311,7 @@ class Stack:
             self.plan.data / "logs" / "cloud.log",
             ["cloud", "run", "--host", "127.0.0.1", "--port", str(self.plan.port)],
             {
-                "DRUMTOWER_DATABASE_URL": self.database_url,
+                "DRUMTOWER_DATABASE_URL": self.database_for("cloud"),
                 "DRUMTOWER_EVIDENCE_DIR": str(self.evidence_directory),
             },
         )
@@ -330,7 +349,7 @@ class Stack:
             self.box_data[box.address] = data
             credential = self.provision.credential_file(box.address)
             environment = {
-                "DRUMTOWER_BROKER_URL": self.broker_url,
+                "DRUMTOWER_BROKER_URL": self.broker_for(name),
                 "DRUMTOWER_CA_FILE": str(trusted),
                 "DRUMTOWER_CREDENTIAL_FILE": str(credential),
                 "DRUMTOWER_EVIDENCE_URL": evidence_url,
@@ -338,12 +357,7 @@ class Stack:
             }
             if self.plan.footage:
                 environment["DRUMTOWER_FOOTAGE_DIR"] = str(self.plan.footage)
-            self.boxes[name] = Part(
-                f"box {name}",
-                self.plan.data / "logs" / f"{name}.log",
-                ["edge", "run", config, "--data", data],
-                environment,
-            )
+            self.boxes[name] = self.make_box(config, data, environment)
             self.boxes[name].start()
 
 

@@ -1,4 +1,4 @@
-"""What every intake must do, shown by the default one against the real broker."""
+"""What every intake must do, shown by each of them against the real broker, over TLS."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -15,22 +16,28 @@ from paho.mqtt.enums import CallbackAPIVersion
 from common.wire.topics import Address
 from gateway.config import BrokerAddress
 from gateway.intake import Delivery, Intake, PahoIntake
+from gateway.mqtt.intake import FramesIntake
 from local.broker import Broker
 from tests.conftest import Credential
+from tests.fixtures.tcp_proxy import TcpProxy
 from tests.integration.gateway_rig import PATIENCE, eventually
 
 pytestmark = pytest.mark.services
 
+INTAKES: dict[str, Callable[..., Intake]] = {"paho": PahoIntake, "frames": FramesIntake}
+
 
 class Rig:
-    """Intakes of one partition, and a box that publishes to them."""
+    """Intakes of one kind and one partition behind a proxy, and a box that publishes to them."""
 
-    def __init__(self, broker: Broker, gateway: Credential) -> None:
+    def __init__(self, kind: str, broker: Broker, gateway: Credential, proxy: TcpProxy) -> None:
+        self._make = INTAKES[kind]
+        self.proxy = proxy
         self.site = f"site-{secrets.token_hex(4)}"
         self.partition = f"part-{secrets.token_hex(4)}"
         self.box = Address(self.site, "box-1")
         self.address = BrokerAddress(
-            "127.0.0.1", broker.port, True, gateway.username, gateway.password, broker.ca_file
+            "127.0.0.1", proxy.port, True, gateway.username, gateway.password, broker.ca_file
         )
         password = secrets.token_urlsafe(12)
         broker.add_device(self.site, "box-1", password)
@@ -43,14 +50,15 @@ class Rig:
         self._box.on_message = lambda _client, _data, message: self.heard.append(message)
         subscribed = threading.Event()
         self._box.on_subscribe = lambda *_: subscribed.set()
+        self._box.on_connect = lambda client, *_: client.subscribe(self.box.down("#"), qos=1)
         self._box.connect("127.0.0.1", broker.port)
+        self._box.reconnect_delay_set(1, 1)
         self._box.loop_start()
-        self._box.subscribe(self.box.down("#"), qos=1)
         assert subscribed.wait(PATIENCE)
 
     def intake(self, *, started: bool = True, **more: Any) -> Intake:
         """One more intake of the same partition, listening to the box's site."""
-        made: Intake = PahoIntake(more.pop("address", self.address), self.partition, **more)
+        made = self._make(more.pop("address", self.address), self.partition, **more)
         self.open.append(made)
         made.listen_to(frozenset({self.site}))
         if started:
@@ -68,12 +76,16 @@ class Rig:
         """What the box was told."""
         return [bytes(message.payload) for message in self.heard if message.topic == self.box.down("receipt")]
 
-    def say(self, *texts: str, retain: bool = False) -> None:
-        """Publish at QoS 1, and wait until the broker has it."""
+    def say(self, *texts: str, retain: bool = False, qos: int = 1) -> None:
+        """Publish, and wait until the broker has it (QoS 0: until it is on its way)."""
         for text in texts:
-            said = self._box.publish(self.box.up("readings"), text.encode(), qos=1, retain=retain)
+            said = self._box.publish(self.box.up("readings"), text.encode(), qos=qos, retain=retain)
             said.wait_for_publish(PATIENCE)
             assert said.is_published()
+
+    def is_box_connected(self) -> bool:
+        """Whether the box is with the broker."""
+        return self._box.is_connected()
 
     def close(self) -> None:
         """Leave nothing connected."""
@@ -83,12 +95,37 @@ class Rig:
         self._box.loop_stop()
 
 
+@pytest.fixture(params=sorted(INTAKES))
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which intake."""
+    return str(request.param)
+
+
 @pytest.fixture
-def rig(broker: Broker, gateway_credential: Credential) -> Iterator[Rig]:
+def rig(kind: str, broker: Broker, gateway_credential: Credential) -> Iterator[Rig]:
     """A rig of this test alone."""
-    made = Rig(broker, gateway_credential)
-    yield made
-    made.close()
+    with TcpProxy(broker.port) as proxy:
+        made = Rig(kind, broker, gateway_credential, proxy)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker that this test may kill."""
+    with Broker(tmp_path / "own-broker") as running:
+        yield running
+
+
+@pytest.fixture
+def rig_of_own(kind: str, own_broker: Broker) -> Iterator[Rig]:
+    """A rig with a broker of its own."""
+    credential = Credential("gateway", secrets.token_urlsafe(16))
+    own_broker.add_gateway(credential.username, credential.password)
+    with TcpProxy(own_broker.port) as proxy:
+        made = Rig(kind, own_broker, credential, proxy)
+        yield made
+        made.close()
 
 
 def take(intake: Intake, count: int, seconds: float = PATIENCE) -> list[Delivery]:
@@ -149,10 +186,9 @@ def test_no_more_than_the_receive_maximum_comes_without_an_acknowledgement(rig: 
 
 def test_an_acknowledgement_never_reaches_a_later_connection(rig: Rig) -> None:
     intake = rig.intake(receive_maximum=10)
-    assert isinstance(intake, PahoIntake)
     rig.say(*[str(number) for number in range(10)])
     old = take(intake, 10)
-    intake._break_connection()
+    rig.proxy.cut()
     eventually(lambda: intake.waiting() == 10)
     new = take(intake, 10)
     assert {d.message_id for d in old} & {d.message_id for d in new}, "message ids are used again"
@@ -164,10 +200,29 @@ def test_an_acknowledgement_never_reaches_a_later_connection(rig: Rig) -> None:
     assert texts(take(intake, 1)) == ["eleven"]
 
 
-def test_what_finds_no_room_is_asked_for_again(rig: Rig) -> None:
-    intake = rig.intake(queue_bytes=4500, receive_maximum=100)
-    said = [f"{number:03d}".ljust(1000, ".") for number in range(9)]
+def test_after_a_cut_connection_nothing_said_meanwhile_is_missing(rig: Rig) -> None:
+    intake = rig.intake()
+    rig.say("acknowledged", "in hand")
+    before = take(intake, 2)
+    intake.acknowledge(before[:1])
+    time.sleep(0.5)
+    rig.proxy.cut()
+    rig.say("meanwhile")
+    eventually(lambda: intake.waiting() == 2)
+    assert texts(take(intake, 2)) == ["in hand", "meanwhile"]
+
+
+def test_what_finds_no_room_waits_with_the_broker(rig: Rig) -> None:
+    size, room = 200_000, 1_000_000
+    intake = rig.intake(queue_bytes=room, receive_maximum=100)
+    said = [f"{number:03d}".ljust(size, ".") for number in range(20)]
     rig.say(*said)
+    most = 0
+    eventually(lambda: intake.waiting() * size >= room)
+    for _ in range(10):
+        time.sleep(0.05)
+        most = max(most, intake.waiting())
+    assert most * size <= room + 3 * size, "no more is taken than there is room for, and what was on its way"
     seen: dict[str, int] = {}
 
     def all_seen() -> bool:
@@ -177,8 +232,40 @@ def test_what_finds_no_room_is_asked_for_again(rig: Rig) -> None:
         return len(seen) == len(said)
 
     eventually(all_seen)
-    assert intake.shed() > 0
     assert set(seen) == set(said)
+
+
+def test_a_killed_broker_that_kept_nothing_is_subscribed_to_anew(own_broker: Broker, rig_of_own: Rig) -> None:
+    changes: list[bool] = []
+    intake = rig_of_own.intake(on_connection=changes.append)
+    rig_of_own.say("before")
+    take(intake, 1)
+    own_broker.kill(delete_persistence=True)
+    eventually(lambda: not intake.is_connected())
+    assert not intake.publish(rig_of_own.box.down("receipt"), b"nobody there")
+    own_broker.start()
+    eventually(intake.is_connected, seconds=30)
+    time.sleep(0.5)
+    eventually(rig_of_own.is_box_connected, seconds=30)
+    rig_of_own.say("after")
+    (delivery,) = take(intake, 1, seconds=30)
+    assert texts([delivery]) == ["after"]
+    intake.acknowledge([delivery])
+    assert intake.publish(rig_of_own.box.down("receipt"), b"for the new one")
+    eventually(lambda: [message.payload for message in rig_of_own.heard] == [b"for the new one"])
+    assert changes == [True, False, True]
+    assert not intake.has_ended()
+
+
+def test_a_broker_that_restarts_in_order_has_kept_what_was_not_acknowledged(
+    own_broker: Broker, rig_of_own: Rig
+) -> None:
+    intake = rig_of_own.intake()
+    rig_of_own.say("acknowledged", "in hand")
+    intake.acknowledge(take(intake, 2)[:1])
+    time.sleep(0.5)
+    own_broker.restart()
+    assert texts(take(intake, 1, seconds=30)) == ["in hand"]
 
 
 def test_receipts_reach_the_box(rig: Rig) -> None:
@@ -208,9 +295,8 @@ def test_a_successor_ends_its_predecessor(rig: Rig) -> None:
 def test_an_intake_that_may_not_connect_again_gives_up(rig: Rig) -> None:
     allowed = [True]
     intake = rig.intake(may_connect=lambda: allowed[0])
-    assert isinstance(intake, PahoIntake)
     allowed[0] = False
-    intake._break_connection()
+    rig.proxy.cut()
     eventually(intake.has_ended)
     time.sleep(1.5)
     assert not intake.is_connected()
@@ -264,3 +350,22 @@ def test_a_broker_that_cannot_be_used_is_waited_for(
     time.sleep(1.5)
     assert not intake.is_connected()
     assert not intake.has_ended()
+
+
+def test_an_intake_closes_without_ever_having_connected(rig: Rig) -> None:
+    rig.intake(started=False).close()
+    started = rig.intake(started=False, address=BrokerAddress("127.0.0.1", 1, False, "u", "p", None))
+    started.start()
+    started.close()
+    assert not started.is_connected()
+
+
+def test_quality_of_service_0_comes_in_and_needs_no_acknowledgement(rig: Rig) -> None:
+    intake = rig.intake(receive_maximum=10)
+    rig.say(*[str(number) for number in range(18)], qos=0)
+    taken = take(intake, 18)
+    assert texts(taken) == [str(number) for number in range(18)]
+    assert {delivery.qos for delivery in taken} == {0}
+    intake.acknowledge(taken)
+    rig.say("at least once")
+    assert texts(take(intake, 1)) == ["at least once"]

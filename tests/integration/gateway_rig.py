@@ -111,6 +111,7 @@ class GatewayProcess:
     partition: str = "default"
     settings: str = SETTINGS
     extra: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> GatewayProcess:
@@ -131,7 +132,10 @@ class GatewayProcess:
         command = [sys.executable, "-m", "common.runtime.cli", "gateway", "run", "--config", str(config)]
         with (self.directory / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--partition", self.partition], env=environment, stderr=log, stdout=log
+                [*command, "--partition", self.partition, *self.options],
+                env=environment,
+                stderr=log,
+                stdout=log,
             )
         return self
 

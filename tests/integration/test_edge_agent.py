@@ -153,7 +153,8 @@ def test_a_stop_is_orderly(box: Box, gateway: PlayedGateway) -> None:
     assert running["numbered"] >= 5
     process.send_signal(signal.SIGINT)
     assert process.wait(100) == 0
-    eventually(lambda: gateway.statuses[-1].state == "offline")
+    # A starved machine may have let the broker tell of its end before: that will carries no counters.
+    eventually(lambda: gateway.statuses[-1].state == "offline" and bool(gateway.statuses[-1].counters))
     assert box.outbox()["unreceipted"] == 0
     last = gateway.statuses[-1].counters
     for name in [

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import structlog
 
-from common.runtime.clock import SystemClock
+from common.runtime.clock import Clock, SystemClock
 from common.runtime.stop import Stop
+from common.wire.messages import Readings
 from common.wire.topics import Address
 from edge.database import Database
 from edge.outbox import SqliteOutbox
@@ -55,10 +56,12 @@ def run_box(
     *,
     password: str = PASSWORD,
     ca_file: Path | None = None,
+    clock: Clock | None = None,
     **settings: Any,
 ) -> Iterator[Box]:
+    clock = clock or SystemClock()
     database = Database(directory)
-    outbox = SqliteOutbox(database, address, SystemClock())
+    outbox = SqliteOutbox(database, address, clock)
     where = Where("127.0.0.1", broker.port, True, password, ca_file or broker.ca_file)
     told = UplinkSettings(**{"reconnect_s": 0.1, "longest_reconnect_s": 0.5, "drain_s": 2, **settings})
     uplink = Uplink(
@@ -66,7 +69,7 @@ def run_box(
         outbox,
         where,
         settings=told,
-        clock=SystemClock(),
+        clock=clock,
         counters=lambda: {"frames": 7, "rss_mb": 1.5},
     )
     stop = Stop()
@@ -110,8 +113,39 @@ def test_packets_go_up_and_receipts_come_down(
         eventually(lambda: box.outbox.stats().unreceipted == 0)
         assert box.outbox.stats().receipted == 250
         assert gateway.values == set(map(float, range(250)))
-        assert box.uplink.facts.clock_offset_ms is not None
-        assert abs(box.uplink.facts.clock_offset_ms) < 1000 * PATIENCE
+        clock = SystemClock()
+        offset_ms = box.uplink.facts.clock_offset.offset_ms(clock.now_ms(), clock.monotonic())
+        assert offset_ms is not None
+        assert abs(offset_ms) < 1000 * PATIENCE
+
+
+class SlowClock(SystemClock):
+    """A wall clock that is an hour slow, until it is set."""
+
+    slow_ms = 3_600_000
+
+    def now_ms(self) -> int:
+        return super().now_ms() - self.slow_ms
+
+
+def test_a_box_measures_how_wrong_its_clock_is_and_changes_no_time_by_it(
+    broker: Broker, address: Address, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    clock = SlowClock()
+
+    def measured_ms() -> int:
+        return box.uplink.facts.clock_offset.offset_ms(clock.now_ms(), clock.monotonic()) or 0
+
+    with run_box(broker, tmp_path, address, clock=clock) as box:
+        said_at = clock.now_ms()
+        box.outbox.append(readings(7, at=said_at))
+        box.uplink.wake()
+        eventually(lambda: abs(measured_ms() - 3_600_000) < 20_000)
+        (packet,) = gateway.packets
+        assert isinstance(packet.data, Readings)
+        assert packet.data.series[0].at == [said_at]
+        clock.slow_ms = 0
+        assert abs(measured_ms()) < 20_000
 
 
 def test_mqtt_3_1_1_does_as_well(

@@ -16,7 +16,6 @@ from common.wire.codec import MAX_PACKET_BYTES, Data, encode_packet, encode_stat
 from common.wire.messages import Abandoned, Events, Evidence, Observation, Readings, Status
 from common.wire.topics import Address
 from gateway import transaction
-from gateway.batch import flatten
 from gateway.decode import Decoded, Decoder, RawMessage, Rejected
 from gateway.fleet import repo as fleet
 from gateway.lease import LeaseKeeper
@@ -146,7 +145,7 @@ def test_a_packet_that_our_own_code_stumbles_over_is_kept_and_its_neighbours_go_
 ) -> None:
     stumble(monkeypatch, error, lambda item: item.seq == 3)
     batch = [good(seq) for seq in range(1, 7)]
-    result = store.commit(batch, flatten(batch))
+    result = store.commit(batch)
     assert (result.packets, result.rejects) == (5, {"store_refused": 1})
     assert rows(database_url, "SELECT reason, seq FROM reject") == [("store_refused", 3)]
     assert rows(database_url, "SELECT committed, missing FROM device_packets") == [(6, 0)]
@@ -269,7 +268,7 @@ def test_whatever_is_changed_in_a_valid_message_it_is_stored_or_kept_and_ends_no
     def commits(messages: list[tuple[str, bytes]]) -> None:
         batch = [decoded(payload, kind) for kind, payload in messages]
         neighbour = good(next(seq))
-        result = store.commit([*batch, neighbour], flatten([*batch, neighbour]))
+        result = store.commit([*batch, neighbour])
         assert result.rejects["store_refused"] == result.rejects["database_refused"] == 0, result.rejects
 
     commits()

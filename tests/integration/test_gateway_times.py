@@ -12,7 +12,7 @@ from common.wire.codec import encode_packet, encode_status
 from common.wire.messages import Readings, Status
 from gateway.decode import Decoded, Decoder, RawMessage
 from gateway.fleet import repo as fleet
-from gateway.silence import forget, sweep
+from gateway.silence import sweep
 from gateway.store import Limits
 from tests.fixtures.gateway_store import BOX, Stores, opened_stores, packet, smoke, status
 from tests.integration.gateway_rig import events, eventually, now_ms, readings, rows
@@ -123,23 +123,6 @@ def test_a_last_will_leaves_the_last_figures_to_be_looked_at(stores: Stores) -> 
     store.commit([Decoder().decode(RawMessage(BOX.up("status"), will, False, now_ms(), len(will)))])
     presence = "SELECT state, version, epoch, counters FROM device_presence"
     assert rows(stores.url, presence) == [("offline", "0.1", 9, {"frames": 1})]
-
-
-def test_statuses_are_forgotten_after_their_days(stores: Stores) -> None:
-    store = stores()
-    store.commit([status(now_ms())])
-    for days in (3, 9, 20):
-        rows(
-            stores.url,
-            "INSERT INTO device_status SELECT received_at - make_interval(days => %s), device_id, state, said_at,"
-            " version, epoch, counters FROM device_status ORDER BY received_at DESC LIMIT 1",
-            days,
-        )
-    with fleet.connect(stores.url, "test") as connection:
-        assert forget(connection, 7) == 2
-        assert forget(connection, 7) == 0
-    age = "round(extract(epoch FROM now() - received_at) / 86400)::int"
-    assert rows(stores.url, f"SELECT {age} FROM device_status ORDER BY 1") == [(0,), (3,)]
 
 
 def listens(stores: Stores) -> None:

@@ -16,6 +16,7 @@ from cloud.district.checks import read_district
 from common.runtime.cli import GROUP
 from common.runtime.config import load_config
 from edge.config import load_device
+from gateway.adapters.mapping import load_mapping
 from gateway.config import GatewaySettings
 from gateway.fleet.sites import load_site
 from local.docs import REFERENCE, documents
@@ -29,6 +30,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "devices": load_device,
     "districts": read_district,
     "gateway.yaml": lambda path: load_config(path, GatewaySettings),
+    "foreign": load_mapping,
 }
 EXAMPLE = re.compile(r"<!-- file: (?P<name>\S+) -->\n```yaml\n(?P<text>.*?)```", re.DOTALL)
 
@@ -40,7 +42,7 @@ def test_a_generated_document_is_as_the_code_makes_it(name: str) -> None:
 
 def test_every_example_file_is_accepted_as_it_stands(tmp_path: Path) -> None:
     examples = EXAMPLE.findall((REPOSITORY / "docs" / "how-to.md").read_text(encoding="utf-8"))
-    assert len(examples) == 5
+    assert len(examples) == 10
     (tmp_path / "footage").symlink_to(REPOSITORY / "firmware_configs" / "footage")
     for name, text in examples:
         path = tmp_path / name

@@ -14,15 +14,18 @@ import structlog
 
 from common.runtime.clock import Clock, ManualClock, SystemClock
 from common.runtime.stop import Stop
+from common.wire.topics import Address
 from edge.config import EvidenceDoor
 from edge.database import Database, DiskFullError
 from edge.evidence import EvidenceStore
+from edge.outbox import SqliteOutbox
 from edge.settings import UploadSettings
 from edge.upload import Uploader
 from local.certificates import ensure_certificates
 from local.ports import free_port
 from tests.fixtures.edge_door import PlayedDoor, play_door
 from tests.fixtures.edge_gateway import eventually
+from tests.fixtures.edge_messages import readings, receipt
 
 WHO, PASSWORD = "gulou/lamp-01", "pass word"
 
@@ -300,3 +303,21 @@ def test_nothing_is_sent_while_an_alarm_waits(database: Database, door: PlayedDo
         assert door.requests == []
         alarms[0] = False
         eventually(lambda: len(door.stored) == 1)
+
+
+def test_pictures_wait_again_when_the_store_was_restored(database: Database) -> None:
+    clock = ManualClock()
+    store = make(database, clock)
+    sent, parked = store.keep(picture(1), "image/jpeg", 3), store.keep(picture(2), "image/jpeg", 2)
+    store.receipted(sent)
+    store.park(parked, "refused")
+    outbox = SqliteOutbox(database, Address("gulou", "lamp-01"), clock)
+    outbox.append(readings(1.0))
+    for incarnation in ("store-a", "store-a"):
+        outbox.receipt(receipt(outbox.epoch, 1, incarnation=incarnation))
+        assert store.next() is None
+    outbox.receipt(receipt(outbox.epoch, 0, incarnation="store-b"))
+    waiting = store.next()
+    assert waiting is not None
+    assert (waiting.sha256, waiting.attempts) == (sent, 1), "asked for first, then sent"
+    assert store.stats().parked == 1

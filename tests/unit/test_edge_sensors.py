@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from common.runtime.stop import Stop
 from common.wire.codec import decode_packet
 from common.wire.messages import Readings
 from edge.config import load_device
-from edge.database import DiskFullError
+from edge.database import Database, DiskFullError
+from edge.observations import ObservationBook
+from edge.outbox import SqliteOutbox
 from edge.packets import PacketId
 from edge.sensors.batch import Batch
 from edge.sensors.build import build_sensors
-from edge.sensors.loop import SensorLoop
+from edge.sensors.loop import SILENT, SensorLoop
 from edge.sensors.port import Reading, Sensor, SensorLostError
 from edge.sensors.simulated import SimulatedSensor
 from edge.sensors.storm import CALM, CYCLE_S, RAIN_S, Storm, course, hyetograph
@@ -52,6 +55,28 @@ class Says:
         if not self.values:
             raise SensorLostError("sensor.lost", f"{self.name} does not answer", "check its cable")
         return [Reading(self.name, "water_depth", self.values.pop(0), at_ms)]
+
+
+class Slow(Says):
+    """A sensor that costs a time-out each time and never answers."""
+
+    def __init__(self, clock: ManualClock, name: str) -> None:
+        super().__init__(name=name)
+        self.clock = clock
+
+    def read(self, at_ms: int) -> list[Reading]:
+        self.clock.advance(1.0)
+        return super().read(at_ms)
+
+
+class Partly:
+    """A sensor that gives one of its two values."""
+
+    name = "air"
+
+    def read(self, at_ms: int) -> list[Reading]:
+        given = [Reading("air", "pm10", 1.0, at_ms)]
+        raise SensorLostError("modbus.no_value", "air: no pm2_5", "", given)
 
 
 class FullOutbox(MemoryOutbox):
@@ -212,18 +237,72 @@ def test_a_reading_that_is_no_number_is_refused_said_once_and_stops_nobody_else(
     assert sorted(values_in(outbox)) == [("broken", 1.0), ("broken", 2.0), *(("sound", n) for n in range(5))]
 
 
-def test_a_sensor_that_does_not_answer_is_said_once_and_asked_again() -> None:
+def test_a_sensor_that_does_not_answer_is_logged_once_and_asked_again_ever_more_rarely() -> None:
     clock = ManualClock()
     outbox = MemoryOutbox(ADDRESS, clock)
     silent = Says(name="silent")
     loop = SensorLoop([(silent, 1.0)], outbox, clock, flush_s=0.0)
     with structlog.testing.capture_logs() as logs:
-        run_loop(clock, loop, 3.5)
-        silent.values = [7.0]
-        run_loop(clock, loop, 1.0)
+        run_loop(clock, loop, 6.5)
+        assert loop.counts.silent == 3  # after 0, 1 and 3 seconds
+        silent.values = [7.0, 8.0]
+        run_loop(clock, loop, 2.0)
     assert [log["event"] for log in logs].count("sensor.lost") == 1
-    assert loop.counts.silent == 4
-    assert values_in(outbox) == [("silent", 7.0)]
+    assert values_in(outbox) == [("silent", 7.0), ("silent", 8.0)]
+
+
+def test_one_that_is_silent_keeps_nobody_from_being_heard_at_once() -> None:
+    clock = ManualClock()
+    outbox = MemoryOutbox(ADDRESS, clock)
+    slow: list[tuple[Sensor, float]] = [(Slow(clock, name=f"slow-{n}"), 1.0) for n in range(5)]
+    sound = Says(*range(30), name="sound")
+    loop = SensorLoop([(sound, 1.0), *slow], outbox, clock, flush_s=0.0)
+    run_loop(clock, loop, 60.0)
+    # Each silent one costs a second, less and less often: the sound one still has most of its turns.
+    assert len(values_in(outbox)) >= 25
+    assert loop.silent == 5
+
+
+def test_what_a_sensor_gave_all_the_same_is_kept_and_it_is_asked_as_often_as_ever() -> None:
+    clock = ManualClock()
+    outbox = MemoryOutbox(ADDRESS, clock)
+    loop = SensorLoop([(Partly(), 1.0)], outbox, clock, flush_s=0.0)
+    run_loop(clock, loop, 4.5)
+    assert values_in(outbox) == [("air", 1.0)] * 5
+    assert loop.counts.silent == 5
+
+
+def test_a_silent_sensor_is_a_condition_that_begins_after_its_time_and_ends_when_it_answers(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    with closing(Database(tmp_path)) as database:
+        outbox = SqliteOutbox(database, ADDRESS, clock)
+        book = ObservationBook(database, outbox, clock)
+        silent = Says(1.0, name="silent")
+        loop = SensorLoop([(silent, 1.0)], outbox, clock, flush_s=0.0, silent_after_s=15.0, book=book)
+        run_loop(clock, loop, 14.0)
+        assert loop.silent == 0
+        run_loop(clock, loop, 20.0)
+        (known,) = book.open_conditions()
+        assert (known.category, known.source, known.sensor) == (SILENT, "sensor:silent", "silent")
+        assert known.started_at == T0 + 1000
+        assert known.detail["code"] == "sensor.lost"
+        assert loop.silent == 1
+        silent.values = [2.0] * 20
+        run_loop(clock, loop, 16.0)
+        assert (book.open_conditions(), loop.silent) == ([], 0)
+
+
+def test_a_sensor_that_answers_again_after_a_restart_ends_what_was_begun_before_it(tmp_path: Path) -> None:
+    clock = ManualClock()
+    for said, open_after in (((), 1), (range(9), 0)):
+        with closing(Database(tmp_path)) as database:
+            outbox = SqliteOutbox(database, ADDRESS, clock)
+            book = ObservationBook(database, outbox, clock)
+            loop = SensorLoop([(Says(*said), 1.0)], outbox, clock, book=book)
+            run_loop(clock, loop, 2.0 if said else 40.0)
+            assert len(book.open_conditions()) == open_after
 
 
 def test_readings_wait_for_a_full_disk_and_are_given_up_only_beyond_their_limit() -> None:

@@ -10,6 +10,7 @@ from common.runtime.config import InvalidConfigError, load_config, parse_config
 from common.runtime.errors import ConfigError
 from gateway.config import GatewaySettings, read_environment
 from gateway.fleet.sites import Site, load_site, load_sites
+from gateway.rules import ThresholdRule
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -56,6 +57,7 @@ rules:
         parse_config(text, Path("gateway.yaml"), GatewaySettings)
     declared = "metrics: [{name: phlogiston, unit: g, low: 0, high: 9}]" + text
     (rule,) = parse_config(declared, Path("gateway.yaml"), GatewaySettings).compiled_rules()
+    assert isinstance(rule, ThresholdRule)
     assert (rule.unit, rule.above) == ("g", True)
 
 
@@ -71,6 +73,7 @@ rules:
     severity: [{at: 10, severity: 1}, {at: 5, severity: 2}]
 """
     (rule,) = parse_config(text, Path("gateway.yaml"), GatewaySettings).compiled_rules()
+    assert isinstance(rule, ThresholdRule)
     assert not rule.above
     assert rule.hold_ms == 1500
     assert [rule.severity_of(value) for value in (9.0, 5.0, 4.0)] == [1, 2, 2]

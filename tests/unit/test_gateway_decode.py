@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
+from array import array
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.wire.codec import encode_packet, encode_status
 from common.wire.messages import Abandoned, Events, Observation, Readings, Series, Status
 from common.wire.topics import Address
-from gateway.decode import Decoded, DecodedPacket, DecodedStatus, Decoder, RawMessage, Rejected
+from gateway.decode import Decoded, DecodedPacket, DecodedStatus, Decoder, RawMessage, Rejected, columns_of
 
 BOX = Address("gulou", "lamp-01")
 AT = 1_767_225_600_000
@@ -189,12 +189,64 @@ def test_a_decoder_that_knows_the_names_says_the_same_as_a_fresh_one(edits: list
     for place, inserted in edits:
         payload = payload[:place] + inserted + payload[place + len(inserted) :]
     raw = RawMessage(BOX.up("readings"), payload, False, AT, len(payload))
-    knowing = Decoder()
+    knowing = Decoder(columnar=True)
     knowing.decode(RawMessage(BOX.up("readings"), READINGS, False, AT, len(READINGS)))
-    fresh, known = Decoder().decode(raw), knowing.decode(raw)
-    assert type(fresh) is type(known)
-    if isinstance(fresh, DecodedPacket) and isinstance(known, DecodedPacket):
-        assert (fresh.epoch, fresh.seq, fresh.sent_at) == (known.epoch, known.seq, known.sent_at)
-        assert msgspec.to_builtins(fresh.data) == msgspec.to_builtins(known.data)
-    else:
-        assert fresh == known
+    fresh, columnar, known = Decoder().decode(raw), Decoder(columnar=True).decode(raw), knowing.decode(raw)
+    assert type(fresh) is type(columnar) is type(known)
+    if not isinstance(fresh, DecodedPacket):
+        assert fresh == columnar == known
+        return
+    for other in (columnar, known):
+        assert isinstance(other, DecodedPacket)
+        assert (fresh.epoch, fresh.seq, fresh.sent_at) == (other.epoch, other.seq, other.sent_at)
+        assert readings_of(fresh) == readings_of(other)
+
+
+_numbers = st.floats(allow_nan=False, allow_infinity=False)
+_series = st.builds(
+    lambda sensor, metric, pairs: Series(
+        sensor, metric, [at for at, _ in pairs], [value for _, value in pairs]
+    ),
+    st.sampled_from(["s1", "s2", "manhole-1"]),
+    st.sampled_from(["temperature", "water_level"]),
+    st.lists(st.tuples(st.integers(0, (1 << 47) - 1), _numbers), min_size=1, max_size=6),
+)
+
+
+@given(st.lists(st.lists(_series, min_size=1, max_size=5), min_size=1, max_size=5))
+def test_readings_in_columns_are_the_readings_that_were_sent(packets: list[list[Series]]) -> None:
+    decoder = Decoder(columnar=True)
+    for seq, series in enumerate(packets, 1):
+        payload = encode_packet(BOX, 255, seq, AT, Readings(series))
+        packet = decoder.decode(RawMessage(BOX.up("readings"), payload, False, AT, len(payload)))
+        assert isinstance(packet, DecodedPacket)
+        assert readings_of(packet) == [(one.sensor, one.metric, one.at, one.value) for one in series]
+
+
+def test_packets_that_look_alike_share_their_shape() -> None:
+    decoder = Decoder(columnar=True)
+    raw = RawMessage(BOX.up("readings"), READINGS, False, AT, len(READINGS))
+    first, second = decoder.decode(raw), decoder.decode(raw)
+    assert isinstance(first, DecodedPacket)
+    assert isinstance(second, DecodedPacket)
+    assert columns_of(first).shape is columns_of(second).shape
+
+
+@pytest.mark.parametrize("name", ["S1", "s1\\n", "-s1", ""])
+def test_a_name_that_was_never_right_is_rejected_however_much_else_is_known(name: str) -> None:
+    decoder = Decoder(columnar=True)
+    for payload in (READINGS, READINGS.replace(b'"s1"', f'"{name}"'.encode())):
+        decoded = decoder.decode(RawMessage(BOX.up("readings"), payload, False, AT, len(payload)))
+    assert reason(decoded) == "wrong_shape"
+
+
+def readings_of(packet: DecodedPacket) -> list[tuple[str, str, list[int], list[float]]]:
+    """What a packet brings, series by series."""
+    columns = columns_of(packet)
+    at, value = array("q", columns.at).tolist(), array("d", columns.value).tolist()
+    assert len(at) == len(value) == sum(columns.lengths) == len(columns)
+    found = []
+    for (sensor, metric), count in zip(columns.shape.names, columns.lengths, strict=True):
+        found.append((sensor, metric, at[:count], value[:count]))
+        at, value = at[count:], value[count:]
+    return found

@@ -97,3 +97,11 @@ def test_a_stream_long_quiet_is_forgotten() -> None:
     assert due(book, 1000.0) == []
     book.note([progress(1)], "inc", 1001.0)
     assert len(due(book, 1001.0)) == 1
+
+
+def test_what_a_lost_store_had_is_not_receipted_in_the_name_of_the_restored_one() -> None:
+    book = book_after_first()
+    other = Address("gulou", "lamp-02")
+    book.note([progress(500, 5)], "inc", 1.0)
+    book.note([Progress(other, 7, 3, 3, (), 1, False)], "restored", 2.0)
+    assert [(receipt.epoch, receipt.upto) for receipt in due(book, 20.0)] == [("7", 3)]

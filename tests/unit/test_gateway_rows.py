@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.rows import Flag, ReadingRows, copy_bytes, hold_clock, hold_instant
+from gateway.rows import Flag, ReadingRows, copy_bytes, hold_clock, hold_instant, order_of_groups
 
 HOUR = 3_600_000
 EPOCH_2000 = 946_684_800_000
@@ -44,3 +46,12 @@ def test_a_clock_beyond_them_is_set_to_the_time_of_receipt() -> None:
     assert [
         hold_instant(at, 100 * HOUR, future_ms=24 * HOUR, past_ms=48 * HOUR) for at in claimed.tolist()
     ] == held.tolist()
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4)), min_size=1, max_size=12))
+def test_rows_are_put_in_the_order_of_their_groups_keys(groups: list[tuple[int, int]]) -> None:
+    offset = np.cumsum([0, *(length for length, _ in groups)])
+    key = np.array([key for _, key in groups])
+    rows = [(key, group, row) for group, (length, key) in enumerate(groups) for row in range(length)]
+    order = order_of_groups(offset, key)
+    assert [rows[place] for place in order] == sorted(rows)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from common.wire.messages import Observation
 from gateway.rules import NEVER, QUIET, Origin, RuleState, ThresholdRule, bounds, combine, step
-from gateway.watch import Groups, Watch
+from gateway.rules.columns import Groups
+from gateway.rules.stepping import Member
+from gateway.rules.watch import Watch
 
 ORIGIN = Origin("gulou/lamp-01", "flood-1", 255, 7)
 
@@ -208,39 +210,9 @@ def test_inside_its_bounds_a_state_does_not_change(
         state = after
 
 
-@given(_rules, st.lists(_packets, min_size=1, max_size=4), st.integers(1, 4))
-def test_a_whole_batch_at_once_gives_what_one_by_one_gives(
-    one: ThresholdRule, series: list[list[list[tuple[int, float]]]], batch_size: int
-) -> None:
-    watch = Watch([one])
-    slots = [watch.add("site", f"s{number}", "water_depth") for number in range(len(series))]
-    for slot in slots:
-        watch.start_clock(slot, 0)
-    # What each packet of each series says, turn by turn.
-    clock = [10_000] * len(series)
-    packets: list[tuple[int, int, list[int], list[float]]] = []
-    for turn in range(max(map(len, series))):
-        for slot in slots:
-            if turn < len(series[slot]):
-                at = []
-                for delta, _ in series[slot][turn]:
-                    clock[slot] += delta
-                    at.append(max(clock[slot], 0))
-                packets.append((slot, turn + 1, at, [value for _, value in series[slot][turn]]))
-    expected, states = list[Observation](), dict.fromkeys(slots, QUIET)
-    for slot, seq, at, values in packets:
-        states[slot], new = step(one, states[slot], Origin("a/b", f"s{slot}", 1, seq), at, values)
-        expected += new
-    got = list[Observation]()
-    for first in range(0, len(packets), batch_size):
-        batch = packets[first : first + batch_size]
-        outcome = watch.evaluate(groups_of(batch))
-        watch.apply(outcome)
-        got += [observation for _, observation in outcome.observations]
-    assert got == expected
-    for slot in slots:
-        state = watch.states(slot)[one.rule_id]
-        assert msgspec.structs.replace(state, clock=0) == msgspec.structs.replace(states[slot], clock=0)
+def member(sensor: str, metric: str = "water_depth") -> Member:
+    """A series of the only device."""
+    return Member(1, "site/box", 100, sensor, metric)
 
 
 def groups_of(batch: list[tuple[int, int, list[int], list[float]]]) -> Groups:
@@ -250,13 +222,14 @@ def groups_of(batch: list[tuple[int, int, list[int], list[float]]]) -> Groups:
         offset=np.cumsum([0, *(len(at) for _, _, at, _ in batch)]),
         at=np.array([moment for _, _, at, _ in batch for moment in at], np.int64),
         value=np.array([value for *_, values in batch for value in values], np.float64),
+        packet=np.arange(len(batch)),
         origin=lambda group: Origin("a/b", f"s{batch[group][0]}", 1, batch[group][1]),
     )
 
 
 def test_what_is_not_applied_did_not_happen() -> None:
     watch = Watch([rule()])
-    slot = watch.add("site", "s0", "water_depth")
+    slot = watch.add(member("s0"))
     watch.start_clock(slot, 0)
     batch = groups_of([(slot, 1, [1000], [0.5])])
     first = watch.evaluate(batch)
@@ -267,8 +240,8 @@ def test_what_is_not_applied_did_not_happen() -> None:
 
 def test_late_rows_are_marked_one_by_one() -> None:
     watch = Watch([rule()])
-    slot = watch.add("site", "s0", "water_depth")
-    other = watch.add("site", "s0", "temperature")
+    slot = watch.add(member("s0"))
+    other = watch.add(member("s0", "temperature"))
     watch.start_clock(slot, 5000)
     outcome = watch.evaluate(groups_of([(slot, 1, [4000, 6000, 5500], [0.0] * 3), (other, 1, [1], [0.0])]))
     assert outcome.late is not None
@@ -277,8 +250,8 @@ def test_late_rows_are_marked_one_by_one() -> None:
 
 def test_a_series_under_no_rule_is_never_stepped() -> None:
     watch = Watch([rule()])
-    slot = watch.add("site", "s0", "temperature")
-    assert watch.without_clock(np.array([slot])).tolist() == []
+    slot = watch.add(member("s0", "temperature"))
+    assert watch.unknown(np.array([slot])) == []
     outcome = watch.evaluate(groups_of([(slot, 1, [5, 4, 3], [1e9, -1e9, 0.0])]))
     assert (outcome.states, outcome.observations, outcome.late) == ({}, [], None)
 
@@ -286,8 +259,8 @@ def test_a_series_under_no_rule_is_never_stepped() -> None:
 def test_a_state_from_the_store_goes_on_where_it_stood() -> None:
     raised, told = run(rule(), [(1, 0.2)])
     again = Watch([rule()])
-    slot = again.add("site", "flood-1", "water_depth", {"road-water": raised})
-    assert again.without_clock(np.array([slot, slot])).tolist() == [slot]
+    slot = again.add(member("flood-1"), {"road-water": raised})
+    assert again.unknown(np.array([slot, slot])) == [slot]
     again.start_clock(slot, 500)
     outcome = again.evaluate(groups_of([(slot, 8, [900, 2000], [0.0, 0.05])]))
     assert [observation.phase for _, observation in outcome.observations] == ["end"]
@@ -303,6 +276,6 @@ def test_bounds_of_several_rules_are_the_narrowest() -> None:
 @pytest.mark.parametrize("count", [1, 1500, 5000])
 def test_room_grows_with_the_series(count: int) -> None:
     watch = Watch([rule()])
-    slots = [watch.add("site", f"s{number}", "water_depth") for number in range(count)]
+    slots = [watch.add(member(f"s{number}")) for number in range(count)]
     assert slots == list(range(count))
-    assert len(watch.without_clock(np.array(slots))) == count
+    assert len(watch.unknown(np.array(slots))) == count

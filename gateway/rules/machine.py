@@ -1,9 +1,9 @@
-"""Threshold rules with hysteresis and hold times: readings to observations. Pure.
+"""A number against two thresholds, with hysteresis and hold times, one series at a time. Pure.
 
-One rule watches one metric; each series under it has a state, which is a value. A condition *starts* when the
-reading is at ``raise_at`` or beyond for ``hold_ms`` without a break, and *ends* when it is back at ``clear_at``
-for ``clear_hold_ms``; between the two it goes on. Rules step forward in capture time only: a reading from before
-the last one stepped raises and clears nothing (it is stored all the same, and flagged).
+A condition *starts* when the number is at ``raise_at`` or beyond for ``hold_ms`` without a break, and *ends* when it is
+back at ``clear_at`` for ``clear_hold_ms``; between the two it goes on. It steps forward in capture time only: a reading
+from before the last one stepped raises and clears nothing (it is stored all the same, and flagged). A number that is
+unknown (NaN: too little came to measure it) changes nothing either.
 
 Time here is capture time in ms since the Unix epoch, held to at most the time of receipt by whoever calls, so
 that a fast clock cannot push a rule into the future.
@@ -20,58 +20,18 @@ import msgspec
 
 from common.wire.ids import observation_id
 from common.wire.messages import Observation, Phase
+from gateway.rules.kinds import Rate, Stuck, ThresholdRule, WindowSum
 
 Position = Literal["quiet", "rising", "raised", "falling"]
 NEVER: Final = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class ThresholdRule:
-    """One rule. ``levels`` are (value, severity) pairs from the mildest on, at least one.
-
-    With ``above`` false everything is mirrored: the condition is being low. Thresholds and readings then
-    change sign on the way in and out; ``raise_at`` and the like stay as the configuration says them.
-    """
-
-    rule_id: str
-    metric: str
-    category: str
-    raise_at: float
-    clear_at: float
-    levels: tuple[tuple[float, int], ...]
-    unit: str = ""
-    above: bool = True
-    hold_ms: int = 0
-    clear_hold_ms: int = 0
-    update_ms: int = 60_000
-    sites: frozenset[str] = frozenset()
-    sensors: frozenset[str] = frozenset()
-
-    def watches(self, site: str, sensor: str, metric: str) -> bool:
-        """Whether a series is under this rule; an empty set of sites or sensors means all."""
-        return (
-            metric == self.metric
-            and (not self.sites or site in self.sites)
-            and (not self.sensors or sensor in self.sensors)
-        )
-
-    @property
-    def sign(self) -> float:
-        """What readings are multiplied with, so that beyond is always upward."""
-        return 1.0 if self.above else -1.0
-
-    def severity_of(self, value: float) -> int:
-        """How severe a reading is; the mildest level even when it is below all of them."""
-        signed = self.sign * value
-        reached = [severity for at, severity in self.levels if signed >= self.sign * at]
-        return max(reached, default=self.levels[0][1])
-
-
 class RuleState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where one series stands under one rule; kept as JSON in ``rule_state``, in the batch's transaction.
+    """Where one series (or device) stands under one rule; kept as JSON, in the batch's transaction.
 
     ``since`` is when the series first went beyond ``raise_at`` (rising) or back to ``clear_at`` (falling).
-    ``epoch``, ``seq`` and ``nth`` name the packet that started the observation, and its number there.
+    ``epoch``, ``seq`` and ``nth`` name the packet that started the observation, and its number there. ``sensor`` is
+    whose reading started a combination.
     """
 
     position: Position = "quiet"
@@ -86,6 +46,12 @@ class RuleState(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: int = 0
     seq: int = 0
     nth: int = 0
+    sensor: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the condition is on."""
+        return self.position in {"raised", "falling"}
 
 
 QUIET: Final = RuleState()
@@ -113,6 +79,9 @@ def step(
     for moment, value in zip(at, values, strict=True):
         if moment < state.clock:
             continue
+        if math.isnan(value):
+            state = msgspec.structs.replace(state, clock=moment)
+            continue
         state, observation = _step_one(rule, state, origin, (moment, value))
         if observation is not None:
             told.append(observation)
@@ -120,10 +89,10 @@ def step(
 
 
 def bounds(rule: ThresholdRule, state: RuleState) -> tuple[float, float, int]:
-    """When a series cannot change its state: all readings strictly inside ``low``…``high``, all before ``until``.
+    """When a series cannot change its state: all numbers strictly inside ``low``…``high``, all before ``until``.
 
     Returns:
-        ``(low, high, until)``; readings that touch or pass one of them must be stepped.
+        ``(low, high, until)``; numbers that touch or pass one of them must be stepped.
     """
     if state.position == "quiet":
         low, high, until = -math.inf, rule.sign * rule.raise_at, NEVER
@@ -143,7 +112,18 @@ def combine(limits: Iterable[tuple[float, float, int]]) -> tuple[float, float, i
     return low, high, until
 
 
-#: An instant (ms) and a value.
+def name_next(state: RuleState, origin: Origin, source: str) -> tuple[str, int]:
+    """The id of an observation that starts in a packet, and its number there.
+
+    A packet may hold an end and a new start of the same condition: the second needs an id of its own.
+    """
+    again = (state.epoch, state.seq) == (origin.epoch, origin.seq)
+    nth = state.nth + 1 if again else 0
+    name = source + (f"#{nth}" if nth else "")
+    return str(observation_id(origin.device, name, origin.epoch, origin.seq)), nth
+
+
+#: An instant (ms) and a number.
 _Reading = tuple[int, float]
 
 
@@ -175,15 +155,12 @@ def _step_one(
 def _raise(
     rule: ThresholdRule, state: RuleState, origin: Origin, reading: _Reading, since: int
 ) -> tuple[RuleState, Observation]:
-    # A packet may hold an end and a new start of the same condition: the second needs an id of its own.
-    again = (state.epoch, state.seq) == (origin.epoch, origin.seq)
-    nth = state.nth + 1 if again else 0
-    name = f"rule:{rule.rule_id}:{origin.sensor}" + (f"#{nth}" if nth else "")
+    name, nth = name_next(state, origin, f"rule:{rule.rule_id}:{origin.sensor}")
     raised = RuleState(
         position="raised",
         clock=reading[0],
-        observation_id=str(observation_id(origin.device, name, origin.epoch, origin.seq)),
-        started_at=since,
+        observation_id=name,
+        started_at=max(since - rule.backdate_ms, 0),
         severity=rule.severity_of(reading[1]),
         peak=reading[1],
         updated_at=reading[0],
@@ -237,10 +214,23 @@ def _tell(
         ended_at=ended_at,
         value=reading[1],
         unit=rule.unit,
-        detail={
-            "metric": rule.metric,
-            "peak": state.peak,
-            "raise_at": rule.raise_at,
-            "clear_at": rule.clear_at,
-        },
+        detail=_detail(rule, state),
     )
+
+
+def _detail(rule: ThresholdRule, state: RuleState) -> dict[str, str | float | int]:
+    """What the rule is and how far it went, under the names that the configuration uses; times in seconds."""
+    if isinstance(rule.measure, Stuck):
+        after_s = rule.measure.after_ms / 1000
+        return {"metric": rule.metric, "kind": "stuck", "epsilon": rule.raise_at, "after_s": after_s}
+    told: dict[str, str | float | int] = {
+        "metric": rule.metric,
+        "peak": state.peak,
+        "raise_at": rule.raise_at,
+        "clear_at": rule.clear_at,
+    }
+    if isinstance(rule.measure, Rate):
+        told |= {"kind": "rate", "span_s": rule.measure.span_ms / 1000}
+    elif isinstance(rule.measure, WindowSum):
+        told |= {"kind": "window_sum", "window_s": rule.measure.window_ms / 1000}
+    return told

@@ -1,0 +1,1 @@
+"""Who is there: every box with what it last said of itself."""

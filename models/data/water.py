@@ -1,0 +1,182 @@
+"""Standing water composed onto dry roads, and dry roads that only look wet: what the water model learns from.
+
+There is no licensed set of flooded streets. What can be had are roads, and water has laws: it is flat, it mirrors
+what stands behind it, the more so the flatter one looks at it (Fresnel), ripples smear the mirror image up and
+down, and mud hides what lies beneath. Wet asphalt, night glare and shadow obey other laws and are painted as
+well, without being called water.
+
+Pictures are uint8 BGR ``(H, W, 3)``; masks are bool ``(H, W)``. All randomness comes from the generator given.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Field = NDArray[np.float32]
+
+
+def composed(picture: Picture, road: Mask, rng: np.random.Generator) -> tuple[Picture, Mask]:
+    """One training picture and where it is water: flooded in two of three, wet or shaded or dry in the others."""
+    picture = dressed(picture, road, rng)
+    if rng.random() < 0.34:
+        return picture, np.zeros(road.shape, np.bool_)
+    where = water_area(road, rng)
+    return flooded(picture, where, rng), where
+
+
+def dressed(picture: Picture, road: Mask, rng: np.random.Generator) -> Picture:
+    """What must not count: wet asphalt, shadows, glare of lamps, each now and then."""
+    if rng.random() < 0.45:
+        picture = wet(picture, road, rng)
+    if rng.random() < 0.35:
+        picture = shaded(picture, road, rng)
+    if rng.random() < 0.3:
+        picture = glaring(picture, road, rng)
+    return picture
+
+
+def smooth_noise(shape: tuple[int, int], coarse: float, stretch: float, rng: np.random.Generator) -> Field:
+    """Noise of mean 0 and deviation 1 that changes within ``coarse`` pixels down and ``stretch`` times that across."""
+    height, width = shape
+    rows, columns = max(2, math.ceil(height / coarse)), max(2, math.ceil(width / (coarse * stretch)))
+    field = rng.normal(size=(rows + 3, columns + 3)).astype(np.float32)
+    large = np.asarray(cv2.resize(field, (width + 8, height + 8), interpolation=cv2.INTER_CUBIC), np.float32)
+    large = large[4 : 4 + height, 4 : 4 + width]
+    return np.asarray((large - large.mean()) / max(float(large.std()), 1e-6), np.float32)
+
+
+def water_area(road: Mask, rng: np.random.Generator) -> Mask:
+    """Where it stands: puddles of smooth outline in the road's low parts, or the whole road from one line on."""
+    height = road.shape[0]
+    level = smooth_noise(road.shape, height * rng.uniform(0.06, 0.25), rng.uniform(1.5, 4), rng)
+    if rng.random() < 0.5:
+        rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+        level = level * 0.5 + rows * float(rng.choice([-1, 1])) * rng.uniform(0.5, 3)
+    share = float(rng.uniform(0.12, 1.0))
+    inside = level[road]
+    where = road & (level >= np.quantile(inside, 1 - share)) if inside.size else np.zeros_like(road)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 3))
+    opened = cv2.morphologyEx(where.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    return np.asarray(opened, np.uint8) > 0
+
+
+def flooded(picture: Picture, where: Mask, rng: np.random.Generator) -> Picture:
+    """Paint water over an area of the ground."""
+    if not where.any():
+        return picture
+    height, width = where.shape
+    reach = _distance_below_far_edge(where)
+    rough = float(rng.choice([rng.uniform(0.2, 1), rng.uniform(1, 6)]))
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    near = rows / height
+    bands = smooth_noise(where.shape, 3 + 5 * float(rng.random()), rng.uniform(3, 8), rng) * near
+    swell = smooth_noise(where.shape, 14, rng.uniform(2, 5), rng) * near
+    depth = reach * float(rng.uniform(0.7, 1.5))
+    mirror_rows = rows - reach - depth + rough * (bands * 2.5 + swell * 2)
+    mirror_columns = columns + rough * (swell * 1.2 + bands * 0.6)
+    mirror = cv2.remap(
+        picture, mirror_columns, np.abs(mirror_rows), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    smear = 1 + 2 * round(rough * rng.uniform(0.5, 2.5))
+    mirror = np.asarray(cv2.blur(mirror, (1 + 2 * int(smear > 5), smear)), np.float32)
+    sky = picture[: max(2, height // 6)].reshape(-1, 3).mean(axis=0)
+    mirror += (sky - mirror) * float(rng.uniform(0, 0.35))
+    bed = np.asarray(cv2.GaussianBlur(picture, (0, 0), 1.2 + rough * 0.4), np.float32)
+    mud = _mud(picture, where, rng)
+    clear = float(rng.uniform(0, 0.55))
+    beneath = bed * clear * 0.8 + mud * (1 - clear)
+    # Flat far away, steep close by: Schlick's approximation over the picture's rows, from a pole or from the kerb.
+    flat = np.clip(1.15 - near * rng.uniform(0.5, 1.0), 0, 1) ** rng.uniform(1, 2.5)
+    share = (0.15 + 0.8 * flat)[:, :, None] * float(rng.uniform(0.55, 1.0))
+    water = beneath * (1 - share) + mirror * share
+    water += (np.maximum(bands - rng.uniform(1.5, 2.5), 0) * rng.uniform(0, 60) * min(rough, 2))[:, :, None]
+    if rng.random() < 0.35:
+        water += _rings(where.shape, rng)[:, :, None]
+    edge = cv2.GaussianBlur(where.astype(np.float32), (0, 0), float(rng.uniform(0.6, 1.6)))[:, :, None]
+    shore = cv2.GaussianBlur(where.astype(np.float32), (0, 0), 5.0)[:, :, None]
+    ground = picture * (1 - shore * (1 - edge) * float(rng.uniform(0, 0.6)))
+    return np.asarray(np.clip(ground * (1 - edge) + water * edge, 0, 255), np.uint8)
+
+
+def wet(picture: Picture, road: Mask, rng: np.random.Generator) -> Picture:
+    """Rained on: darker, and what stands behind shows as a smear without an outline."""
+    height, width = road.shape
+    reach = _distance_below_far_edge(road)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    mirror = cv2.remap(
+        picture, columns, np.abs(rows - 2 * reach), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    smear = 2 * int(rng.integers(8, 26)) + 1
+    mirror = np.asarray(cv2.blur(mirror, (5, smear)), np.float32)
+    patches = np.clip(smooth_noise(road.shape, height * 0.15, 2.5, rng) * 0.5 + 0.6, 0, 1)
+    share = (patches * float(rng.uniform(0.1, 0.4)))[:, :, None]
+    ground = picture * float(rng.uniform(0.5, 0.85))
+    inside = cv2.GaussianBlur(road.astype(np.float32), (0, 0), 1.5)[:, :, None]
+    rained_on = picture * (1 - inside) + (ground * (1 - share) + mirror * share) * inside
+    return np.asarray(np.clip(rained_on, 0, 255), np.uint8)
+
+
+def shaded(picture: Picture, road: Mask, rng: np.random.Generator) -> Picture:
+    """A shadow with a clean outline falls over the ground."""
+    height, width = road.shape
+    corners = rng.uniform(-0.2, 1.2, (int(rng.integers(3, 7)), 2)) * (width, height)
+    shadow = np.zeros(road.shape, np.float32)
+    cv2.fillPoly(shadow, [cv2.convexHull(corners.astype(np.int32))], 1.0)
+    shadow = np.asarray(cv2.GaussianBlur(shadow, (0, 0), float(rng.uniform(0.7, 4))), np.float32)
+    shadow *= cv2.GaussianBlur(road.astype(np.float32), (0, 0), 2.0)
+    return np.clip(picture * (1 - shadow[:, :, None] * float(rng.uniform(0.3, 0.65))), 0, 255).astype(
+        np.uint8
+    )
+
+
+def glaring(picture: Picture, road: Mask, rng: np.random.Generator) -> Picture:
+    """Lamps and headlights throw bright, soft streaks on the ground."""
+    height, width = road.shape
+    light = np.zeros(road.shape, np.float32)
+    for _ in range(int(rng.integers(1, 5))):
+        centre = (int(rng.uniform(0, width)), int(rng.uniform(0.3, 1.0) * height))
+        axes = (max(2, int(width * rng.uniform(0.01, 0.06))), max(3, int(height * rng.uniform(0.05, 0.3))))
+        cv2.ellipse(light, centre, axes, 0, 0, 360, float(rng.uniform(0.3, 1.0)), -1)
+    light = np.asarray(cv2.GaussianBlur(light, (0, 0), width * 0.015), np.float32)
+    light *= cv2.GaussianBlur(road.astype(np.float32), (0, 0), 2.0) * 0.8 + 0.2
+    colour = np.array([rng.uniform(120, 255), rng.uniform(190, 255), 255.0])
+    lit = picture + light[:, :, None] * colour * float(rng.uniform(0.4, 1.0))
+    return np.asarray(np.clip(lit, 0, 255), np.uint8)
+
+
+def _distance_below_far_edge(where: Mask) -> Field:
+    """By pixel, how many rows below the far edge of its area it lies; the edge is smoothed from column to column."""
+    height = where.shape[0]
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    first = np.where(where.any(axis=0), where.argmax(axis=0), height * 0.4).astype(np.float32)
+    edge = cv2.GaussianBlur(first[None, :], (0, 0), 18.0)
+    return np.maximum(rows - np.asarray(edge, np.float32), 0)
+
+
+def _mud(picture: Picture, where: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
+    """The colour of the water itself: what it stands on, turned to brown, grey or green, as bright as the scene."""
+    mean = picture[where].mean(axis=0)
+    hue = np.array(
+        [[70, 100, 120], [110, 115, 115], [85, 110, 100], [60, 90, 130]][int(rng.integers(4))], np.float32
+    )
+    hue *= float(mean.mean()) / float(hue.mean()) * float(rng.uniform(0.7, 1.3))
+    return np.asarray(mean * 0.4 + hue * 0.6, np.float32)
+
+
+def _rings(shape: tuple[int, int], rng: np.random.Generator) -> Field:
+    """Rain falling on water: flat rings, larger close by."""
+    height, width = shape
+    rings = np.zeros(shape, np.float32)
+    for _ in range(int(rng.integers(10, 60))):
+        x, y = int(rng.uniform(0, width)), int(rng.uniform(0.3, 1) * height)
+        across = int(1 + 7 * (y / height) * rng.random())
+        cv2.ellipse(
+            rings, (x, y), (across + 1, max(1, across // 3)), 0, 0, 360, float(rng.uniform(-25, 40)), 1
+        )
+    return rings

@@ -1,0 +1,111 @@
+"""Whether a head wears a helmet: a small classifier on crops of heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.data.riders import Head, read_picture
+from models.train.augment import crop, other_camera
+from models.train.backbone import Backbone, load_street_weights
+from models.train.loop import Plan, fit, pictures_to_tensor
+
+SIZE = 80
+"""Pixels across and down of the network's input."""
+CONTEXT = 1.6
+"""Side of the crop, as a multiple of the head's longer side: a rim or a strap shows best against what is around."""
+_BATCH = 48
+#: Labels are wrong now and then: nobody shall be sure.
+_DOUBT = 0.04
+_SMALLEST_TRAINED = 12.0
+
+
+class HelmetNet(nn.Module):
+    """Street backbone, then the mean and the maximum over the crop, then one logit: bare-headed."""
+
+    def __init__(self, street_weights: Path) -> None:
+        super().__init__()
+        self.backbone = Backbone(13)
+        load_street_weights(self.backbone, street_weights)
+        self.narrow = nn.Conv2d(self.backbone.channels, 128, 1)
+        self.drop = nn.Dropout(0.3)
+        self.verdict = nn.Linear(256, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, 3, SIZE, SIZE)`` in -1..1 to ``(N, 1)``."""
+        features = self.drop(functional.relu(self.narrow(self.backbone(x)[-1] / 3)))
+        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
+        logit: Tensor = self.verdict(pooled)
+        return logit
+
+
+class HeadCrops:
+    """Cuts heads out of photos, as they stand or as a badly aimed crop by another camera would show them."""
+
+    def __init__(self) -> None:
+        self._photos: dict[Path, NDArray[np.uint8]] = {}
+
+    def plain(self, head: Head) -> NDArray[np.uint8]:
+        """The head in the middle, upright."""
+        centre, side = self._place(head)
+        return crop(self._photo(head), centre, side, SIZE)
+
+    def shaken(self, head: Head, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Off centre, too near or too far, tilted, mirrored, by another camera."""
+        (x, y), side = self._place(head)
+        centre = (x + rng.uniform(-0.13, 0.13) * side, y + rng.uniform(-0.13, 0.13) * side)
+        side *= math.exp(rng.uniform(-0.3, 0.35))
+        aimed = crop(
+            self._photo(head), centre, side, SIZE, turn=rng.uniform(-15, 15), flip=bool(rng.random() < 0.5)
+        )
+        return other_camera(aimed, rng)
+
+    @staticmethod
+    def _place(head: Head) -> tuple[tuple[float, float], float]:
+        left, top, right, bottom = head.box
+        return ((left + right) / 2, (top + bottom) / 2), CONTEXT * max(right - left, bottom - top)
+
+    def _photo(self, head: Head) -> NDArray[np.uint8]:
+        if head.picture not in self._photos:
+            self._photos[head.picture] = read_picture(head.picture)
+        return self._photos[head.picture]
+
+
+def batches(
+    heads: Sequence[Head], crops: HeadCrops, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, ...]]:
+    """Half bare, half helmeted, for ever."""
+    trained = [head for head in heads if not head.suspect and head.size >= _SMALLEST_TRAINED]
+    sides = [[head for head in trained if head.bare], [head for head in trained if not head.bare]]
+    while True:
+        chosen = [side[place] for side in sides for place in rng.integers(0, len(side), _BATCH // 2)]
+        pictures = [crops.shaken(head, rng) for head in chosen]
+        truth = torch.tensor([[1 - _DOUBT if head.bare else _DOUBT] for head in chosen])
+        yield pictures_to_tensor(pictures), truth
+
+
+def loss_of(net: HelmetNet, batch: tuple[Tensor, ...]) -> Tensor:
+    """Cross entropy."""
+    return functional.binary_cross_entropy_with_logits(net(batch[0]), batch[1])
+
+
+def train(heads: Sequence[Head], street_weights: Path, epochs: int = 24, seed: int = 0) -> HelmetNet:
+    """A trained network; the same one for the same heads and seed on the same machine."""
+    torch.manual_seed(seed)
+    steps = epochs * (len(heads) // _BATCH)
+    rng = np.random.default_rng(seed)
+
+    def tell(step: int, loss: float) -> None:
+        if step % 35 == 0:
+            print(f"helmet: step {step} of {steps}, loss {loss:.3f}", flush=True)
+
+    return fit(
+        HelmetNet(street_weights), Plan(steps, seed=seed), batches(heads, HeadCrops(), rng), loss_of, tell
+    )

@@ -1,0 +1,80 @@
+"""Evidence on a full disk: said, kept as far as it came, and taken up where it stopped."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from common.runtime.clock import SystemClock
+from common.runtime.stop import Stop
+from edge.config import EvidenceDoor as Where
+from edge.database import Database
+from edge.evidence import EvidenceStore
+from edge.settings import UploadSettings
+from edge.upload import Uploader
+from tests.fixtures.gateway_door import Rig, code, jpeg, opened_door, sha
+from tests.integration.gateway_rig import eventually, rows
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def rig(tmp_path: Path, database_url: str) -> Iterator[Rig]:
+    """An open door."""
+    with opened_door(tmp_path, database_url) as opened:
+        yield opened
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Let the kernel refuse to write any file of this process beyond a size, as it does where a disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_said_and_the_file_goes_on_where_it_stopped_when_there_is_room(rig: Rig) -> None:
+    content = jpeg(900_000)
+    with files_up_to(400_000):
+        answer = rig.put(content)
+        assert (answer.status_code, code(answer)) == (507, "evidence.disk_full")
+        assert int(answer.headers["retry-after"]) > 0
+        assert rig.put(jpeg(5000)).status_code == 201, "what has room goes in"
+    kept = int(rig.head(sha(content)).headers["upload-offset"])
+    assert 0 < kept <= 400_000
+    assert rig.part(content, kept, len(content)).status_code == 201
+    stored = list(rig.directory.glob(f"*/{sha(content)}.jpg"))
+    assert [path.read_bytes() for path in stored] == [content]
+
+
+def test_a_box_brings_its_picture_once_the_full_disk_has_room(rig: Rig, tmp_path: Path) -> None:
+    database = Database(tmp_path / "box")
+    store = EvidenceStore(database, SystemClock())
+    content = jpeg(900_000)
+    store.keep(content, "image/jpeg", 3)
+    door = Where(
+        (f"https://127.0.0.1:{rig.port}",), "kiln/box-0", "right", tmp_path / "certificates" / "ca.pem"
+    )
+    uploader = Uploader(store, door, UploadSettings(retry_s=0.1, longest_retry_s=0.3), lambda: False)
+    stop = Stop()
+    thread = threading.Thread(target=uploader.run, args=(stop,))
+    try:
+        with files_up_to(400_000):
+            thread.start()
+            eventually(lambda: (waiting := store.next()) is not None and waiting.attempts > 1)
+        eventually(lambda: uploader.uploaded == 1)
+        assert store.stats().parked == 0
+    finally:
+        stop.set("test")
+        uploader.wake()
+        thread.join()
+        database.close()
+    assert rows(rig.url, "SELECT sha256, size FROM evidence") == [(sha(content), len(content))]

@@ -1,0 +1,508 @@
+"""What is kept: rollups that equal their readings whatever came when, and nothing older than its days."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from common.runtime.clock import SystemClock
+from common.runtime.errors import TransientError
+from common.runtime.stop import Stop
+from common.wire.codec import encode_packet, encode_status
+from common.wire.messages import Readings, Series, Status
+from common.wire.topics import Address
+from gateway.config import KeepSettings
+from gateway.decode import Decoded, Decoder, RawMessage
+from gateway.fleet import repo as fleet
+from gateway.keeping import repo
+from gateway.keeping.dirty import Work
+from gateway.keeping.refresh import refresh, refresh_all
+from gateway.keeping.worker import Housekeeper, tidy
+from gateway.lease import LeaseKeeper
+from gateway.metrics_catalogue import Metric, catalogue
+from gateway.rejects.retry import retry
+from gateway.store import Limits, Store
+from tests.integration.gateway_rig import events, eventually, now_ms, readings, register, rows
+
+pytestmark = pytest.mark.services
+BOX, OTHER = Address("kiln", "box-0"), Address("kiln", "box-1")
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+KEEP = KeepSettings()
+
+OF_RAW = """
+SELECT series_id, time_bucket('{width}', captured_at), count(*) FILTER (WHERE plausible),
+       count(*) FILTER (WHERE NOT plausible), sum(value) FILTER (WHERE plausible),
+       min(value) FILTER (WHERE plausible), max(value) FILTER (WHERE plausible),
+       (array_agg(value ORDER BY captured_at) FILTER (WHERE plausible))[1],
+       min(captured_at) FILTER (WHERE plausible),
+       (array_agg(value ORDER BY captured_at DESC) FILTER (WHERE plausible))[1],
+       max(captured_at) FILTER (WHERE plausible)
+  FROM (SELECT *, flags & 2 = 0 AS plausible FROM reading) r GROUP BY 1, 2
+"""
+OF_ROLLUP = (
+    "SELECT series_id, bucket, count, implausible, sum, min, max, first, first_at, last, last_at FROM {table}"
+)
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A store of two boxes under a lease."""
+    register(database_url, "kiln", "box-0", "box-1")
+    lease = LeaseKeeper(database_url, "default", "test").try_acquire()
+    assert lease is not None
+    made = Store(database_url, "default", lease.fencing, metrics=catalogue(), stop=Stop(), limits=Limits())
+    yield made
+    made.close()
+    lease.release()
+
+
+def packet(
+    seq: int, data: Readings, address: Address = BOX, *, epoch: int = 9, sent: int | None = None
+) -> Decoded:
+    """A decoded packet; ``sent`` is when the box numbered it."""
+    payload = encode_packet(address, epoch, seq, sent or now_ms(), data)
+    return Decoder().decode(RawMessage(address.up("readings"), payload, False, now_ms(), len(payload)))
+
+
+def say_status(store: Store, address: Address = BOX) -> None:
+    """Let a box say that its clock is right, so that what it replays is believed."""
+    payload = encode_status(address, now_ms(), Status("online", now_ms(), "0.1", "9", {}))
+    store.commit([Decoder().decode(RawMessage(address.up("status"), payload, False, now_ms(), len(payload)))])
+
+
+def differences(url: str) -> list[tuple[Any, ...]]:
+    """Rows in which rollups and the aggregates of the readings differ."""
+    found = []
+    for table, width in (("reading_minute", "1 minute"), ("reading_hour", "1 hour")):
+        raw, rollup = OF_RAW.format(width=width), OF_ROLLUP.format(table=table)
+        found += rows(url, f"({raw} EXCEPT {rollup}) UNION ALL ({rollup} EXCEPT {raw})")
+    return found
+
+
+PACKETS = st.lists(
+    st.tuples(
+        st.sampled_from([BOX, OTHER]),
+        st.sampled_from(["s1", "s2"]),
+        # Seconds before now at which a packet's readings begin: live, of this hour, of yesterday, a little ahead.
+        st.one_of(st.integers(-20, 200), st.integers(0, 7200), st.integers(80_000, 90_000)),
+        st.lists(st.tuples(st.integers(0, 400), st.integers(-40, 400)), min_size=1, max_size=6),
+    ),
+    min_size=1,
+    max_size=5,
+)
+STEPS = st.lists(
+    st.one_of(PACKETS, st.sampled_from(["again", "refresh", "refresh later"])), min_size=2, max_size=9
+)
+
+
+def test_rollups_equal_the_readings_whatever_arrives_in_which_order(store: Store, database_url: str) -> None:
+    numbers = {BOX: 0, OTHER: 0}
+    told: list[Decoded] = []
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(STEPS)
+    def they_do(steps: list[Any]) -> None:
+        start = now_ms()
+        with fleet.connect(database_url, "test") as connection:
+            for step in steps:
+                if step == "again":
+                    store.commit(told[-20:])
+                elif step == "refresh":
+                    refresh(connection, now_ms())
+                elif step == "refresh later":
+                    refresh(connection, now_ms() + 2 * HOUR)
+                else:
+                    batch = []
+                    for address, sensor, ago, points in step:
+                        numbers[address] += 1
+                        at = [start - ago * 1000 + offset * 1000 + numbers[address] for offset, _ in points]
+                        # Whole numbers: their sums are exact in any order. A time comes once: first and last are sure.
+                        moments = dict(zip(at, (float(value) for _, value in points), strict=True))
+                        data = Readings(
+                            [Series(sensor, "temperature", list(moments), list(moments.values()))]
+                        )
+                        batch.append(packet(numbers[address], data, address))
+                    told.extend(batch)
+                    store.commit(batch)
+            refresh_all(connection)
+        same_time = rows(
+            database_url, "SELECT series_id, captured_at FROM reading GROUP BY 1, 2 HAVING count(*) > 1"
+        )
+        ambiguous = {(series, at) for series, at in same_time}
+        assert [
+            row for row in differences(database_url) if not ambiguous & {(row[0], row[8]), (row[0], row[10])}
+        ] == []
+
+    they_do()
+    assert rows(database_url, "SELECT count(*) FROM rollup_dirty") == [(0,)]
+    assert rows(
+        database_url, "SELECT sum(count + implausible) = (SELECT count(*) FROM reading) FROM reading_hour"
+    ) == [(True,)]
+
+
+def test_a_batch_that_commits_while_rollups_are_computed_is_computed_next_time(
+    store: Store, database_url: str
+) -> None:
+    store.commit([packet(1, readings(1.0, 2.0))])
+    ((series,),) = rows(database_url, "SELECT series_id FROM series")
+    with (
+        fleet.connect(database_url, "batch") as batch,
+        fleet.connect(database_url, "worker") as worker,
+    ):
+        with batch.transaction():
+            batch.execute("INSERT INTO reading VALUES (now(), now(), 7, %s, 0, NULL)", [series])
+            minute = now_ms() // MINUTE
+            batch.execute(
+                "INSERT INTO rollup_dirty (due_at, live_from, live_until) VALUES (now(), %s, %s)",
+                [minute - 1, minute + 2],
+            )
+            refresh_all(worker)
+            assert rows(database_url, "SELECT sum(count)::int FROM reading_minute") == [(2,)]
+        refresh_all(worker)
+    assert rows(database_url, "SELECT sum(count)::int FROM reading_minute") == [(3,)]
+    assert differences(database_url) == []
+
+
+def test_a_minute_is_computed_when_it_is_over_and_an_hour_when_its_stragglers_had_time(
+    store: Store, database_url: str
+) -> None:
+    begin = now_ms()
+    store.commit([packet(1, readings(1.0, at=begin))])
+    with fleet.connect(database_url, "test") as connection:
+        minute_over = (begin // MINUTE + 1) * MINUTE
+        assert refresh(connection, minute_over - 1) == 0
+        assert refresh(connection, minute_over) == 1
+        assert rows(database_url, "SELECT count(*) FROM reading_hour") == [(0,)]
+        hour_over = (begin // HOUR + 1) * HOUR
+        assert refresh(connection, hour_over + 149_000) == 0
+        assert refresh(connection, hour_over + 150_000) == 1
+    assert differences(database_url) == []
+
+
+def test_what_a_box_replays_after_an_outage_makes_its_minutes_right_again(
+    store: Store, database_url: str
+) -> None:
+    begin = now_ms() - 3 * DAY
+    say_status(store)
+    say_status(store, OTHER)
+    early = Readings([Series("s1", "temperature", [begin, begin + 1000], [1.0, 2.0])])
+    store.commit([packet(1, early, OTHER, sent=begin + 5000)])
+    with fleet.connect(database_url, "test") as connection:
+        refresh(connection, now_ms())
+        late = [begin + 500 * number for number in range(400)]
+        store.commit(
+            [packet(1, Readings([Series("s1", "temperature", late, [3.0] * 400)]), sent=begin + HOUR)]
+        )
+        refresh(connection, now_ms())
+    assert rows(database_url, "SELECT sum(count)::int FROM reading_hour") == [(402,)]
+    assert differences(database_url) == []
+
+
+def test_implausible_values_are_counted_and_spoil_no_average(store: Store, database_url: str) -> None:
+    at = now_ms()
+    store.commit([packet(1, readings(20.0, 9999.0, 22.0, at=at)), packet(2, readings(9999.0, at=at - HOUR))])
+    with fleet.connect(database_url, "test") as connection:
+        refresh_all(connection)
+    kept = rows(database_url, "SELECT count, implausible, sum, max, last FROM reading_hour ORDER BY bucket")
+    assert kept == [(0, 1, None, None, None), (2, 1, 42.0, 22.0, 22.0)]
+    assert differences(database_url) == []
+
+
+def test_a_reject_taken_in_after_a_fix_counts_in_the_minutes_it_belongs_to(
+    store: Store, database_url: str
+) -> None:
+    store.commit([packet(1, readings(1.0, 2.0, metric="phlogiston", at=now_ms() - HOUR))])
+    ((reject,),) = rows(database_url, "SELECT reject_id FROM reject")
+    with fleet.connect(database_url, "test") as connection:
+        refresh_all(connection)
+        retry(connection, reject, catalogue([Metric("phlogiston", "g", 0, 9)]), Limits())
+        refresh_all(connection)
+    assert rows(database_url, "SELECT sum(count)::int FROM reading_hour") == [(2,)]
+    assert differences(database_url) == []
+
+
+def test_a_reading_has_the_times_of_its_capture_receipt_and_commit(store: Store, database_url: str) -> None:
+    store.commit([packet(1, readings(1.0, at=now_ms() - 5000))])
+    times = "SELECT captured_at < received_at, received_at - committed_at < interval '2 s', committed_at <= now() FROM reading"
+    assert rows(database_url, times) == [(True, True, True)]
+
+
+def aged(url: str, table: str, column: str, days: float) -> None:
+    """Give all rows of a hypertable another time, in the chunks they belong to."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        names = ", ".join(
+            row[0]
+            for row in connection.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
+                [table],
+            )
+        )
+        moved = names.replace(column, f"{column} - make_interval(secs => {days * 86400}) AS {column}", 1)
+        connection.execute(f"CREATE TABLE aged AS SELECT {moved} FROM {table}".encode())
+        connection.execute(f"TRUNCATE {table}".encode())
+        connection.execute(f"INSERT INTO {table} SELECT * FROM aged".encode())
+        connection.execute("DROP TABLE aged")
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "days"),
+    [
+        ("readings", "captured_at", KEEP.readings_days),
+        ("observations", "at", KEEP.observations_days),
+        ("statuses", "received_at", KEEP.status_days),
+    ],
+)
+def test_what_is_too_old_is_dropped_by_whole_chunks_and_what_is_not_stays(
+    store: Store, database_url: str, kind: str, column: str, days: float
+) -> None:
+    table = repo.HYPERTABLES[kind]
+    say_status(store)
+    store.commit([packet(1, readings(1.0))])
+    rows(
+        database_url,
+        "INSERT INTO observation SELECT now(), device_id, gen_random_uuid(), 'act', 0, 'smoke.alarm', 's', 's', 1, now(),"
+        " NULL, 1, NULL, '', '[]', '{}', now() FROM device WHERE name = 'box-0'",
+    )
+    with fleet.connect(database_url, "test") as connection:
+        aged(database_url, table, column, days - 1)
+        assert tidy(connection, KEEP)[kind] == 0
+        assert rows(database_url, f"SELECT count(*) FROM {table}") == [(1,)]
+        aged(database_url, table, column, 3)
+        assert tidy(connection, KEEP)[kind] == 1
+        assert rows(database_url, f"SELECT count(*) FROM {table}") == [(0,)]
+
+
+def test_rollups_outlive_their_readings_and_a_straggler_does_not_make_them_forget(
+    store: Store, database_url: str
+) -> None:
+    begin = now_ms()
+    store.commit([packet(1, readings(1.0, 2.0, 3.0, at=begin))])
+    with fleet.connect(database_url, "test") as connection:
+        refresh_all(connection)
+        old = f"- make_interval(days => {round(KEEP.readings_days) + 2})"
+        for table, column in (
+            ("reading_minute", "bucket"),
+            ("reading_hour", "bucket"),
+            ("reading", "captured_at"),
+        ):
+            aged(database_url, table, column, round(KEEP.readings_days) + 2)
+        assert tidy(connection, KEEP)["readings"] == 1
+        ((series,),) = rows(database_url, "SELECT series_id FROM series")
+        rows(
+            database_url, f"INSERT INTO reading VALUES (now() {old}, now(), 7, {series}, 0, NULL) RETURNING 1"
+        )
+        minute = begin // MINUTE - (round(KEEP.readings_days) + 2) * 1440
+        with connection.transaction():
+            repo.put_back(connection, Work([(minute - 2, minute + 3)]), 0)
+        refresh_all(connection)
+    assert rows(database_url, "SELECT count FROM reading_minute") == [(3,)]
+    assert rows(database_url, "SELECT count FROM reading_hour") == [(3,)]
+
+
+def test_keeping_readings_longer_from_now_on_does_not_bring_back_what_went(
+    store: Store, database_url: str
+) -> None:
+    with fleet.connect(database_url, "test") as connection:
+        since = []
+        for days in (30.0, 90.0, 10.0):
+            with connection.transaction():
+                repo.note_retention(connection, days)
+                since.append(round((now_ms() / MINUTE - repo.raw_since(connection)) / 1440))
+    assert since == [30, 30, 10]
+
+
+def test_the_policies_of_the_community_edition_are_called_as_timescale_declares_them(
+    database_url: str,
+) -> None:
+    """Debian's edition declares them all and refuses to run them, so their names and arguments can be checked."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        assert connection.execute("SELECT timescale_has_policies()").fetchone() == (False,)
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION timescale_has_policies() RETURNS boolean LANGUAGE sql AS 'SELECT true'"
+        )
+        for call in (
+            "SELECT keep_for('reading', 92)",
+            "SELECT compress_after(35)",
+            "SELECT add_retention_policy('reading'::regclass, drop_after => interval '1 day')",
+            "SELECT remove_compression_policy('reading', if_exists => true)",
+            "SELECT add_compression_policy('reading', compress_after => interval '1 day')",
+        ):
+            with pytest.raises(
+                psycopg.errors.FeatureNotSupported, match='under the current "apache" license'
+            ):
+                connection.execute(call.encode())
+
+
+def test_old_rejects_go_and_of_the_others_as_many_as_have_room(store: Store, database_url: str) -> None:
+    store.commit([packet(number, readings(1.0, metric="phlogiston")) for number in range(1, 9)])
+    rows(
+        database_url, "UPDATE reject SET received_at = now() - interval '31 days' WHERE seq <= 3 RETURNING 1"
+    )
+    rows(database_url, "UPDATE reject_day SET day = day - 40 RETURNING 1")
+    ((size,),) = rows(database_url, "SELECT max(octet_length(payload)) FROM reject")
+    with fleet.connect(database_url, "test") as connection, connection.transaction():
+        assert repo.forget_rejects(connection, 30, size * 4) == 4
+    assert rows(database_url, "SELECT seq FROM reject ORDER BY 1") == [(5,), (6,), (7,), (8,)]
+    assert rows(database_url, "SELECT count(*) FROM reject_day") == [(0,)]
+
+
+def test_one_housekeeper_of_two_works_and_the_other_follows_it(store: Store, database_url: str) -> None:
+    keep = KeepSettings(refresh_s=0.1, sweep_s=0.1)
+    stops = [Stop(), Stop()]
+    lags: list[list[float]] = [[], []]
+    threads = [
+        threading.Thread(
+            target=Housekeeper(database_url, keep, SystemClock(), on_lag=lag.append).run, args=(stop,)
+        )
+        for stop, lag in zip(stops, lags, strict=True)
+    ]
+    holders = (
+        "SELECT count(DISTINCT pid)::int FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = %s"
+    )
+    lock = repo.WORKER_LOCK % 2**32
+    try:
+        for thread in threads:
+            thread.start()
+        store.commit([packet(1, readings(1.0, at=now_ms() - HOUR))])
+        eventually(lambda: rows(database_url, "SELECT count(*) FROM reading_hour") == [(1,)])
+        assert rows(database_url, holders, lock) == [(1,)]
+        for turn, stop in enumerate(stops):
+            stop.set("test")
+            threads[turn].join()
+            store.commit([packet(2 + turn, readings(1.0, at=now_ms() - (2 + turn) * HOUR))])
+            if turn == 0:
+                eventually(lambda: rows(database_url, "SELECT count(*) FROM reading_hour") == [(2,)])
+    finally:
+        for stop, thread in zip(stops, threads, strict=True):
+            stop.set("test")
+            thread.join()
+    assert rows(database_url, holders, lock) == [(0,)]
+    assert all(lags)
+
+
+def commit_a_life(store: Store, url: str, epoch: int, numbers: range, *, days_ago: int) -> list[Decoded]:
+    """Packets of one life of a box, committed and let age."""
+    sent = now_ms() - days_ago * DAY
+    batch = [packet(seq, readings(float(seq)), epoch=epoch, sent=sent + seq) for seq in numbers]
+    store.commit(batch)
+    rows(
+        url,
+        "UPDATE device_stream SET first_at = first_at - make_interval(days => %s), received_at = received_at -"
+        " make_interval(days => %s) WHERE epoch = %s RETURNING 1",
+        *(days_ago, days_ago, epoch),
+    )
+    rows(url, "UPDATE device SET registered_at = now() - interval '400 days' RETURNING 1")
+    return batch
+
+
+def test_old_lives_are_forgotten_and_the_newest_and_the_current_one_never(
+    store: Store, database_url: str
+) -> None:
+    for epoch, days in ((5, 300), (6, 200), (7, 150), (8, 120)):
+        commit_a_life(store, database_url, epoch, range(1, 4), days_ago=days)
+    rows(
+        database_url,
+        "INSERT INTO device_presence (device_id, epoch) SELECT device_id, 6 FROM device RETURNING 1",
+    )
+    with fleet.connect(database_url, "test") as connection, connection.transaction():
+        assert repo.forget_streams(connection, 100) == 2
+    assert rows(database_url, "SELECT epoch FROM device_stream ORDER BY 1") == [(6,), (8,)]
+    ((days,),) = rows(
+        database_url,
+        "SELECT extract(day FROM now() - streams_forgotten_until)::int FROM device WHERE name = 'box-0'",
+    )
+    assert days == 150
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_packet_of_a_forgotten_life_is_kept_and_not_taken_in_twice(
+    store: Store, database_url: str, remembered: bool
+) -> None:
+    old = commit_a_life(store, database_url, 5, range(1, 4), days_ago=150)
+    commit_a_life(store, database_url, 6, range(1, 3), days_ago=0)
+    with fleet.connect(database_url, "test") as connection:
+        with connection.transaction():
+            assert repo.forget_streams(connection, 100) == 1
+        if not remembered:
+            store.close()
+        again = store.commit(old[:2])
+        assert (again.packets, again.rejects) == (0, {"forgotten_epoch": 2})
+        assert [progress.upto for progress in again.progress] == [2], "the box lets go of it"
+        later = store.commit(old)
+        assert (later.packets, later.duplicates, later.rejects) == (0, 2, {"forgotten_epoch": 1})
+        assert rows(database_url, "SELECT count(*)::int FROM reading") == [(5,)]
+        ((reject,),) = rows(database_url, "SELECT reject_id FROM reject WHERE seq = 3")
+        assert retry(connection, reject, catalogue(), Limits()) == 1, "a person may think otherwise"
+
+
+def test_a_new_life_of_a_box_with_forgotten_ones_is_taken_in_whatever_its_clock_says(
+    store: Store, database_url: str
+) -> None:
+    commit_a_life(store, database_url, 5, range(1, 4), days_ago=150)
+    commit_a_life(store, database_url, 6, range(1, 3), days_ago=120)
+    with fleet.connect(database_url, "test") as connection, connection.transaction():
+        assert repo.forget_streams(connection, 100) == 1
+    store.close()
+    born = 86_400_000
+    batch = [packet(1, readings(1.0), epoch=9), packet(2, readings(2.0, at=born), epoch=9, sent=born)]
+    # Of the newest life, which is never forgotten: numbered when the forgotten one still went on.
+    batch.append(packet(3, readings(3.0), epoch=6, sent=now_ms() - 150 * DAY))
+    alarm = encode_packet(BOX, 77, 1, now_ms() - 150 * DAY, events(str(uuid.uuid4())))
+    batch.append(Decoder().decode(RawMessage(BOX.up("events"), alarm, False, now_ms(), len(alarm))))
+    result = store.commit(batch)
+    assert (result.packets, result.rejects, result.observations) == (4, {}, 1)
+
+
+def test_after_a_restore_a_box_with_nothing_to_say_is_answered_once_when_it_says_its_status(
+    store: Store, database_url: str
+) -> None:
+    def say(address: Address, state: Literal["online", "offline"] = "online") -> list[tuple[str, int, bool]]:
+        payload = encode_status(address, now_ms(), Status(state, now_ms(), "0.1", "9", {}))
+        raw = RawMessage(address.up("status"), payload, False, now_ms(), len(payload))
+        told = store.commit([Decoder().decode(raw)]).progress
+        return [(str(one.address), one.upto, one.urgent) for one in told]
+
+    store.commit([packet(1, readings(1.0))])
+    assert say(BOX) == []
+    rows(database_url, "UPDATE store SET restored_at = now() - interval '1 day' RETURNING 1")
+    store.close()
+    assert say(BOX, "offline") == [], "the broker says that the box is gone"
+    assert say(BOX) == [("kiln/box-0", 1, True)]
+    assert say(OTHER) == [("kiln/box-1", 0, True)], "of a life that the backup did not know"
+    assert say(BOX) == say(OTHER) == []
+    assert store.commit([packet(1, readings(1.0), OTHER)]).packets == 1
+
+
+def test_dropping_gives_way_to_a_backup_and_nobody_waits_behind_it(store: Store, database_url: str) -> None:
+    store.commit([packet(1, readings(1.0))])
+    aged(database_url, "reading", "captured_at", KEEP.readings_days + 3)
+    store.commit([packet(2, readings(2.0))])
+    refused: list[TransientError] = []
+
+    def sweep() -> None:
+        with fleet.connect(database_url, "test") as connection:
+            try:
+                tidy(connection, KEEP)
+            except TransientError as error:
+                refused.append(error)
+
+    thread = threading.Thread(target=sweep)
+    with fleet.connect(database_url, "a backup") as reader:
+        with reader.transaction():
+            reader.execute("SELECT count(*) FROM reading")
+            thread.start()
+            waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
+            eventually(lambda: rows(database_url, waiting) == [(True,)])
+            assert store.commit([packet(3, readings(3.0))]).packets == 1
+            assert thread.is_alive(), "it still waits for the reader, and the packet did not wait for it"
+            thread.join()
+        assert [error.code for error in refused] == ["gateway.database_busy"]
+        sweep()
+    assert rows(database_url, "SELECT value FROM reading ORDER BY 1") == [(2.0,), (3.0,)]

@@ -1,0 +1,132 @@
+"""Batches grow with what waits, never beyond their caps, and nothing is lost, doubled or reordered on the way."""
+
+from __future__ import annotations
+
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.runtime.clock import Clock, ManualClock, SystemClock
+from gateway.backlog import Backlog, Batch
+from gateway.decode import RawMessage, Rejected
+from gateway.intake import Delivery
+
+
+def batch(first: int, rows: list[int]) -> Batch:
+    """Messages numbered from ``first`` on, of so many rows each."""
+    made = Batch()
+    for number, count in enumerate(rows, first):
+        raw = RawMessage(str(number), b"", False, 0, 0)
+        made.add(Rejected("not_json", "", raw), Delivery(raw, 0, number, 1), count)
+    return made
+
+
+def numbers(taken: Batch | None) -> list[int]:
+    """Which messages these are."""
+    assert taken is not None
+    assert [item.raw.topic for item in taken.items] == [str(one.message_id) for one in taken.deliveries]
+    assert len(taken.items) == len(taken.rows)
+    return [one.message_id for one in taken.deliveries]
+
+
+def backlog(
+    most_rows: int = 100, most_messages: int = 1000, linger_s: float = 0.0, clock: Clock | None = None
+) -> Backlog:
+    """One without lingering, unless asked for."""
+    return Backlog(
+        most_rows=most_rows, most_messages=most_messages, linger_s=linger_s, clock=clock or SystemClock()
+    )
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), max_size=12),
+    st.integers(1, 60),
+    st.integers(1, 10),
+    st.data(),
+)
+def test_every_message_is_taken_once_in_order_and_no_batch_is_above_its_caps(
+    parts: list[list[int]], most_rows: int, most_messages: int, data: st.DataObject
+) -> None:
+    waiting = backlog(most_rows, most_messages)
+    given_out: list[int] = []
+    first = 0
+
+    def take() -> None:
+        taken = waiting.take(0.0)
+        found = numbers(taken)
+        assert taken is not None
+        assert len(found) <= most_messages
+        assert sum(taken.rows) <= most_rows or len(found) == 1, "one message cannot be divided"
+        given_out.extend(found)
+
+    for rows in parts:
+        while not waiting.put(batch(first, rows), 0.0):
+            take()
+        first += len(rows)
+        if waiting.waiting() and data.draw(st.booleans()):
+            take()
+    while waiting.waiting():
+        take()
+    assert given_out == list(range(first))
+    assert waiting.take(0.0) is None
+
+
+def test_what_came_while_the_last_batch_was_committed_is_the_next_batch() -> None:
+    waiting = backlog()
+    waiting.put(batch(0, [1]), 0.0)
+    assert numbers(waiting.take(0.0)) == [0]
+    for number in range(1, 6):
+        waiting.put(batch(number, [1]), 0.0)
+    assert numbers(waiting.take(0.0)) == [1, 2, 3, 4, 5]
+
+
+def test_there_is_room_until_a_full_batch_waits() -> None:
+    waiting = backlog(most_rows=10)
+    assert waiting.put(batch(0, [9]), 0.0)
+    assert waiting.put(batch(1, [9]), 0.0)
+    assert not waiting.put(batch(2, [1]), 0.0)
+    assert numbers(waiting.take(0.0)) == [0]
+    assert waiting.put(batch(2, [1]), 0.0)
+    assert numbers(waiting.take(0.0)) == [1, 2]
+
+
+def test_a_single_message_is_given_a_moments_company() -> None:
+    waiting = backlog(linger_s=2.0)
+    waiting.put(batch(0, [1]), 0.0)
+    late = threading.Timer(0.05, lambda: waiting.put(batch(1, [1]), 1.0))
+    late.start()
+    assert numbers(waiting.take(1.0)) == [0, 1]
+    late.join()
+
+
+def test_a_message_that_has_waited_already_is_not_kept_waiting() -> None:
+    clock = ManualClock()
+    waiting = backlog(linger_s=1000.0, clock=clock)
+    waiting.put(batch(0, [1]), 0.0)
+    clock.advance(1001.0)
+    assert numbers(waiting.take(1.0)) == [0]
+
+
+def test_nothing_lingers_once_a_batch_is_full() -> None:
+    waiting = backlog(most_rows=10, linger_s=60.0)
+    waiting.put(batch(0, [4, 6, 1]), 0.0)
+    assert numbers(waiting.take(1.0)) == [0, 1]
+
+
+def test_whoever_waits_for_a_batch_is_woken_by_it_and_whoever_waits_for_room_by_a_take() -> None:
+    waiting = backlog(most_rows=5)
+    taken: list[Batch | None] = []
+    taker = threading.Thread(target=lambda: taken.append(waiting.take(30.0)))
+    taker.start()
+    assert waiting.put(batch(0, [5]), 0.0)
+    taker.join(10)
+    assert numbers(taken[0]) == [0]
+    waiting.put(batch(1, [5]), 0.0)
+    put: list[bool] = []
+    putter = threading.Thread(target=lambda: put.append(waiting.put(batch(2, [5]), 30.0)))
+    putter.start()
+    assert numbers(waiting.take(0.0)) == [1]
+    putter.join(10)
+    assert put == [True]
+    assert numbers(waiting.take(0.0)) == [2]
