@@ -16,6 +16,7 @@ from edge.vision.heads import HEADS, Head
 from edge.vision.runtime import ort
 from edge.vision.suppression import suppress
 from models.manifest import InputSpec, Manifest
+from models.runtime import open_session
 from models.store import Model
 
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
@@ -68,7 +69,7 @@ class OnnxDetector:
         self._head: Head = HEADS[manifest.head](manifest, _places(manifest, self._labels))
         self._groups = _groups(manifest, self._labels)
         self._picture = _Picture(manifest.input)
-        self.session = _open_session(model, threads)
+        self.session = open_session(model.path, threads)
         self._check_inputs()
         self._outputs = [output.name for output in self.session.get_outputs()]
         self._check_outputs()
@@ -180,28 +181,6 @@ class _Picture:
             tensor -= self._mean
             tensor *= np.float32(spec.scale)
         return tensor, scale_x, scale_y
-
-
-def _open_session(model: Model, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Workers spin within a run, which makes small steps fast, but not between runs: the core is wanted.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        return ort.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
-    except (
-        ort.capi.onnxruntime_pybind11_state.Fail,
-        ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-        ort.capi.onnxruntime_pybind11_state.InvalidGraph,
-        ort.capi.onnxruntime_pybind11_state.NotImplemented,
-    ) as error:
-        raise InvalidError(
-            "model.broken",
-            f"expected an ONNX model in {model.path}, got: {error}",
-            "export it again, with operators this onnxruntime knows",
-        ) from error
 
 
 def _places(manifest: Manifest, labels: tuple[str, ...]) -> NDArray[np.intp]:

@@ -120,3 +120,25 @@ def split(heads: Sequence[Head], share: float = 0.25, seed: int = 7) -> tuple[li
         [head for head in heads if head.group not in held_out],
         [head for head in heads if head.group in held_out],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Heads by what they are for; no group is in two parts.
+
+    Attributes:
+        learnt: the network sees them.
+        tuned: thresholds are chosen on them.
+        judged: figures are taken on them, and nothing else is.
+    """
+
+    learnt: list[Head]
+    tuned: list[Head]
+    judged: list[Head]
+
+
+def parts(heads: Sequence[Head]) -> Parts:
+    """The one split that the shipped weights, their thresholds and their figures rest on."""
+    rest, judged = split(heads)
+    learnt, tuned = split(rest, share=0.16, seed=8)
+    return Parts(learnt, tuned, judged)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from models.data.riders import read_picture
+from models.runtime import open_session
 
 _ROAD, _MARK = 1, 3
 _LEAST_ROAD = 0.12
@@ -42,7 +42,7 @@ def read_roads(pictures: Iterable[Path], segmenter: Path, width: int, height: in
         width: of the answers.
         height: of the answers.
     """
-    session = onnxruntime.InferenceSession(str(segmenter), providers=["CPUExecutionProvider"])
+    session = open_session(segmenter, threads=1)
     name = session.get_inputs()[0].name
     for path in pictures:
         for frame in frames_of(path):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from common.runtime.errors import InvalidError
+from models.runtime import open_session
 
 OPSET = 17
 #: The largest difference that is rounding and not a mistake; outputs are probabilities.
@@ -55,7 +55,7 @@ def export(net: nn.Module, path: Path, shape: tuple[int, int, int, int], example
         opset_version=OPSET,
         dynamo=False,
     )
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = open_session(path, threads=1)
     worst = 0.0
     with torch.no_grad():
         for example in examples.split(1):

@@ -15,7 +15,8 @@ from torch.nn import functional
 from models.data.riders import Head, read_picture
 from models.train.augment import crop, other_camera
 from models.train.backbone import Backbone, load_street_weights
-from models.train.loop import Plan, fit, pictures_to_tensor
+from models.train.headwear import dressed, half_hidden, other_colours
+from models.train.loop import Checkpoint, Plan, fit, pictures_to_tensor
 
 SIZE = 80
 """Pixels across and down of the network's input."""
@@ -25,6 +26,8 @@ _BATCH = 48
 #: Labels are wrong now and then: nobody shall be sure.
 _DOUBT = 0.04
 _SMALLEST_TRAINED = 12.0
+#: Shares of the crops: bare heads that get a cap, hood or scarf; any heads in other colours; any half hidden.
+_DRESSED, _RECOLOURED, _HIDDEN = 0.15, 0.25, 0.12
 
 
 class HelmetNet(nn.Module):
@@ -58,14 +61,34 @@ class HeadCrops:
         return crop(self._photo(head), centre, side, SIZE)
 
     def shaken(self, head: Head, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Off centre, too near or too far, tilted, mirrored, by another camera."""
+        """Off centre, too near or too far, tilted, mirrored, by another camera; dressed or hidden now and then."""
+        photo = self._photo(head)
         (x, y), side = self._place(head)
+        if head.bare and rng.random() < _DRESSED:
+            photo, (x, y), side = self._dressed(photo, head, rng)
         centre = (x + rng.uniform(-0.13, 0.13) * side, y + rng.uniform(-0.13, 0.13) * side)
         side *= math.exp(rng.uniform(-0.3, 0.35))
-        aimed = crop(
-            self._photo(head), centre, side, SIZE, turn=rng.uniform(-15, 15), flip=bool(rng.random() < 0.5)
-        )
+        aimed = crop(photo, centre, side, SIZE, turn=rng.uniform(-15, 15), flip=bool(rng.random() < 0.5))
+        if rng.random() < _RECOLOURED:
+            aimed = other_colours(aimed, rng)
+        if rng.random() < _HIDDEN:
+            aimed = half_hidden(aimed, rng)
         return other_camera(aimed, rng)
+
+    def _dressed(
+        self, photo: NDArray[np.uint8], head: Head, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], tuple[float, float], float]:
+        """The surroundings of a head with something on it, and where the head is in them."""
+        centre, side = self._place(head)
+        wide = 2 * side
+        pixels = int(np.clip(wide, 64, 2 * SIZE))
+        scale = pixels / wide
+        around = crop(photo, centre, wide, pixels)
+        left, top, right, bottom = head.box
+        half = ((right - left) / 2 * scale, (bottom - top) / 2 * scale)
+        middle = pixels / 2
+        box = (middle - half[0], middle - half[1], middle + half[0], middle + half[1])
+        return dressed(around, box, rng), (middle, middle), side * scale
 
     @staticmethod
     def _place(head: Head) -> tuple[tuple[float, float], float]:
@@ -96,8 +119,25 @@ def loss_of(net: HelmetNet, batch: tuple[Tensor, ...]) -> Tensor:
     return functional.binary_cross_entropy_with_logits(net(batch[0]), batch[1])
 
 
-def train(heads: Sequence[Head], street_weights: Path, epochs: int = 24, seed: int = 0) -> HelmetNet:
-    """A trained network; the same one for the same heads and seed on the same machine."""
+def train(
+    heads: Sequence[Head],
+    street_weights: Path,
+    epochs: int = 24,
+    seed: int = 0,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> HelmetNet:
+    """A trained network; the same one for the same heads and seed on the same machine.
+
+    Args:
+        heads: to learn from; suspects and tiny ones are left out.
+        street_weights: the detector whose layers it begins from.
+        epochs: rounds over the heads.
+        seed: of everything that is drawn.
+        checkpoint: file to keep the training in, so that it may be broken off.
+        resume: go on from that file if it is there.
+    """
     torch.manual_seed(seed)
     steps = epochs * (len(heads) // _BATCH)
     rng = np.random.default_rng(seed)
@@ -106,6 +146,8 @@ def train(heads: Sequence[Head], street_weights: Path, epochs: int = 24, seed: i
         if step % 35 == 0:
             print(f"helmet: step {step} of {steps}, loss {loss:.3f}", flush=True)
 
+    kept = None if checkpoint is None else Checkpoint(checkpoint, rng, resume=resume)
+    plan = Plan(steps, seed=seed)
     return fit(
-        HelmetNet(street_weights), Plan(steps, seed=seed), batches(heads, HeadCrops(), rng), loss_of, tell
+        HelmetNet(street_weights), plan, batches(heads, HeadCrops(), rng), loss_of, tell, checkpoint=kept
     )

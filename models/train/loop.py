@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from common.runtime.errors import InvalidError
 
 _Net = TypeVar("_Net", bound=nn.Module)
 
@@ -32,6 +35,95 @@ class Plan:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a training that may be broken off is kept, whole: going on gives what going through would have given.
+
+    Attributes:
+        path: of the file; it is replaced at once, never written over.
+        rng: the generator that the batches draw from; the batches themselves keep nothing between two steps.
+        every: steps between two writings.
+        resume: whether to go on from the file if there is one.
+    """
+
+    path: Path
+    rng: np.random.Generator
+    every: int = 100
+    resume: bool = False
+
+
+class _Training:
+    """The network, its moving average, and what else changes from step to step."""
+
+    def __init__(self, net: nn.Module, plan: Plan) -> None:
+        backbone = list(net.backbone.parameters())  # type: ignore[union-attr, operator]
+        known = {id(one) for one in backbone}
+        head = [one for one in net.parameters() if id(one) not in known]
+        self.net, self.plan = net, plan
+        self.average = copy.deepcopy(net)
+        self.step = 0
+        self.optimiser = torch.optim.AdamW(
+            [{"params": backbone, "lr": plan.backbone_rate}, {"params": head, "lr": plan.head_rate}],
+            weight_decay=0.02,
+        )
+        self.cycle = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, [plan.backbone_rate, plan.head_rate], total_steps=plan.steps, pct_start=0.15
+        )
+
+    def learn(self, loss: Tensor) -> None:
+        """One step down the loss."""
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        self.optimiser.step()
+        self.cycle.step()
+        keep = min(0.995, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
+                mean.mul_(keep).add_(now, alpha=1 - keep)
+        self.step += 1
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "net": self.net,
+            "average": self.average,
+            "optimiser": self.optimiser,
+            "cycle": self.cycle,
+        }
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write everything down."""
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state["plan"] = [self.plan.steps, self.plan.backbone_rate, self.plan.head_rate, self.plan.seed]
+        state["step"] = self.step
+        state["torch_rng"] = torch.get_rng_state()
+        state["batch_rng"] = checkpoint.rng.bit_generator.state
+        beside = checkpoint.path.with_suffix(".part")
+        torch.save(state, beside)
+        beside.replace(checkpoint.path)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go back to what was written down.
+
+        Raises:
+            InvalidError: ``training.other`` when it was written by a training of another plan.
+        """
+        state = torch.load(checkpoint.path, weights_only=True)
+        plan = [self.plan.steps, self.plan.backbone_rate, self.plan.head_rate, self.plan.seed]
+        if state["plan"] != plan:
+            raise InvalidError(
+                "training.other",
+                f"expected {checkpoint.path} to be of a training of {plan} (steps, rates, seed), "
+                f"found {state['plan']}",
+                "resume with the same epochs, seed and data, or name another folder",
+            )
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step = state["step"]
+        torch.set_rng_state(state["torch_rng"])
+        checkpoint.rng.bit_generator.state = state["batch_rng"]
+
+
 def pictures_to_tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:
     """BGR pictures of one size as the networks take them: ``(N, 3, H, W)`` RGB in -1..1."""
     stacked = np.stack(pictures)[..., ::-1].transpose(0, 3, 1, 2)
@@ -44,6 +136,8 @@ def fit(
     batches: Iterator[tuple[Tensor, ...]],
     loss_of: Callable[[_Net, tuple[Tensor, ...]], Tensor],
     told: Callable[[int, float], None],
+    *,
+    checkpoint: Checkpoint | None = None,
 ) -> _Net:
     """Train, and give back the moving average of the weights, which judges better than the last step's.
 
@@ -53,32 +147,22 @@ def fit(
         batches: at least ``plan.steps`` of them.
         loss_of: the loss of a network on a batch.
         told: called with the step and its loss.
+        checkpoint: where to keep what has been reached, now and then and at the end.
+
+    Raises:
+        InvalidError: ``training.other`` when the checkpoint to go on from belongs to another plan.
     """
-    backbone = list(net.backbone.parameters())  # type: ignore[union-attr, operator]
-    known = {id(one) for one in backbone}
-    head = [one for one in net.parameters() if id(one) not in known]
-    optimiser = torch.optim.AdamW(
-        [{"params": backbone, "lr": plan.backbone_rate}, {"params": head, "lr": plan.head_rate}],
-        weight_decay=0.02,
-    )
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [plan.backbone_rate, plan.head_rate], total_steps=plan.steps, pct_start=0.15
-    )
-    average = copy.deepcopy(net)
+    training = _Training(net, plan)
+    if checkpoint is not None and checkpoint.resume and checkpoint.path.is_file():
+        training.load(checkpoint)
     net.train()
-    for step, batch in zip(range(plan.steps), batches, strict=False):
-        loss = loss_of(net, batch)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        cycle.step()
-        _follow(average, net, min(0.995, (step + 1) / (step + 10)))
+    while training.step < plan.steps:
+        step = training.step
+        loss = loss_of(net, next(batches))
+        training.learn(loss)
         told(step, float(loss.detach()))
-    return average.eval()
-
-
-def _follow(average: nn.Module, net: nn.Module, keep: float) -> None:
-    with torch.no_grad():
-        for mean, now in zip(average.parameters(), net.parameters(), strict=True):
-            mean.mul_(keep).add_(now, alpha=1 - keep)
+        if checkpoint is not None and (training.step % checkpoint.every == 0 or training.step == plan.steps):
+            training.save(checkpoint)
+    average = training.average.eval()
+    assert isinstance(average, type(net))
+    return average

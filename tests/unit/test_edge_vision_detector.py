@@ -255,4 +255,4 @@ def test_the_runtime_is_imported_in_one_place_alone() -> None:
         for file in (REPOSITORY / tier).rglob("*.py")
         if re.search(r"^\s*(?:import|from) onnxruntime", file.read_text(encoding="utf-8"), re.MULTILINE)
     ]
-    assert importing == ["edge/vision/runtime.py"]
+    assert importing == ["models/runtime.py"]

@@ -1,0 +1,50 @@
+"""onnxruntime, told to keep to itself.
+
+Its packages (1.31 does) describe the machine and what runs on it in `~/.cache/Microsoft` and send that to their
+maker; importing it is enough, and `disable_telemetry_events()` comes too late. Only the environment, before the
+import, says no. A box that looks at streets talks to its gateway alone: import `ort` from here, never by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime as ort
+
+from common.runtime.errors import InvalidError
+
+__all__ = ["open_session", "ort"]
+
+
+def open_session(path: Path, threads: int) -> ort.InferenceSession:
+    """A session on the CPU.
+
+    Args:
+        path: the ONNX file.
+        threads: of its work, the caller's own included.
+
+    Raises:
+        InvalidError: ``model.broken`` when the file is no ONNX model that this onnxruntime knows.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Workers spin within a run, which makes small steps fast, but not between runs: the core is wanted.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except (
+        ort.capi.onnxruntime_pybind11_state.Fail,
+        ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+        ort.capi.onnxruntime_pybind11_state.InvalidGraph,
+        ort.capi.onnxruntime_pybind11_state.NotImplemented,
+    ) as error:
+        raise InvalidError(
+            "model.broken",
+            f"expected an ONNX model in {path}, got: {error}",
+            "export it again, with operators this onnxruntime knows",
+        ) from error

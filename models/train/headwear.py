@@ -1,0 +1,118 @@
+"""What foreign streets put on and over heads: caps, hoods and scarves, umbrellas; helmets of every colour.
+
+The photos at hand are of one country. What people elsewhere wear is painted onto bare heads, out of the cloth that
+the same photo shows, so that light, grain and compression fit.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+
+def other_colours(picture: Picture, rng: np.random.Generator) -> Picture:
+    """All hues turned by one angle: nobody shall know a helmet by its being black or red."""
+    hsv = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)
+    hsv[..., 0] = (hsv[..., 0].astype(np.int16) + int(rng.integers(10, 170))) % 180
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR), np.uint8)
+
+
+def dressed(picture: Picture, head: Box, rng: np.random.Generator) -> Picture:
+    """A bare head with a cap, a hood or a scarf on; it stays bare of a helmet.
+
+    Args:
+        picture: with some of what is below the head.
+        head: left, top, right, bottom in the picture's pixels.
+        rng: decides on what and how.
+    """
+    shape = (_cap, _hood, _scarf)[int(rng.integers(3))]
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    shape(mask, head, rng)
+    soft = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), max(0.6, (head[2] - head[0]) / 50))
+    soft = soft[..., None]
+    cloth = _cloth(picture, head, rng)
+    return np.asarray(picture * (1 - soft) + cloth * soft, np.uint8)
+
+
+def _cloth(picture: Picture, head: Box, rng: np.random.Generator) -> NDArray[np.float32]:
+    """What the wearer's clothes look like, over the whole picture, lit from above."""
+    height, width = picture.shape[:2]
+    left, top, right, bottom = head
+    tall = bottom - top
+    y0 = int(np.clip(bottom + 0.15 * tall, 0, height - 4))
+    y1 = int(np.clip(bottom + 0.9 * tall, y0 + 3, height))
+    x0 = int(np.clip(left, 0, width - 4))
+    x1 = int(np.clip(right, x0 + 3, width))
+    patch = picture[y0:y1, x0:x1]
+    if rng.random() < 0.5:
+        patch = other_colours(patch, rng)
+    if rng.random() < 0.35:
+        # Plain cloth, of any colour, as most caps and rain hoods are.
+        plain = rng.uniform(15, 235) + rng.uniform(-70, 70, 3)
+        patch = np.clip(patch * 0.15 + plain * 0.85, 0, 255).astype(np.uint8)
+    cloth = cv2.resize(patch, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    light = np.linspace(rng.uniform(1.0, 1.25), rng.uniform(0.6, 0.95), height, dtype=np.float32)
+    folds = cv2.resize(
+        rng.normal(1, 0.1, (6, 6)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    cloth *= light[:, None, None] * folds[..., None]
+    return np.clip(cloth, 0, 255)
+
+
+def _cap(mask: Picture, head: Box, rng: np.random.Generator) -> None:
+    x, y, across, down = _middle(head)
+    rim = y - rng.uniform(0.10, 0.22) * down
+    axes = (int(across * rng.uniform(0.42, 0.52)), int(down * rng.uniform(0.24, 0.36)))
+    cv2.ellipse(mask, (int(x), int(rim)), axes, 0, 180, 360, 255, -1)
+    to = int(rng.choice([-1, 1]))
+    peak = (int(x + to * across * rng.uniform(0.0, 0.5)), int(rim))
+    cv2.ellipse(mask, peak, (int(across * 0.32), max(1, int(down * 0.07))), to * 6, 0, 360, 255, -1)
+
+
+def _hood(mask: Picture, head: Box, rng: np.random.Generator) -> None:
+    x, y, across, down = _middle(head)
+    cv2.ellipse(mask, (int(x), int(y)), (int(across * 0.6), int(down * 0.58)), 0, 0, 360, 255, -1)
+    corners = [(x - across * 0.5, y), (x + across * 0.5, y), (x + across, y + down), (x - across, y + down)]
+    cv2.fillPoly(mask, [np.array(corners, np.int32)], 255)
+    face = (int(x + across * rng.uniform(-0.2, 0.2)), int(y + down * rng.uniform(0.0, 0.12)))
+    axes = (int(across * rng.uniform(0.24, 0.36)), int(down * rng.uniform(0.26, 0.36)))
+    cv2.ellipse(mask, face, axes, 0, 0, 360, 0, -1)
+
+
+def _scarf(mask: Picture, head: Box, rng: np.random.Generator) -> None:
+    """Over the hair as a headscarf, or over mouth and nose."""
+    if rng.random() < 0.5:
+        _hood(mask, head, rng)
+        return
+    x, y, across, down = _middle(head)
+    centre = (int(x), int(y + down * rng.uniform(0.22, 0.34)))
+    cv2.ellipse(mask, centre, (int(across * 0.46), int(down * 0.26)), 0, 0, 360, 255, -1)
+
+
+def _middle(head: Box) -> tuple[float, float, float, float]:
+    left, top, right, bottom = head
+    return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+
+
+def half_hidden(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Something stands before a corner of the crop (an umbrella's edge, a pole, another's shoulder)."""
+    height, width = picture.shape[:2]
+    mask = np.zeros((height, width), np.uint8)
+    turn = rng.uniform(0, 360)
+    reach = rng.uniform(0.62, 0.95) * width
+    centre = (
+        int(width / 2 + reach * np.cos(np.radians(turn))),
+        int(height / 2 + reach * np.sin(np.radians(turn))),
+    )
+    axes = (int(width * rng.uniform(0.3, 0.7)), int(height * rng.uniform(0.2, 0.45)))
+    cv2.ellipse(mask, centre, axes, turn + 90, 0, 360, 255, -1)
+    cover = np.roll(picture, int(rng.integers(width // 4, 3 * width // 4)), axis=1).astype(np.float32)
+    plain = rng.uniform(10, 240, 3)
+    share = rng.uniform(0.1, 0.95)
+    cover = np.asarray(cover * (1 - share) + plain * share, np.float32)
+    soft = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8)[..., None]
+    return np.asarray(picture * (1 - soft) + cover * soft, np.uint8)
