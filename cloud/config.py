@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +14,8 @@ from cloud.dispatch.domain import fits
 from cloud.incidents.domain import DEFAULT_RULES, FusionRule
 from cloud.verify.domain import VerifySettings
 from common.runtime.config import Settings, Wrong, load_config
+from common.runtime.places import database_url
 from common.runtime.settings import nearest, texts
-from common.schema.cli import database_url
 from common.wire.categories import BY_CODE
 
 
@@ -50,7 +50,7 @@ class CloudSettings(Settings):
 class Environment:
     """What differs from machine to machine."""
 
-    database_url: str
+    database_url: str = field(repr=False)
     evidence_directory: Path | None
 
 
@@ -62,9 +62,7 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     """
     env = os.environ if variables is None else variables
     evidence = env.get("DRUMTOWER_EVIDENCE_DIR", "")
-    return Environment(
-        env.get("DRUMTOWER_DATABASE_URL") or database_url(), Path(evidence) if evidence else None
-    )
+    return Environment(database_url(env), Path(evidence) if evidence else None)
 
 
 def read_settings(path: Path | None) -> CloudSettings:

@@ -13,6 +13,7 @@ from pydantic import Field
 from common.runtime.config import Settings, Wrong, load_config
 from common.runtime.errors import ConfigError
 from common.runtime.log import get_logger
+from common.runtime.redaction import hide_address, read_secret
 from common.runtime.settings import Location, closest, one_of, texts, twice
 from common.wire.topics import Address
 from edge.sensors.modbus_config import ModbusSettings
@@ -188,6 +189,7 @@ def _broker_address(
 ) -> tuple[str, int, bool]:
     """Host, port and whether to speak TLS."""
     url = environment.get("DRUMTOWER_BROKER_URL") or config.uplink.broker_url or ""
+    hide_address(url)  # a box takes its password from a file, but somebody may have written it here
     parts = _split(url)
     port = _PORTS.get(parts.scheme, 0)
     if not url:
@@ -218,6 +220,7 @@ def _evidence_urls(
     config: DeviceConfig, environment: Mapping[str, str], faults: list[str]
 ) -> tuple[str, ...]:
     named = environment.get("DRUMTOWER_EVIDENCE_URL") or config.evidence.url or ""
+    hide_address(named)
     urls = tuple(url.strip().rstrip("/") for url in named.split(",") if url.strip())
     for url in urls:
         parts = _split(url)
@@ -241,7 +244,7 @@ def _trust(
         faults.append("DRUMTOWER_CREDENTIAL_FILE: missing; give it, or uplink.credential_file in the file")
     else:
         try:
-            password = credential_file.read_text(encoding="utf-8").strip()
+            password = read_secret(credential_file)
         except (OSError, UnicodeDecodeError) as error:
             faults.append(f"DRUMTOWER_CREDENTIAL_FILE: cannot read {credential_file}: {error}")
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +14,8 @@ from pydantic import Field
 
 from common.runtime.config import Settings, Wrong
 from common.runtime.errors import ConfigError
+from common.runtime.places import database_url
+from common.runtime.redaction import hide_address, read_secret
 from common.runtime.settings import nearest, texts, twice
 from gateway import rule_settings
 from gateway.metrics_catalogue import Metric, catalogue
@@ -159,7 +161,7 @@ class BrokerAddress:
     port: int
     tls: bool
     username: str
-    password: str
+    password: str = field(repr=False)
     ca_file: Path | None
 
 
@@ -167,7 +169,7 @@ class BrokerAddress:
 class Environment:
     """What differs from machine to machine."""
 
-    database_url: str
+    database_url: str = field(repr=False)
     broker: BrokerAddress
     evidence_directory: Path | None
     tls_certificate: Path | None
@@ -182,11 +184,11 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     """
     env = os.environ if variables is None else variables
     faults: list[str] = []
-    database = env.get("DRUMTOWER_DATABASE_URL", "")
-    if not database:
-        faults.append(
-            "DRUMTOWER_DATABASE_URL: expected postgresql://user:password@host:port/name, found nothing"
-        )
+    database = ""
+    try:
+        database = database_url(env)
+    except ConfigError as error:
+        faults.append(error.message)
     broker = _broker(env, faults)
     evidence = _path(env, "DRUMTOWER_EVIDENCE_DIR")
     certificate, key = _path(env, "DRUMTOWER_TLS_CERT"), _path(env, "DRUMTOWER_TLS_KEY")
@@ -209,6 +211,7 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
 
 
 def _broker(env: Mapping[str, str], faults: list[str]) -> BrokerAddress:
+    hide_address(env.get("DRUMTOWER_BROKER_URL", ""))
     try:
         url = urlsplit(env.get("DRUMTOWER_BROKER_URL", ""))
         port = url.port
@@ -222,7 +225,7 @@ def _broker(env: Mapping[str, str], faults: list[str]) -> BrokerAddress:
     password = unquote(url.password or "")
     if credential := _path(env, "DRUMTOWER_CREDENTIAL_FILE"):
         try:
-            password = credential.read_text(encoding="utf-8").strip()
+            password = read_secret(credential)
         except OSError as error:
             faults.append(f"DRUMTOWER_CREDENTIAL_FILE: {credential} cannot be read: {error.strerror}")
         except UnicodeDecodeError:

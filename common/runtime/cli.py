@@ -5,12 +5,16 @@ Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 a part that is not inst
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+import traceback
 from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
 from common.runtime.errors import ConfigError, DrumtowerError, MissingExtraError
+from common.runtime.redaction import hide_environment, redacted
 
 GROUP = "drumtower.commands"
 _EXTRAS = {"demo": "all", "services": "all", "schema": "gateway", "backup": "gateway", "rules": "gateway"}
@@ -18,6 +22,8 @@ _EXTRAS = {"demo": "all", "services": "all", "schema": "gateway", "backup": "gat
 
 def main() -> None:
     """Run the sub-command that the first argument names."""
+    hide_environment(os.environ)
+    threading.excepthook = lambda crash: _tell_crash(crash.exc_value, crash.thread)
     try:
         _build(sys.argv[1:2])(standalone_mode=True)
     except DrumtowerError as error:
@@ -25,6 +31,17 @@ def main() -> None:
         if error.hint:
             print(f"  what to do: {error.hint}", file=sys.stderr)
         sys.exit(_exit_code(error))
+    finally:
+        # Now, since typer puts its own in place when it starts.
+        sys.excepthook = lambda _kind, error, _trace: _tell_crash(error)
+
+
+def _tell_crash(error: BaseException | None, thread: threading.Thread | None = None) -> None:
+    """A bug's traceback, without the secrets that its messages quote."""
+    if error is None or isinstance(error, SystemExit):
+        return
+    where = f"in thread {thread.name}:\n" if thread else ""
+    print(redacted(where + "".join(traceback.format_exception(error))), end="", file=sys.stderr, flush=True)
 
 
 def _exit_code(error: DrumtowerError) -> int:
@@ -40,9 +57,8 @@ def _build(chosen: list[str]) -> typer.Typer:
         rich_markup_mode="rich",
         help="Drumtower (鼓楼): from the pixel on a lamp pole to a closed work order.\n\n"
         "Start with [bold]drumtower demo[/bold]; every command tells its options with --help.",
-        # A frame around a traceback is for a terminal's reader; in a service's log it hides what happened.
-        pretty_exceptions_enable=sys.stderr.isatty(),
-        pretty_exceptions_show_locals=False,
+        # A frame around a traceback hides what happened in a service's log, and is not redacted.
+        pretty_exceptions_enable=False,
     )
     found = {point.name: point for point in entry_points(group=GROUP)}
     for name, point in sorted(found.items()):

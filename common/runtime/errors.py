@@ -6,9 +6,11 @@ jitter. Anything else is a bug: the process ends and its supervisor starts it ag
 
 from __future__ import annotations
 
+from common.runtime.redaction import redacted
+
 
 class DrumtowerError(Exception):
-    """An error a person can act on.
+    """An error a person can act on. What it quotes is redacted here, so that every way it is told is safe.
 
     Args:
         code: stable, lower-case, dotted name that the documentation lists (``config.invalid``).
@@ -17,10 +19,10 @@ class DrumtowerError(Exception):
     """
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
-        super().__init__(message)
         self.code = code
-        self.message = message
-        self.hint = hint
+        self.message = redacted(message)
+        self.hint = redacted(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         """The sentence, with the hint after it when there is one."""

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, cast
 
 import structlog
 
-_SECRET_NAMES = re.compile(
-    r"password|secret|token|credential|authorization|cookie|private_key", re.IGNORECASE
-)
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+]*://[^:/@\s]+:)[^@\s]+@", re.IGNORECASE)
-_HIDDEN = "***"
+from common.runtime.redaction import redacted, redacted_value
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Blank what looks like a secret, by its name or inside a URL."""
+    """Blank what is, or looks like, a secret."""
     for key, value in event.items():
-        if _SECRET_NAMES.search(key):
-            event[key] = _HIDDEN
-        elif isinstance(value, str) and "://" in value:
-            event[key] = _URL_PASSWORD.sub(rf"\g<head>{_HIDDEN}@", value)
+        event[key] = redacted_value(value, key)
     return event
+
+
+class _OfLibraries(logging.Formatter):
+    """What libraries say by Python's own logging, which reaches stderr when nobody else takes it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(f"{record.levelname.lower()} {record.name}: {super().format(record)}")
 
 
 def configure_logging(tier: str, *, level: str = "info", as_json: bool | None = None) -> None:
@@ -45,7 +44,8 @@ def configure_logging(tier: str, *, level: str = "info", as_json: bool | None = 
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            *([structlog.processors.format_exc_info] if machine else []),
+            # As text here, not by the renderer after it: a traceback quotes what must not be read.
+            structlog.processors.format_exc_info,
             redact,
             renderer,
         ],
@@ -54,6 +54,8 @@ def configure_logging(tier: str, *, level: str = "info", as_json: bool | None = 
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(tier=tier)
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_OfLibraries())
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 import typer
 from rich.console import Console
 
-from common.runtime.errors import ConfigError
+from common.runtime.places import database_url
 from common.schema.runner import migrate, shipped
 
+__all__ = ["app", "database_url"]
+
 app = typer.Typer(no_args_is_help=True, help="The database schema: migrate it, or list its steps.")
-
-
-def database_url() -> str:
-    """The database from the environment.
-
-    Raises:
-        ConfigError: when the environment does not name one.
-    """
-    if url := os.environ.get("DRUMTOWER_DATABASE_URL"):
-        return url
-    raise ConfigError(
-        "config.no_database",
-        "expected DRUMTOWER_DATABASE_URL in the environment, found nothing",
-        "export DRUMTOWER_DATABASE_URL=postgresql://user:password@host:5432/drumtower",
-    )
 
 
 @app.command("migrate")
