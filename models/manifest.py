@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -43,8 +44,8 @@ class Thresholds(Settings):
             yield Wrong(("weak",), f"expected at most score, {self.score}, got {self.weak}")
 
 
-class Manifest(Settings):
-    """One model: its file and fingerprint, what goes in, what comes out, and on what terms it may be used."""
+class ModelManifest(Settings):
+    """What stands in every manifest: file and fingerprint, what goes in, what comes out, terms of use."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     title: str
@@ -52,24 +53,16 @@ class Manifest(Settings):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     size: Annotated[int, Field(gt=0, description="bytes")]
     ships: bool
-    head: Literal["ssd", "yolox"]
+    head: str
     input: InputSpec
     labels: Annotated[tuple[str | None, ...], Field(min_length=1)]
     """By index of the output; ``null`` where the model has a place that no class uses."""
-    exclusive: tuple[tuple[str, ...], ...] = ()
-    """Groups of labels that one object cannot wear two of at once (a lorry is not also a bus)."""
-    thresholds: Thresholds
     licence: str
     origin: str
 
     def cross_faults(self) -> Iterator[Wrong]:
-        """Labels differ, and groups are of labels there are."""
-        named = [label for _, label in texts(self.labels)]
+        """Labels differ."""
         yield from twice((("labels", number), label) for number, label in texts(self.labels))
-        for number, group in enumerate(self.exclusive):
-            for place, label in texts(group):
-                if label not in named:
-                    yield Wrong(("exclusive", number, place), one_of(label, named))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,10 +70,67 @@ class Manifest(Settings):
         return tuple(label for label in self.labels if label is not None)
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read and check one manifest.
+class Manifest(ModelManifest):
+    """A detector: boxes with labels."""
+
+    head: Literal["ssd", "yolox"]
+    exclusive: tuple[tuple[str, ...], ...] = ()
+    """Groups of labels that one object cannot wear two of at once (a lorry is not also a bus)."""
+    thresholds: Thresholds
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """Labels differ, and groups are of labels there are."""
+        yield from super().cross_faults()
+        named = [label for _, label in texts(self.labels)]
+        for number, group in enumerate(self.exclusive):
+            for place, label in texts(group):
+                if label not in named:
+                    yield Wrong(("exclusive", number, place), one_of(label, named))
+
+
+class VerdictThresholds(Settings):
+    """Between the two the answer is *unknown*."""
+
+    helmetless: Annotated[float, Field(gt=0, lt=1, description="from here on a head is called helmetless")]
+    helmet: Annotated[float, Field(gt=0, lt=1, description="up to here a head is called helmeted")]
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """No head is both."""
+        if self.right("helmetless", "helmet") and self.helmet >= self.helmetless:
+            yield Wrong(("helmet",), f"expected less than helmetless, {self.helmetless}, got {self.helmet}")
+
+
+class HelmetManifest(ModelManifest):
+    """A classifier of heads: one probability, that the head in the crop's middle wears no helmet."""
+
+    head: Literal["helmet"]
+    labels: tuple[Literal["helmetless"]]
+    context: Annotated[float, Field(ge=1, le=4, description="side of the crop, in longer sides of the head")]
+    smallest: Annotated[float, Field(gt=0, le=200, description="pixels; smaller heads are unknown")]
+    thresholds: VerdictThresholds
+    parity: Annotated[
+        float,
+        Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output"),
+    ]
+
+
+_KINDS: dict[str, type[ModelManifest]] = {"helmet": HelmetManifest}
+"""By ``head``; any other is a detector's."""
+
+
+def read_manifest(path: Path) -> ModelManifest:
+    """Read and check one manifest, as the kind that its ``head`` says.
 
     Raises:
         InvalidConfigError: ``config.invalid``, with every fault and its line.
     """
-    return load_config(path, Manifest)
+    found = re.search(r"^head:[ \t]*([a-z_]+)[ \t]*$", _text(path), re.MULTILINE)
+    return load_config(path, _KINDS.get(found.group(1), Manifest) if found else Manifest)
+
+
+def _text(path: Path) -> str:
+    """What can be read of a file; what cannot be is told by who reads it next."""
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""

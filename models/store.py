@@ -6,24 +6,30 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic
+
+from typing_extensions import TypeVar
 
 from common.runtime.errors import InvalidError
 from common.runtime.settings import closest
-from models.manifest import Manifest, read_manifest
+from models.manifest import Manifest, ModelManifest, read_manifest
 
 MANIFESTS = Path(__file__).parent / "manifests"
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A manifest and the verified file it speaks of."""
+M = TypeVar("M", bound=ModelManifest, default=Manifest)
 
-    manifest: Manifest
+
+@dataclass(frozen=True, slots=True)
+class Model(Generic[M]):
+    """A manifest (a detector's, unless said otherwise) and the verified file it speaks of."""
+
+    manifest: M
     path: Path
 
 
-def load_manifest(name: str, directory: Path | None = None) -> Manifest:
+def load_manifest(name: str, directory: Path | None = None) -> ModelManifest:
     """The manifest of that name: ``directory``'s own first, then the ones that ship.
 
     Raises:
@@ -51,7 +57,7 @@ def load_manifest(name: str, directory: Path | None = None) -> Manifest:
     )
 
 
-def list_manifests(directory: Path | None = None) -> Iterator[Manifest]:
+def list_manifests(directory: Path | None = None) -> Iterator[ModelManifest]:
     """Every manifest there is, by name; ``directory``'s own hide shipped ones of the same name."""
     places = [MANIFESTS] if directory is None else [directory, MANIFESTS]
     for name in sorted({path.stem for place in places for path in place.glob("*.yaml")}):
@@ -59,34 +65,55 @@ def list_manifests(directory: Path | None = None) -> Iterator[Manifest]:
 
 
 def open_model(name: str, directory: Path | None = None) -> Model:
+    """Find a detector's weights and prove that they are the ones meant; raises as ``open_as`` does."""
+    return open_as(Manifest, name, directory)
+
+
+def open_as(kind: type[M], name: str, directory: Path | None = None) -> Model[M]:
     """Find the weights of a model and prove that they are the ones meant.
 
     Args:
+        kind: what its manifest has to be: the model's use.
         name: as in the manifest.
         directory: where weights (and manifests) that do not ship lie; looked into first.
 
     Raises:
-        InvalidError: ``model.unknown``, ``model.missing`` when the file is not there, ``model.tampered`` when
-            its sha256 is another.
+        InvalidError: ``model.unknown``, ``model.kind`` when it is for another use, ``model.missing`` when the
+            file is not there, ``model.tampered`` when its sha256 is another.
         ConfigError: ``config.invalid`` when the manifest is faulty.
     """
     manifest = load_manifest(name, directory)
+    if not isinstance(manifest, kind):
+        fitting = sorted(one.name for one in list_manifests(directory) if isinstance(one, kind))
+        raise InvalidError(
+            "model.kind",
+            f"expected one of the models {', '.join(fitting) or '(none)'} here, "
+            f"got {name}, whose head is {manifest.head}",
+            "`drumtower models list` shows what each is for",
+        )
+    return Model(manifest, weights_of(manifest, directory))
+
+
+def weights_of(manifest: ModelManifest, directory: Path | None = None) -> Path:
+    """The verified file of a manifest; raises as ``open_model`` does."""
     places = [WEIGHTS] if directory is None else [directory, WEIGHTS]
     for place in places:
         path = place / manifest.file
         if path.is_file():
             verify(manifest, path)
-            return Model(manifest, path)
+            return path
     looked = " and ".join(str(place / manifest.file) for place in places)
     hint = (
         "it ships with drumtower: install again"
         if manifest.ships
         else f"it does not ship: put {manifest.file} there ({manifest.origin})"
     )
-    raise InvalidError("model.missing", f"expected the weights of {name} at {looked}, found nothing", hint)
+    raise InvalidError(
+        "model.missing", f"expected the weights of {manifest.name} at {looked}, found nothing", hint
+    )
 
 
-def verify(manifest: Manifest, path: Path) -> None:
+def verify(manifest: ModelManifest, path: Path) -> None:
     """Compare a file with the fingerprint of its manifest.
 
     Raises:

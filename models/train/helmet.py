@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.crops import crop
 from models.data.riders import Head, read_picture
-from models.train.augment import crop, other_camera
+from models.train.augment import other_camera
 from models.train.backbone import Backbone, load_street_weights
 from models.train.headwear import dressed, half_hidden, other_colours
 from models.train.loop import Checkpoint, Plan, fit, pictures_to_tensor
@@ -31,12 +32,17 @@ _DRESSED, _RECOLOURED, _HIDDEN = 0.15, 0.25, 0.12
 
 
 class HelmetNet(nn.Module):
-    """Street backbone, then the mean and the maximum over the crop, then one logit: bare-headed."""
+    """Street backbone, then the mean and the maximum over the crop, then one logit: bare-headed.
 
-    def __init__(self, street_weights: Path) -> None:
+    Args:
+        street_weights: the detector whose layers it begins from; None when its own weights are loaded next.
+    """
+
+    def __init__(self, street_weights: Path | None = None) -> None:
         super().__init__()
         self.backbone = Backbone(13)
-        load_street_weights(self.backbone, street_weights)
+        if street_weights is not None:
+            load_street_weights(self.backbone, street_weights)
         self.narrow = nn.Conv2d(self.backbone.channels, 128, 1)
         self.drop = nn.Dropout(0.3)
         self.verdict = nn.Linear(256, 1)
@@ -46,6 +52,19 @@ class HelmetNet(nn.Module):
         features = self.drop(functional.relu(self.narrow(self.backbone(x)[-1] / 3)))
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
         logit: Tensor = self.verdict(pooled)
+        return logit
+
+
+class Mirrored(nn.Module):
+    """Looks at each crop and at its mirror image, and takes the mean of the two logits."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the network itself."""
+        logit: Tensor = (self.net(x) + self.net(x.flip(3))) / 2
         return logit
 
 

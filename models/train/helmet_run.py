@@ -1,0 +1,112 @@
+"""The helmet model from photos to ONNX file and manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import yaml
+
+from common.runtime.errors import InvalidError
+from models.accuracy.helmet import choose_thresholds, judge
+from models.data.riders import Head, parts, read_heads
+from models.helmet import HelmetJudge
+from models.manifest import HelmetManifest, read_manifest
+from models.store import WEIGHTS, Model
+from models.train.export import export
+from models.train.helmet import CONTEXT, SIZE, HeadCrops, HelmetNet, Mirrored, train
+from models.train.loop import pictures_to_tensor
+
+EPOCHS: Final = 36
+STREET: Final = WEIGHTS / "cocossd_mbv2lite.onnx"
+_WEIGHTS: Final = "helmet.pt"
+_STORY: Final = "training.json"
+_EXAMPLES: Final = 64
+#: Errors that the thresholds may make on the heads they are chosen on: less than the limit of 3 % asks for,
+#: since those heads are few and come from the same country.
+_MOST_FALSE, _MOST_MISSED = 0.02, 0.05
+
+
+def train_into(data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool) -> None:
+    """Train on the learnt part of ``helmet-riders``."""
+    out.mkdir(parents=True, exist_ok=True)
+    heads = parts(read_heads(data)).learnt
+    rounds = EPOCHS if epochs is None else epochs
+    net = train(heads, STREET, rounds, seed, checkpoint=out / "checkpoint.pt", resume=resume)
+    torch.save(net.state_dict(), out / _WEIGHTS)
+    story = {
+        "model": "helmet",
+        "epochs": rounds,
+        "seed": seed,
+        "heads": len(heads),
+        "torch": torch.__version__,
+    }
+    (out / _STORY).write_text(json.dumps(story) + "\n", encoding="utf-8")
+
+
+def export_into(data: Path, trained: Path, out: Path) -> Path:
+    """Write ``helmet.onnx`` and ``helmet.yaml``, thresholds chosen on heads neither learnt nor judged on."""
+    if not (trained / _WEIGHTS).is_file():
+        raise InvalidError(
+            "training.missing",
+            f"expected {_WEIGHTS} in {trained}, found none",
+            "name the folder that `drumtower models train helmet --out` wrote",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    net = HelmetNet()
+    net.load_state_dict(torch.load(trained / _WEIGHTS, weights_only=True))
+    tuned = parts(read_heads(data)).tuned
+    file = out / "helmet.onnx"
+    parity = export(Mirrored(net), file, (0, 3, SIZE, SIZE), _pixels(tuned[:_EXAMPLES]))
+    manifest = _manifest(file, parity, json.loads((trained / _STORY).read_text(encoding="utf-8")))
+    judged = judge(tuned, HelmetJudge(Model(manifest, file), threads=2)).without_suspects()
+    thresholds = choose_thresholds(judged, _MOST_FALSE, _MOST_MISSED)
+    path = out / "helmet.yaml"
+    content = manifest.model_copy(update={"thresholds": thresholds}).model_dump(
+        mode="json", exclude_defaults=True
+    )
+    path.write_text(yaml.safe_dump(content, sort_keys=False, width=110), encoding="utf-8")
+    read_manifest(path)
+    return path
+
+
+def _pixels(heads: list[Head]) -> torch.Tensor:
+    crops = HeadCrops()
+    return (pictures_to_tensor([crops.plain(head) for head in heads]) + 1.0) * 127.5
+
+
+def _manifest(file: Path, parity: float, story: dict[str, Any]) -> HelmetManifest:
+    content = file.read_bytes()
+    return HelmetManifest.model_validate(
+        {
+            "name": "helmet",
+            "title": "Helmets on riders' heads",
+            "file": file.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size": len(content),
+            "ships": True,
+            "head": "helmet",
+            "input": {
+                "name": "pixels",
+                "width": SIZE,
+                "height": SIZE,
+                "layout": "nchw",
+                "channels": "rgb",
+                "dtype": "float32",
+                "fit": "stretch",
+            },
+            "labels": ("helmetless",),
+            "context": CONTEXT,
+            "smallest": 24.0,
+            "thresholds": {"helmetless": 0.6, "helmet": 0.4},
+            "parity": float(f"{parity:.1e}"),
+            "licence": "Apache-2.0; trained on photos under CC BY 4.0",
+            "origin": (
+                f"trained by `drumtower models train helmet` ({story['epochs']} epochs, seed {story['seed']}, "
+                f"torch {story['torch']}) on helmet-riders, from the layers of cocossd"
+            ),
+        }
+    )
