@@ -35,7 +35,7 @@ from edge.settings import Broker, UplinkSettings
 Counters = Mapping[str, float | int | str]
 _CONNECT_S: Final = 10.0
 _LONGEST_TURN_S: Final = 0.25
-_FAREWELL_S: Final = 1.0
+_FAREWELL_S: Final = 5.0
 _TAKEN_OVER: Final = 0x8E
 _NOBODY_LISTENS: Final = 0x10
 _log = get_logger("uplink")
@@ -135,18 +135,24 @@ class Session:
         self._packets[message.mid] = packet
         self._sent_at[message.mid] = self._clock.monotonic()
 
-    def say(self, state: Any, epoch: int, counters: Counters) -> None:
-        """Publish the retained status."""
+    def say(self, state: Any, epoch: int, counters: Counters) -> mqtt.MQTTMessageInfo:
+        """Publish the retained status; what comes back tells when the broker has it."""
         now = self._clock.now_ms()
         status = Status(state, now, version("drumtower"), f"{epoch:x}", dict(counters))
-        self._client.publish(
+        return self._client.publish(
             self._address.up("status"), encode_status(self._address, now, status), qos=1, retain=True
         )
 
-    def farewell(self) -> None:
-        """Wait until the last words are on the wire, and leave without a last will."""
+    def farewell(self, epoch: int, counters: Counters) -> None:
+        """Say that the box goes, and leave without a last will once the broker has acknowledged it.
+
+        A socket closed over bytes that nobody read resets the connection: the broker would drop these words, or
+        tell the last will after them. So receipts stop first, and everything is waited for.
+        """
         deadline = self._clock.monotonic() + _FAREWELL_S
-        while self._client.want_write() and self._clock.monotonic() < deadline:
+        self._client.unsubscribe(self._address.down("receipt"))
+        last_words = self.say("offline", epoch, counters)
+        while not last_words.is_published() and self._clock.monotonic() < deadline:
             self.turn(0.05)
         self._client.disconnect()
 

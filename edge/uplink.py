@@ -110,7 +110,7 @@ class Uplink:
         try:
             session.open()
             self._serve(session, stop)
-            session.farewell()
+            session.farewell(self._outbox.epoch, self._counters())
         finally:
             session.close()
             self._flow.disconnected()
@@ -136,7 +136,6 @@ class Uplink:
                     # No time left for patience: whatever has no receipt goes out once more before the box does.
                     self._flow.disconnected()
                 if now >= leave_at or self._outbox.stats().unreceipted == 0:
-                    session.say("offline", self._outbox.epoch, self._counters())
                     return
             session.turn(_LONGEST_TURN_S, self._wake_read)
 
