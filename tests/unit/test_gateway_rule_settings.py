@@ -74,13 +74,13 @@ def test_the_rules_of_a_configuration_are_cut_out_as_they_are_written(tmp_path: 
 @pytest.mark.parametrize(
     ("old", "new", "line", "said"),
     [
-        ("id: rate", "id: old", 5, "stands twice"),
+        ("id: rate", "id: old", 5, "'old' already stands on line 3"),
         ("metric: rain_intensity", "metric: rain_intenisty", 7, "did you mean 'rain_intensity'?"),
         ("members: [rate, sum], category: flood.water_level, severity: 4", "members: [rat], category: a.b, severity: 4", 12, "did you mean 'rate'?"),
         ("members: [rate, sum], category: flood.water_level, severity: 3", "members: [both], category: a.b, severity: 3", 13, "combinations hold no others"),
         ("kind: stuck", "kind: stcuk", 9, "did you mean 'stuck'?"),
         ("of: intensity", "of: intensities", 7, "did you mean 'intensity'?"),
-        ("clear_at: 0.01", "clear_at: 0.02", 5, "clear_at must differ"),
+        ("clear_at: 0.01", "clear_at: 0.02", 6, "must differ from raise_at"),
         ("after_s: 900", "after: 900", 11, "did you mean 'after_s'?"),
     ],
 )  # fmt: skip
@@ -131,7 +131,7 @@ def test_a_rule_that_cannot_tell_of_a_cover_in_time_is_a_fault(kind: str, times:
 def test_a_combination_tells_of_a_cover_no_sooner_than_its_members() -> None:
     slow = """
 rules:
-  - {id: tilt, metric: cover_tilt, category: device.tilt, raise_at: 20, clear_at: 10, hold_s: 60,
+  - {id: tilt, metric: cover_tilt, category: building.tilt, raise_at: 20, clear_at: 10, hold_s: 60,
      severity: [{at: 20, severity: 4}], tells: false}
   - {id: cover, kind: any_of, members: [tilt], category: manhole.open, severity: 4}
 """
