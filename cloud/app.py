@@ -30,16 +30,20 @@ from cloud.stream.repo import prune
 from cloud.stream.service import StreamHub
 from cloud.tickets.service import TicketService
 from cloud.verify.service import check_claims
+from cloud.watch.service import Watch, WatchMetrics
 from cloud.worker import Worker, WorkerMetrics
 from common.runtime.clock import Clock, to_datetime
 from common.runtime.errors import ConfigError, DrumtowerError, TransientError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
+from common.runtime.watchdog import Watchdog, watchdog_url
 
 Role = Literal["api", "worker", "all"]
 _log = get_logger("centre")
 _GRACE_S: Final = 5
 _SLOW_SWEEP_S: Final = 30.0
+#: A worker with nothing to do still looks into the inbox every second.
+_WORKS_WITHIN_S: Final = 30.0
 
 
 def build_api(services: Services, run_stream: bool = True) -> FastAPI:
@@ -102,6 +106,7 @@ class Cloud:
         self._failed: list[str] = []
         self._database = Database(environment.database_url, settings.connections)
         self.registry = CollectorRegistry()
+        self._workers: list[Worker] = []
 
     @property
     def url(self) -> str:
@@ -140,11 +145,13 @@ class Cloud:
         if self._role != "api":
             metrics = WorkerMetrics(self.registry)
             for number in range(1, self._settings.workers + 1):
-                worker = Worker(self._database, self._settings.fusion, self._clock, metrics)
+                worker = Worker(self._database, self._settings.fusion, self._clock, metrics, str(number))
+                self._workers.append(worker)
                 parts.append((f"worker {number}", worker.run))
             parts.append(("sweeper", self._sweep))
         if self._role != "worker":
             parts.append(("web interface", self._serve))
+        parts += self._watching()
         threads = [
             threading.Thread(target=self._guard, args=(name, part, stop), name=name) for name, part in parts
         ]
@@ -159,6 +166,34 @@ class Cloud:
             raise DrumtowerError(
                 "cloud.part_failed", "; ".join(self._failed), "the log above says where; start it again"
             )
+
+    def _watching(self) -> list[tuple[str, Callable[[Stop], None]]]:
+        """What looks about, and what tells a watcher outside that all is well."""
+        settings = self._settings.watch
+        metrics = WatchMetrics(self.registry)
+        watchdog = Watchdog(
+            watchdog_url(settings),
+            settings.watchdog_every_s,
+            self._why_not,
+            sent=metrics.heartbeats.inc,
+            failed=metrics.heartbeats_failed.inc,
+        )
+        return [
+            ("watch", Watch(self._database, settings, metrics, self._clock).run),
+            ("watchdog", watchdog.run_on),
+        ]
+
+    def _why_not(self) -> str:
+        """What keeps this process from its work."""
+        now = self._clock.monotonic()
+        if any(now - worker.worked_at > _WORKS_WITHIN_S for worker in self._workers):
+            return "a worker does not get through the inbox"
+        try:
+            with self._database.transaction() as transaction:
+                transaction.run("SELECT 1")
+        except TransientError as error:
+            return error.message
+        return ""
 
     def close(self) -> None:
         """Give up the port and the connections."""
@@ -205,6 +240,7 @@ class Cloud:
             rules=self._settings.fusion,
             registry=self.registry,
             evidence_directory=self._environment.evidence_directory,
+            watch=self._settings.watch,
         )
 
     def _serve(self, stop: Stop) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field
 from cloud.dispatch.domain import fits
 from cloud.incidents.domain import DEFAULT_RULES, FusionRule
 from cloud.verify.domain import VerifySettings
+from cloud.watch.domain import WatchSettings
 from common.runtime.config import Settings, Wrong, load_config
 from common.runtime.places import database_url
 from common.runtime.settings import nearest, texts
@@ -27,6 +28,7 @@ class CloudSettings(Settings):
         Field(description="how observations become matters; the first rule that fits"),
     ] = DEFAULT_RULES
     verify: VerifySettings = VerifySettings()
+    watch: WatchSettings = WatchSettings()
     workers: Annotated[int, Field(ge=1, le=16, description="threads that apply observations")] = 1
     sweep_s: Annotated[
         float, Field(ge=0.1, le=60, description="how often clocks and claims are looked through")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from cloud.incidents.domain import FusionRule
 from cloud.incidents.service import IncidentService
 from cloud.stream.service import StreamHub
 from cloud.tickets.service import TicketService
+from cloud.watch.domain import WatchSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Services:
     rules: Sequence[FusionRule]
     registry: CollectorRegistry
     evidence_directory: Path | None
+    watch: WatchSettings = field(default_factory=WatchSettings)
 
 
 def services_of(request: Request) -> Services:

@@ -9,7 +9,9 @@ judged as over. NOTIFY only wakes; every second the inbox is looked at anyway.
 
 from __future__ import annotations
 
+import os
 import random
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +26,7 @@ from cloud.inbox import repo as inbox
 from cloud.incidents import domain, repo, service
 from cloud.incidents.domain import Device, FusionRule, Observation
 from cloud.tickets.opening import tell_tickets
+from cloud.watch import repo as watch
 from common.runtime.clock import Clock, to_datetime
 from common.runtime.errors import InvalidError, TransientError
 from common.runtime.log import get_logger
@@ -32,6 +35,7 @@ from common.runtime.stop import Stop
 _log = get_logger("worker")
 _BATCH = 16
 _SWEEP_S = 1.0
+_BEAT_S = 5.0
 #: How long to wait before an observation that failed is tried again; after the last one it is given up.
 RETRY_AFTER_S = (1.0, 5.0)
 # What bad data raises in code that expects good data. A fault of this kind concerns one observation and must
@@ -80,15 +84,25 @@ class Worker:
         rules: how observations fuse.
         clock: what time it is.
         metrics: where to count.
+        name: tells it from the other workers of its process.
     """
 
     def __init__(
-        self, database: Database, rules: Sequence[FusionRule], clock: Clock, metrics: WorkerMetrics
+        self,
+        database: Database,
+        rules: Sequence[FusionRule],
+        clock: Clock,
+        metrics: WorkerMetrics,
+        name: str = "1",
     ) -> None:
         self._database = database
         self._rules = rules
         self._clock = clock
         self._metrics = metrics
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{name}"
+        self._beat_due = clock.monotonic()
+        #: When it last did what the inbox held, in monotonic seconds.
+        self.worked_at = clock.monotonic()
 
     def run(self, stop: Stop) -> None:
         """Work until stopped; a database that is away is waited for."""
@@ -99,6 +113,7 @@ class Worker:
                     away_s = 0.1
                     while not stop.is_set():
                         self.drain(stop)
+                        self._beat()
                         listener.wait(_SWEEP_S)
             except TransientError as error:
                 _log.warning("the database is away", error=error.message, next_try_s=round(away_s, 1))
@@ -115,10 +130,20 @@ class Worker:
                 self._metrics.races.inc()
                 self._clock.sleep(random.uniform(0.005, 0.05))
                 continue
+            self.worked_at = self._clock.monotonic()
             if not step:
                 break
             handled += step
+            self._beat()
         return handled
+
+    def _beat(self) -> None:
+        """Say now and then that it works, so that others notice when it does not."""
+        now = self._clock.monotonic()
+        if now >= self._beat_due:
+            with self._database.transaction() as transaction:
+                watch.beat(transaction, self._name)
+            self._beat_due = now + _BEAT_S
 
     def step(self) -> int:
         """Apply one batch; the number of rows handled.

@@ -15,6 +15,7 @@ from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
 from common.runtime.metrics import LOOPBACK, serve_metrics
 from common.runtime.stop import Stop
+from common.runtime.watchdog import Watchdog, watchdog_url
 from gateway.adapters.adapters import Adapters
 from gateway.adapters.mapping import MappingFile
 from gateway.config import Environment, GatewaySettings
@@ -30,8 +31,11 @@ from gateway.rulebook.versions import RuleBook, follow_file
 from gateway.silence import sweep_until
 from gateway.store import Limits, Store
 from gateway.tenure import Tenure
+from gateway.watch.worker import Watch
 
 _HOUR_MS: Final = 3_600_000
+#: A gateway that has nothing to do still commits an empty batch every two seconds.
+_WORKS_WITHIN_S: Final = 30.0
 _INTAKES: Final[dict[str, Callable[..., Intake]]] = {"paho": PahoIntake, "frames": FramesIntake}
 _log = get_logger("gateway")
 
@@ -67,9 +71,10 @@ class Gateway:
             settings.lease.ttl_s,
             self._clock,
         )
-        self._pool = ThreadPoolExecutor(3, thread_name_prefix="beside")
+        self._pool = ThreadPoolExecutor(5, thread_name_prefix="beside")
         self._beside: list[Future[None]] = []
         self._door: EvidenceDoor | None = None
+        self._lease: Lease | None = None
 
     def start(self, stop: Stop) -> None:
         """Begin what runs beside the intake: metrics, silence, housekeeping, the evidence door.
@@ -108,6 +113,30 @@ class Gateway:
             on_gone=self.metrics.count_forgotten,
         )
         self._beside.append(self._pool.submit(keeper.run, stop))
+        self._watch(stop)
+
+    def _watch(self, stop: Stop) -> None:
+        environment, settings = self._environment, self._settings.watch
+        disks = {"evidence": environment.evidence_directory, "broker": environment.broker_data}
+        known = {name: directory for name, directory in disks.items() if directory is not None}
+        watch = Watch(environment.database_url, settings, self.metrics, self._clock, known)
+        watchdog = Watchdog(
+            watchdog_url(settings),
+            settings.watchdog_every_s,
+            self._why_not,
+            sent=self.metrics.heartbeats.inc,
+            failed=self.metrics.heartbeats_failed.inc,
+        )
+        self._beside += [self._pool.submit(watch.run, stop), self._pool.submit(watchdog.run, stop)]
+
+    def _why_not(self) -> str:
+        """What keeps this gateway from its work; one that stands by has none to do, so the holder speaks for both."""
+        lease = self._lease
+        if lease is None:
+            return "it does not hold the lease"
+        if not lease.is_working(_WORKS_WITHIN_S):
+            return "it does not hear the broker, or the database takes no batches"
+        return ""
 
     def run(self, stop: Stop) -> None:
         """Take messages in, in as many tenures as it takes, until stopped."""
@@ -118,8 +147,10 @@ class Gateway:
                 if lease is None:
                     break
                 try:
+                    self._lease = lease
                     self._hold(lease, stop)
                 finally:
+                    self._lease = None
                     lease.release()
         finally:
             stop.set("the intake ended")
@@ -155,6 +186,7 @@ class Gateway:
             ).run(stop)
         finally:
             self.metrics.lease_held.set(0)
+            self.metrics.commit_age.set(0)
         _log.info("tenure ended", partition=self._partition, why=why)
         if why != "stopped":
             stop.wait(0.5)  # whoever took over is busy connecting: no tug-of-war

@@ -17,6 +17,7 @@ from common.runtime.errors import ConfigError
 from common.runtime.places import database_url
 from common.runtime.redaction import hide_address, read_secret
 from common.runtime.settings import nearest, texts, twice
+from common.runtime.watchdog_settings import WatchdogSettings
 from gateway import rule_settings
 from gateway.metrics_catalogue import Metric, catalogue
 from gateway.rules import Rule
@@ -111,6 +112,13 @@ class SilenceSettings(Settings):
     sweep_s: Annotated[float, Field(ge=0.1, le=600)] = 5.0
 
 
+class WatchSettings(WatchdogSettings):
+    """How often the gateway looks about, and after how many seconds a ticket centre that does nothing is told of."""
+
+    every_s: Annotated[float, Field(ge=0.1, le=600)] = 5.0
+    cloud_silent_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+
+
 class EvidenceSettings(Settings):
     """The evidence door."""
 
@@ -133,6 +141,7 @@ class GatewaySettings(Settings):
     receipts: ReceiptSettings = ReceiptSettings()
     lease: LeaseSettings = LeaseSettings()
     silence: SilenceSettings = SilenceSettings()
+    watch: WatchSettings = WatchSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     metrics: tuple[MetricSettings, ...] = ()
     rules: tuple[rule_settings.RuleSettings, ...] = ()
@@ -174,6 +183,7 @@ class Environment:
     evidence_directory: Path | None
     tls_certificate: Path | None
     tls_key: Path | None
+    broker_data: Path | None = None
 
 
 def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
@@ -207,7 +217,9 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
             + "\n".join(f"  {fault}" for fault in faults),
             "set these variables and start again",
         )
-    return Environment(database, broker, evidence, certificate, key)
+    return Environment(
+        database, broker, evidence, certificate, key, broker_data=_path(env, "DRUMTOWER_BROKER_DATA")
+    )
 
 
 def _broker(env: Mapping[str, str], faults: list[str]) -> BrokerAddress:

@@ -62,6 +62,7 @@ class Lease:
         self._ended = threading.Event()
         self._wake = threading.Event()
         self._listening = False
+        self._committed = clock.monotonic()
         self._thread = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
         self._thread.start()
 
@@ -81,6 +82,18 @@ class Lease:
         """Write down whether messages can come in: a device is only silent while somebody listens."""
         self._listening = connected
         self._wake.set()
+
+    def committed(self, at: float) -> None:
+        """Told when the slowest part of the gateway last committed (monotonic seconds): what renewals call working."""
+        self._committed = at
+
+    def working_age_s(self) -> float:
+        """For how many seconds nothing was committed, not even an empty batch."""
+        return self._clock.monotonic() - self._committed
+
+    def is_working(self, within_s: float) -> bool:
+        """Whether it is held, hears the broker, and committed within so many seconds."""
+        return self.is_fresh() and self._listening and self.working_age_s() < within_s
 
     def release(self) -> None:
         """Give it back, so that a successor takes over at once."""
@@ -126,9 +139,18 @@ class Lease:
         began = self._clock.monotonic()
         cursor = connection.execute(
             "UPDATE partition_lease SET expires_at = clock_timestamp() + make_interval(secs => %s),"
-            " listening_since = CASE WHEN %s THEN coalesce(listening_since, clock_timestamp()) END"
+            " listening_since = CASE WHEN %s THEN coalesce(listening_since, clock_timestamp()) END,"
+            " working_at = CASE WHEN %s THEN"
+            " greatest(working_at, clock_timestamp() - make_interval(secs => %s)) ELSE working_at END"
             " WHERE partition = %s AND fencing = %s AND holder IS NOT NULL",
-            [self._ttl_s, self._listening, self.partition, self.fencing],
+            [
+                self._ttl_s,
+                self._listening,
+                self._listening,
+                max(self.working_age_s(), 0.0),
+                self.partition,
+                self.fencing,
+            ],
         )
         if cursor.rowcount:
             self._renewed = began

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway.batch import BatchResult
@@ -60,6 +63,11 @@ class GatewayMetrics:
         self.shed = self._gauge("shed_messages", "Messages left with the broker for want of room")
         self.lease_held = self._gauge("lease_held", "1 while this gateway holds its partition")
         self.connected = self._gauge("broker_connected", "1 while messages can come in")
+        self.commit_age = self._gauge(
+            "commit_age_seconds",
+            "Since the slowest committer of a held lease last committed anything, or nothing",
+        )
+        self._outlook()
 
     def count(self, result: BatchResult) -> None:
         """Add a committed batch."""
@@ -84,6 +92,59 @@ class GatewayMetrics:
     def count_forgotten(self, kind: str, count: int) -> None:
         """Add what housekeeping threw away."""
         self._forgotten.labels(kind).inc(count)
+
+    def _outlook(self) -> None:
+        """What is seen of others: see gateway/watch."""
+        self._cloud_silent = self._gauge(
+            "cloud_silent_seconds", "For how long the ticket centre took nothing and no worker of it spoke"
+        )
+        self._inbox = self._gauge("inbox_waiting", "Observations that the ticket centre has not taken yet")
+        self._inbox_age = self._gauge("inbox_oldest_seconds", "How long the oldest of them has waited")
+        self._unreceipted = self._gauge(
+            "oldest_unreceipted_seconds", "Age of the oldest packet without a receipt, as boxes say it"
+        )
+        self._devices = Gauge(
+            "drumtower_gateway_devices",
+            "Registered devices by how they are",
+            ["state"],
+            registry=self.registry,
+        )
+        self.disk_free = Gauge(
+            "drumtower_gateway_disk_free_bytes",
+            "Free space where a directory is: evidence, or broker where DRUMTOWER_BROKER_DATA names it",
+            ["directory"],
+            registry=self.registry,
+        )
+        self.broker_saved_age = self._gauge(
+            "broker_saved_age_seconds",
+            "Since the broker last saved what it holds; NaN where DRUMTOWER_BROKER_DATA does not name its directory",
+        )
+        self.broker_saved_age.set(math.nan)
+        self.heartbeats = self._counter("heartbeats", "Heartbeats that the watcher outside took")
+        self.heartbeats_failed = self._counter("heartbeats_failed", "Heartbeats that it did not take")
+        self.forget_outlook()
+
+    def tell_outlook(
+        self,
+        *,
+        silent_s: float,
+        waiting: int,
+        inbox_age_s: float,
+        unreceipted_s: float,
+        devices: Mapping[str, int],
+    ) -> None:
+        """Say what was seen in the store."""
+        self._cloud_silent.set(silent_s)
+        self._inbox.set(waiting)
+        self._inbox_age.set(inbox_age_s)
+        self._unreceipted.set(unreceipted_s)
+        for state, count in devices.items():
+            self._devices.labels(state).set(count)
+
+    def forget_outlook(self) -> None:
+        """Say that nothing is known: an old figure would be taken for a new one."""
+        for gauge in (self._cloud_silent, self._inbox, self._inbox_age, self._unreceipted):
+            gauge.set(math.nan)
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"drumtower_gateway_{name}_total", text, registry=self.registry)

@@ -53,6 +53,7 @@ class Committer:
         self._intake = intake
         self._metrics = metrics
         self._clock = clock
+        self.committed_at = clock.monotonic()
 
     def commit_until(self, ended: threading.Event, results: queue.SimpleQueue[BatchResult]) -> None:
         """Commit what comes; with nothing to do, keep the registry fresh."""
@@ -62,10 +63,11 @@ class Committer:
             if batch is None:
                 if self._clock.monotonic() - refreshed_at > _REFRESH_SECONDS:
                     self.store.commit([])
-                    refreshed_at = self._clock.monotonic()
+                    self.committed_at = refreshed_at = self._clock.monotonic()
                 continue
             began = self._clock.monotonic()
             result = self.store.commit(batch.items)
+            self.committed_at = self._clock.monotonic()
             self._intake.acknowledge(batch.deliveries)
             self._metrics.batch_seconds.observe(self._clock.monotonic() - began)
             results.put(result)
@@ -114,6 +116,7 @@ class Tenure:
         try:
             for committer in self._committers:
                 committer.store.commit([])  # reads registry, series and rule states
+                committer.committed_at = self._clock.monotonic()
             self._intake.listen_to(self._sites(), self._topics)
             self._intake.start()
             with ThreadPoolExecutor(1 + len(self._committers), thread_name_prefix="tenure") as pool:
@@ -152,6 +155,8 @@ class Tenure:
                 return "session taken over"
             self._note_results()
             self._send_receipts()
+            self._lease.committed(min(committer.committed_at for committer in self._committers))
+            self._metrics.commit_age.set(self._lease.working_age_s())
             self._metrics.queue.set(self._intake.waiting())
             self._metrics.shed.set(self._intake.shed())
             if self._clock.monotonic() - refreshed_at > _REFRESH_SECONDS:

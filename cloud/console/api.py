@@ -82,7 +82,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 def install(app: FastAPI, clock: Clock | None = None) -> None:
     """Add the pages and what they load to an application that has its services."""
     services: Services = app.state.services
-    app.state.console = ConsoleService(services.database, clock or SystemClock())
+    app.state.console = ConsoleService(services.database, clock or SystemClock(), services.watch)
     app.include_router(router)
     app.mount("/static", _KeptStatic(directory=STATIC), name="static")
 

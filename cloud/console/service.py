@@ -15,6 +15,8 @@ from cloud.console.repo import Row
 from cloud.db import Database
 from cloud.district import repo as district_repo
 from cloud.district.domain import Unit, ancestors
+from cloud.watch import repo as watch_repo
+from cloud.watch.domain import WatchSettings
 from common.runtime.clock import Clock, to_datetime
 
 MARKERS = 400
@@ -53,13 +55,18 @@ class District:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """How the boxes do."""
+    """How the boxes do, and who of those that look after them is silent.
+
+    ``gateway_silent_s`` and ``worker_silent_s`` are None while it is not too long.
+    """
 
     devices: int
     online: int
     oldest_unreceipted_s: float | None
     packets_last_minute: int | None
     last_event_at: datetime | None
+    gateway_silent_s: float | None = None
+    worker_silent_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +95,11 @@ class ConsoleService:
     Args:
         database: opened.
         clock: what time it is.
+        watch: how long a gateway or a worker may be silent before the pages say so.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, watch: WatchSettings | None = None) -> None:
+        self._watch = watch or WatchSettings()
         self._database = database
         self._clock = clock
         self._district = _Kept(clock, 20.0, self._read_district)
@@ -160,7 +169,18 @@ class ConsoleService:
         with self._database.transaction() as tx:
             row = repo.fleet(tx)
             packets = repo.packets_last_minute(tx, now)
-        return Fleet(packets_last_minute=packets, **row)
+            gateways = [partition.silent_s for partition in watch_repo.partitions(tx)]
+            workers = [age_s for _, age_s in watch_repo.workers(tx)]
+        return Fleet(
+            packets_last_minute=packets,
+            gateway_silent_s=_too_long(max(gateways, default=0.0), self._watch.gateway_silent_s),
+            worker_silent_s=_too_long(min(workers, default=0.0), self._watch.worker_silent_s),
+            **row,
+        )
+
+
+def _too_long(seconds: float, limit_s: float) -> float | None:
+    return seconds if seconds > limit_s else None
 
 
 class _Kept(Generic[T]):

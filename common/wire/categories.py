@@ -45,6 +45,7 @@ CATEGORIES: tuple[Category, ...] = (
     Category("air.quality_poor", "Poor air quality", "空气质量差", "condition", 1),
     Category("building.tilt", "Building tilt or settlement", "房屋倾斜沉降", "condition", 3),
     Category("device.silent", "Device silent", "设备失联", "condition", 2),
+    Category("device.gateway_silent", "Gateway silent", "网关失联", "condition", 4),
     Category("device.sensor_stuck", "Sensor stands still", "传感器读数不变", "condition", 1),
     Category("device.quarantined", "Box quarantined", "设备隔离", "condition", 3),
     Category("device.camera_blind", "Camera cannot see", "摄像头视野异常", "condition", 2),
