@@ -29,6 +29,28 @@ _UPLOAD_TURN: Final = 100
 _log = get_logger("uplink")
 
 
+class Unheard:
+    """Notices, once a connection, that packets go and no receipt ever comes back.
+
+    Mosquitto grants a subscription that it will never serve, and with MQTT 3.1.1 it acknowledges what it throws
+    away (OASIS MQTT 3.1.1 section 3.3.5): rights that are too narrow then show in nothing but this silence.
+
+    Args:
+        receipts: how many had come when the connection began.
+    """
+
+    def __init__(self, receipts: int = 0) -> None:
+        self._receipts = receipts
+        self._said = False
+
+    def noticed(self, late: int, receipts: int) -> bool:
+        """Whether it is to be said now; ``late`` packets have just waited too long, ``receipts`` came so far."""
+        if self._said or not late or receipts != self._receipts:
+            return False
+        self._said = True
+        return True
+
+
 class Uplink:
     """Sends what the outbox holds until every packet has its receipt.
 
@@ -64,6 +86,7 @@ class Uplink:
             Pace(settings.replay_per_s, max(settings.replay_per_s, 1.0)),
         )
         self._alarms_waiting = False
+        self._unheard = Unheard()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
@@ -119,6 +142,7 @@ class Uplink:
     def _serve(self, session: Session, stop: Stop) -> None:
         """Until the connection is lost (UplinkError), or stopped and drained."""
         status_due = trim_due = 0.0
+        self._unheard = Unheard(self.facts.receipts)
         leave_at: float | None = None
         while True:
             now = self._clock.monotonic()
@@ -160,6 +184,15 @@ class Uplink:
         if late:
             self.facts.resent += late
             _log.info("uplink.receipts_late", packets=late)
+        if self._unheard.noticed(late, self.facts.receipts):
+            own = self._address.up("#")
+            _log.error(
+                "uplink.no_receipts",
+                packets=late,
+                hint="the broker took these packets and no receipt came: either no gateway runs, or the broker's rights"
+                f" keep {self._address} from reading {self._address.down('receipt')} or, with MQTT 3.1.1, from"
+                f" publishing {own}; packets are kept and sent again",
+            )
 
     def _trim(self) -> None:
         try:

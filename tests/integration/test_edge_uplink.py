@@ -330,6 +330,58 @@ def test_a_box_that_may_not_publish_notices_and_says_so(
     assert str(address) in refused["hint"]
 
 
+@pytest.mark.parametrize("mqtt", ["5", "3.1.1"])
+def test_a_box_that_may_not_read_its_receipts_notices_and_says_so(
+    broker: Broker, address: Address, gateway: PlayedGateway, tmp_path: Path, mqtt: str
+) -> None:
+    broker.add_client(str(address), PASSWORD, [address.up("#")], ["dt/v1/other/box/down/#"])
+    broker.reload()
+    with (
+        structlog.testing.capture_logs() as logs,
+        run_box(broker, tmp_path, address, mqtt=mqtt, resend_after_s=0.5) as box,
+    ):
+        box.accept(1)
+        eventually(lambda: any(log["event"] == "uplink.no_receipts" for log in logs))
+        eventually(lambda: gateway.values == {1})
+        assert box.uplink.facts.connected
+        assert box.outbox.stats().unreceipted == 1
+    (said,) = [log for log in logs if log["event"] == "uplink.no_receipts"]
+    assert said["log_level"] == "error"
+    assert address.down("receipt") in said["hint"]
+
+
+def test_a_box_that_may_not_publish_notices_even_where_the_broker_acknowledges_and_throws_away(
+    broker: Broker, address: Address, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    broker.add_client(str(address), PASSWORD, ["dt/v1/other/box/up/#"], [address.down("#")])
+    broker.reload()
+    with (
+        structlog.testing.capture_logs() as logs,
+        run_box(broker, tmp_path, address, mqtt="3.1.1", resend_after_s=0.5) as box,
+    ):
+        box.accept(1)
+        eventually(lambda: any(log["event"] == "uplink.no_receipts" for log in logs))
+        assert box.uplink.facts.refused == 0
+        assert box.outbox.stats().unreceipted == 1
+        broker.add_device(address.site, address.device, PASSWORD)
+        broker.reload()
+        eventually(lambda: box.outbox.stats().unreceipted == 0)
+        assert gateway.values == {1}
+
+
+def test_a_box_that_has_its_receipts_says_nothing_of_silence(
+    broker: Broker, address: Address, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    with (
+        structlog.testing.capture_logs() as logs,
+        run_box(broker, tmp_path, address, resend_after_s=0.5) as box,
+    ):
+        for value in range(3):
+            box.accept(value)
+            eventually(lambda: box.outbox.stats().unreceipted == 0)
+    assert not [log for log in logs if log["event"] == "uplink.no_receipts"]
+
+
 def test_two_boxes_of_one_name_are_told(
     broker: Broker, address: Address, gateway: PlayedGateway, tmp_path: Path
 ) -> None:

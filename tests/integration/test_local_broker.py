@@ -205,6 +205,57 @@ def test_a_box_that_listens_to_everything_hears_only_its_own(broker: Broker, gat
         assert spy.messages.empty()
 
 
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "dt/v1/east/box-2/up/status",
+        "dt/v1/east/box-2/down/receipt",
+        "dt/v1/west/box-1/up/#",
+        "dt/v1/+/+/down/command",
+        "dt/v1/east/box-1/up/status",
+        "$share/thieves/dt/v1/east/+/up/readings",
+        "$SYS/#",
+    ],
+)
+def test_a_box_reads_nothing_of_anothers_retained_or_new_whatever_it_asks_for(
+    broker: Broker, gateway: Client, topic: str
+) -> None:
+    with (
+        client_of(broker, "east/box-2", "secret 2") as other,
+        client_of(broker, "east/box-1", "secret 1") as spy,
+    ):
+        assert other.is_admitted()
+        assert spy.is_admitted()
+        other.mqtt.publish("dt/v1/east/box-2/up/status", b"kept", 1, retain=True).wait_for_publish(
+            WAIT_SECONDS
+        )
+        spy.subscribe(topic)
+        spy.subscribe("dt/v1/east/box-1/down/#")
+        assert other.publish("dt/v1/east/box-2/up/readings", b"new") == 0
+        gateway.publish("dt/v1/east/box-2/down/receipt", b"for the other")
+        gateway.publish("dt/v1/east/box-1/down/receipt", b"for it")
+        assert spy.messages.get(timeout=WAIT_SECONDS).payload == b"for it"
+        assert spy.messages.empty()
+
+
+def test_a_box_cannot_leave_a_last_will_in_anothers_name(broker: Broker, gateway: Client) -> None:
+    for topic in ("dt/v1/east/box-2/up/status", "dt/v1/east/box-1/up/status"):
+        answered = threading.Event()
+        box = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="box", protocol=MQTTProtocolVersion.MQTTv5)
+        box.username_pw_set("east/box-1", "secret 1")
+        box.tls_set(str(broker.ca_file))
+        box.will_set(topic, f"from {topic}".encode(), qos=1)
+        box.on_connect = lambda *_, answered=answered: answered.set()  # type: ignore[assignment]
+        box.connect("127.0.0.1", broker.port)
+        box.loop_start()
+        assert answered.wait(WAIT_SECONDS)
+        box.loop_stop()
+        if (line := box.socket()) is not None:
+            line.close()  # without a word: now the broker says the will, if it would
+    assert gateway.messages.get(timeout=WAIT_SECONDS).payload == b"from dt/v1/east/box-1/up/status"
+    assert gateway.messages.empty()
+
+
 @pytest.mark.parametrize("claimed", ["gateway", "gw-default", "east/box-2", "box-east-box-2"])
 def test_a_box_cannot_take_anothers_session_by_its_client_id(broker: Broker, claimed: str) -> None:
     with (
