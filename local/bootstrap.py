@@ -27,6 +27,7 @@ from local.footage import ensure_footage, needs_footage
 from local.packages import ensure_services, services_are_ready
 from local.progress import Progress
 from local.python_packages import ensure_python, python_is_ready
+from local.rtsp import ensure_rtsp, rtsp_is_ready
 
 _HELP_END = """\
 what it does:
@@ -36,6 +37,7 @@ what it does:
             name your own) nothing is fetched
   footage   a street video from Debian's archive; the demo uses a bundled one where it cannot be had
   browser   Chromium and a Chinese font, for tests and screenshots only
+  rtsp      GStreamer's RTSP server, for tests of cameras only
 
 environment:
   DRUMTOWER_DATA   where prefix, databases and logs are (default: .drumtower in the repository)
@@ -66,6 +68,7 @@ PARTS = {
     "services": Part(lambda: _services_are_elsewhere() or services_are_ready(), ensure_services),
     "footage": Part(lambda: not needs_footage(), ensure_footage),
     "browser": Part(browser_is_ready, ensure_browser),
+    "rtsp": Part(rtsp_is_ready, ensure_rtsp),
 }
 _USUAL = ("python", "services", "footage")
 
@@ -97,7 +100,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--only", choices=list(PARTS), action="append", help="this part alone (may be repeated)"
     )
     parser.add_argument(
-        "--with", choices=["browser"], action="append", dest="also", default=[], help="and this part as well"
+        "--with",
+        choices=["browser", "rtsp"],
+        action="append",
+        dest="also",
+        default=[],
+        help="and this part as well",
     )
     chosen = parser.parse_args(arguments)
     progress = Progress()

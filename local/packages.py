@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from local.errors import SetupError
 from local.paths import data_directory
 from local.prefix import PackageSet, ensure_prefix, is_unpacked, missing_libraries
 from local.progress import Progress
+from local.wrapping import find_loader, is_executable_elf, library_directories, wrap
 
 _SUITE = "trixie"
 _DATABASE_PACKAGES = ("postgresql-17", "postgresql-17-timescaledb")
@@ -138,14 +138,14 @@ def service_binaries() -> ServiceBinaries:
 
 def _finish(prefix: Path) -> None:
     """Put every program behind its wrapper and check that the loader finds all libraries."""
-    loader = _loader(prefix)
-    libraries = _library_directories(prefix)
+    loader = find_loader(prefix)
+    libraries = library_directories(prefix)
     programs = sorted((prefix / _POSTGRES_PROGRAMS).glob("*")) + sorted(
         (prefix / "usr/sbin").glob("mosquitto")
     )
     for program in programs + sorted((prefix / "usr/bin").glob("mosquitto_*")):
-        if _is_executable_elf(program):
-            _wrap(program, prefix, loader, libraries)
+        if is_executable_elf(program):
+            wrap(program, prefix, loader, libraries)
     checked = [file for pattern in _CHECKED for file in sorted(prefix.glob(pattern))]
     missing = missing_libraries(prefix / loader, ":".join(str(prefix / name) for name in libraries), checked)
     if missing:
@@ -153,47 +153,3 @@ def _finish(prefix: Path) -> None:
             f"the unpacked servers are not complete: {'; '.join(missing[:3])}",
             "this Debian release packages them differently; install postgresql-17-timescaledb and mosquitto with apt",
         )
-
-
-def _loader(prefix: Path) -> Path:
-    """The prefix's dynamic loader, relative to it; its name differs between processor architectures."""
-    for found in sorted(prefix.glob("usr/lib/*/ld-linux*.so.*")) + sorted(
-        prefix.glob("usr/lib/ld-linux*.so.*")
-    ):
-        return found.relative_to(prefix)
-    raise SetupError(
-        "the unpacked libc6 has no dynamic loader", "use a processor architecture that Debian 13 supports"
-    )
-
-
-def _library_directories(prefix: Path) -> list[Path]:
-    """Where the prefix's shared libraries are, relative to it."""
-    directories = {file.parent for file in prefix.glob("usr/lib/*-linux-gnu*/*.so*")}
-    return [directory.relative_to(prefix) for directory in sorted(directories)]
-
-
-def _is_executable_elf(file: Path) -> bool:
-    if not file.is_file() or file.is_symlink():
-        return False
-    with file.open("rb") as opened:
-        return opened.read(4) == b"\x7fELF"
-
-
-def _wrap(program: Path, prefix: Path, loader: Path, libraries: list[Path]) -> None:
-    """Rename `program` and put a script in its place that runs it through the prefix's loader.
-
-    The script finds the prefix from its own path, so the prefix can be renamed and moved. argv[0] stays the
-    script: PostgreSQL looks for its libraries from there, and starts its sister programs (again wrapped) there.
-    """
-    real = program.with_name(f"{program.name}.program")
-    program.rename(real)
-    up = "/".join(".." for _ in program.relative_to(prefix).parts[:-1])
-    path = ":".join(f'"$root"/{shlex.quote(str(directory))}' for directory in libraries)
-    program.write_text(
-        "#!/bin/sh\n"
-        'here="${0%/*}"\n'
-        f'root="$here/{up}"\n'
-        f'exec "$root"/{shlex.quote(str(loader))} --library-path {path} --argv0 "$0" "$here/{real.name}" "$@"\n',
-        encoding="utf-8",
-    )
-    program.chmod(0o755)

@@ -10,22 +10,19 @@ from typing import Self
 
 import av
 import av.error
-import cv2
-import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from common.runtime.clock import Clock, SystemClock
-from edge.camera.frame import Frame, Image
+from edge.camera.decoder import Decoder
+from edge.camera.frame import Frame
+from edge.camera.pictures import Pictures
 from edge.camera.source import CameraError
+from edge.camera.timeline import Timeline
 
 _LONGEST_NAP = 0.25
 """Seconds: a sleeping source notices within this time that it was told to stop."""
-
-_FULL_RANGE = 2
-_BT709 = 1
 
 
 class FileSource:
@@ -54,11 +51,13 @@ class FileSource:
         self._loop = loop
         self._threads = threads
         self._stopped = threading.Event()
-        self._pictures = _Pictures()
+        self._pictures = Pictures()
         self._container: InputContainer | None = None
         self._width = self._height = 0
         self._fps = 0.0
-        self._corrupt = 0
+        self._broken = 0
+        self._decoder: Decoder | None = None
+        self._resting = False
 
     @property
     def width(self) -> int:
@@ -78,7 +77,12 @@ class FileSource:
     @property
     def corrupt(self) -> int:
         """Frames left out so far because they could not be decoded."""
-        return self._corrupt
+        return self._broken + (self._decoder.corrupt if self._decoder else 0)
+
+    @property
+    def skipped(self) -> int:
+        """Frames of the present pass that were not decoded because key frames would do."""
+        return self._decoder.skipped if self._decoder else 0
 
     def __enter__(self) -> Self:
         """Open the file.
@@ -103,6 +107,12 @@ class FileSource:
         """Let ``frames`` end soon."""
         self._stopped.set()
 
+    def rest(self, resting: bool) -> None:
+        """Say whether key frames will do for now."""
+        self._resting = resting
+        if self._decoder is not None:
+            self._decoder.rest(resting)
+
     def frames(self) -> Iterator[Frame]:
         """Every frame that can be decoded.
 
@@ -110,7 +120,7 @@ class FileSource:
             CameraError: ``camera.corrupt`` when a whole pass over the file gave none.
         """
         began_at, began = self._clock.now_ms(), self._clock.monotonic()
-        timeline = _Timeline(step_ms=1000.0 / self._fps)
+        timeline = Timeline(step_ms=1000.0 / self._fps)
         n = 0
         while not self._stopped.is_set():
             before = n
@@ -125,7 +135,7 @@ class FileSource:
             if n == before:
                 raise CameraError(
                     "camera.corrupt",
-                    f"expected frames in {self.path}, but none of its {self._corrupt} packets could be decoded",
+                    f"expected frames in {self.path}, but none of its {self.corrupt} packets could be decoded",
                     "record the file again or convert it to H.264",
                 )
             if not self._loop:
@@ -185,7 +195,12 @@ class FileSource:
         """One pass; what cannot be decoded is counted and left out."""
         container = self._container or self._open().container
         assert isinstance(container, InputContainer)
-        packets = container.demux(container.streams.video[0])
+        stream = container.streams.video[0]
+        if self._decoder is not None:
+            self._broken += self._decoder.corrupt
+        self._decoder = decoder = Decoder(stream.codec_context)
+        decoder.rest(self._resting)
+        packets = container.demux(stream)
         while True:
             try:
                 packet = next(packets)
@@ -193,70 +208,6 @@ class FileSource:
                 return
             except av.error.FFmpegError:
                 # The container itself is broken from here on: what came before stands.
-                self._corrupt += 1
+                self._broken += 1
                 return
-            try:
-                decoded = packet.decode()
-            except av.error.FFmpegError:
-                self._corrupt += 1
-                continue
-            for frame in decoded:
-                if not isinstance(frame, VideoFrame):
-                    continue
-                if frame.is_corrupt:
-                    self._corrupt += 1
-                else:
-                    yield frame
-
-
-class _Timeline:
-    """Stream time in milliseconds from 0: strictly growing, also where stamps are missing, stand still or
-    run backwards, and from one pass over a looped file to the next.
-    """
-
-    def __init__(self, step_ms: float) -> None:
-        self._step_ms = step_ms
-        self._pass_begins_ms = 0.0
-        self._first: float | None = None
-        self._last_ms = -1
-
-    def stamp(self, seconds: float | None) -> int:
-        """The time of the next frame, given its presentation time."""
-        if seconds is None:
-            due = self._last_ms + self._step_ms if self._last_ms >= 0 else 0.0
-        else:
-            if self._first is None:
-                self._first = seconds
-            due = self._pass_begins_ms + (seconds - self._first) * 1000.0
-        self._last_ms = max(round(due), self._last_ms + 1)
-        return self._last_ms
-
-    def begin_again(self) -> None:
-        """A new pass follows one frame's time after the last frame."""
-        self._pass_begins_ms = self._last_ms + self._step_ms
-        self._first = None
-
-
-class _Pictures:
-    """Turns decoded frames into BGR."""
-
-    def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
-
-    def of(self, frame: VideoFrame) -> Image:
-        """The frame as ``(height, width, 3)`` BGR.
-
-        OpenCV's conversion of plain video-range 4:2:0 is several times cheaper than swscale's, which
-        starts threads for each picture; all other formats, ranges and matrices go through swscale.
-        """
-        if (
-            frame.format.name == "yuv420p"
-            and frame.color_range != _FULL_RANGE
-            and frame.colorspace != _BT709
-            and frame.width % 2 == 0
-            and frame.height % 2 == 0
-        ):
-            planes = frame.to_ndarray()
-            return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420), dtype=np.uint8)
-        bgr = self._reformatter.reformat(frame, format="bgr24", threads=1)
-        return np.ascontiguousarray(bgr.to_ndarray(), dtype=np.uint8)
+            yield from decoder.decode(packet)

@@ -18,6 +18,10 @@ class CameraLostError(TransientError):
     """The camera gave pictures, or may yet, but not now: try again."""
 
 
+class CameraRefusedError(CameraLostError):
+    """The camera knows us not: try again, but seldom, for many lock out who asks too often."""
+
+
 class FrameSource(Protocol):
     """Something that gives frames.
 
@@ -62,4 +66,11 @@ class FrameSource(Protocol):
 
     def stop(self) -> None:
         """Let ``frames`` end soon; may be called from any thread, and more than once."""
+        ...
+
+    def rest(self, resting: bool) -> None:
+        """Say whether key frames will do for now, since nothing moves; may be called from any thread.
+
+        A source that saves nothing by it goes on as before.
+        """
         ...

@@ -1,4 +1,4 @@
-"""What every camera must do, and what a file as a camera must do besides."""
+"""What a file as a camera must do besides what all cameras must (``tests/contract/test_camera_contract.py``)."""
 
 from __future__ import annotations
 
@@ -7,74 +7,12 @@ import wave
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from common.runtime.clock import ManualClock
 from edge.camera.file import FileSource
-from edge.camera.source import CameraError, FrameSource
-from tests.fixtures.vision import BIKES, SyntheticSource
-
-
-class FrameSourceContract:
-    """One suite for every source: the fake and the real."""
-
-    @pytest.fixture
-    def source(self) -> FrameSource:
-        """A fresh source of at least five frames."""
-        raise AssertionError("each source brings its own")
-
-    def test_it_knows_its_size_and_pace_once_open(self, source: FrameSource) -> None:
-        with source:
-            assert source.width > 0
-            assert source.height > 0
-            assert source.nominal_fps > 0
-
-    def test_frames_are_counted_from_nought_and_their_time_only_grows(self, source: FrameSource) -> None:
-        with source:
-            frames = list(source.frames())
-        assert [frame.n for frame in frames] == list(range(len(frames)))
-        times = [frame.captured_at for frame in frames]
-        assert all(isinstance(at, int) for at in times)
-        assert times == sorted(set(times))
-
-    def test_frames_are_bgr_pictures_of_the_announced_size(self, source: FrameSource) -> None:
-        with source:
-            frame = next(iter(source.frames()))
-            assert frame.image.dtype == np.uint8
-            assert frame.image.shape == (source.height, source.width, 3)
-
-    def test_frames_are_apart_as_the_pace_says(self, source: FrameSource) -> None:
-        with source:
-            times = [frame.captured_at for frame in source.frames()]
-            assert np.median(np.diff(times)) == pytest.approx(1000 / source.nominal_fps, rel=0.05)
-
-    def test_it_ends_soon_after_being_told_to_stop(self, source: FrameSource) -> None:
-        with source:
-            taken = 0
-            for _ in source.frames():
-                taken += 1
-                source.stop()
-                source.stop()
-            assert taken <= 2
-
-
-class TestSyntheticSource(FrameSourceContract):
-    @pytest.fixture
-    def source(self) -> FrameSource:
-        return SyntheticSource(12)
-
-
-class TestFileSource(FrameSourceContract):
-    @pytest.fixture
-    def source(self) -> FrameSource:
-        return FileSource(BIKES, paced=False)
-
-
-class TestPacedFileSource(FrameSourceContract):
-    @pytest.fixture
-    def source(self) -> FrameSource:
-        return FileSource(BIKES, paced=True, clock=ManualClock())
+from edge.camera.source import CameraError
+from tests.fixtures.vision import BIKES
 
 
 def _play(path: Path) -> tuple[int, int]:

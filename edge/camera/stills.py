@@ -1,0 +1,229 @@
+"""A folder of pictures: what a camera uploads there, or pictures to be gone through."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Final, Self
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from common.runtime.clock import Clock, SystemClock
+from common.runtime.config import Settings
+from edge.camera.frame import Frame, Image
+from edge.camera.source import CameraError, CameraLostError
+
+_SUFFIXES: Final = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+_LARGEST: Final = 64 * 2**20
+_NAP_S: Final = 0.25
+
+
+class StillsSettings(Settings):
+    """A folder of pictures.
+
+    With ``follow`` pictures are taken as they come, each at the instant that its file was written, and none for
+    ``stalled_s`` is a fault; pictures that lay there before are left alone. Without it all are gone through in the
+    order of their names, ``every_s`` apart.
+    """
+
+    directory: Path
+    follow: bool = True
+    every_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    stalled_s: Annotated[float, Field(ge=1, le=86_400)] = 600.0
+
+
+class StillsSource:
+    """Pictures of a folder, one after the other.
+
+    Args:
+        settings: which folder and how.
+        loop: without ``follow``, begin again at the end.
+        paced: without ``follow``, keep to ``every_s`` in real time too.
+        clock: pace, and the start instant.
+    """
+
+    def __init__(
+        self,
+        settings: StillsSettings,
+        *,
+        loop: bool = False,
+        paced: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        self.corrupt = 0
+        self._settings = settings
+        self._loop = loop
+        self._paced = paced
+        self._clock = clock or SystemClock()
+        self._stopped = threading.Event()
+        self._size = (0, 0)
+        self._seen: dict[str, int] = {}
+
+    @property
+    def width(self) -> int:
+        """Of the first picture; 0 in an empty folder."""
+        return self._size[0]
+
+    @property
+    def height(self) -> int:
+        """Of the first picture; 0 in an empty folder."""
+        return self._size[1]
+
+    @property
+    def nominal_fps(self) -> float:
+        """By ``every_s``."""
+        return 1.0 / self._settings.every_s
+
+    def __enter__(self) -> Self:
+        """See that the folder is there.
+
+        Raises:
+            CameraError: ``camera.missing``, or without ``follow`` ``camera.not_video`` when it has no picture.
+        """
+        directory = self._settings.directory
+        if not directory.is_dir():
+            raise CameraError(
+                "camera.missing",
+                f"expected a folder of pictures at {directory}, found "
+                + ("a file" if directory.exists() else "nothing"),
+                "check the camera's stills.directory",
+            )
+        files = self._files()
+        first = next((image for path in files if (image := _read(path)) is not None), None)
+        if first is not None:
+            self._size = first.shape[1], first.shape[0]
+        elif not self._settings.follow:
+            raise CameraError(
+                "camera.not_video",
+                f"expected pictures in {directory} ({', '.join(sorted(_SUFFIXES))}), and of its {len(files)} files "
+                "of such names none could be decoded",
+                "check the camera's stills.directory",
+            )
+        if self._settings.follow:
+            self._seen = {path.name: _written_ms(path) for path in files}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is held open."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Let ``frames`` end soon."""
+        self._stopped.set()
+
+    def rest(self, resting: bool) -> None:
+        """Every picture stands by itself: there is nothing to save."""
+
+    def frames(self) -> Iterator[Frame]:
+        """Every picture that can be read; the others are counted in ``corrupt``.
+
+        Raises:
+            CameraLostError: ``camera.stalled`` when pictures are followed and none came for too long.
+        """
+        yield from self._followed() if self._settings.follow else self._gone_through()
+
+    def _gone_through(self) -> Iterator[Frame]:
+        began_at, began = self._clock.now_ms(), self._clock.monotonic()
+        n = 0
+        while not self._stopped.is_set():
+            before = n
+            for path in self._files():
+                image = self._picture(path)
+                if image is None:
+                    continue
+                due_s = n * self._settings.every_s
+                if self._paced and not self._wait_until(began + due_s):
+                    return
+                yield Frame(image, began_at + round(due_s * 1000), n)
+                n += 1
+                if self._stopped.is_set():
+                    return
+            if not self._loop or n == before:
+                return
+
+    def _followed(self) -> Iterator[Frame]:
+        n, last_ms, came_at = 0, -1, self._clock.monotonic()
+        while not self._stopped.is_set():
+            for path, written_ms in self._new_files():
+                image = self._picture(path)
+                if image is None:
+                    continue
+                last_ms = max(written_ms, last_ms + 1)
+                came_at = self._clock.monotonic()
+                yield Frame(image, last_ms, n)
+                n += 1
+                if self._stopped.is_set():
+                    return
+            if self._clock.monotonic() - came_at > self._settings.stalled_s:
+                raise CameraLostError(
+                    "camera.stalled",
+                    f"expected a new picture in {self._settings.directory} every now and then, got none for "
+                    f"{self._settings.stalled_s:g} s",
+                    "check that the camera still uploads to it",
+                )
+            self._clock.sleep(_NAP_S)
+
+    def _new_files(self) -> list[tuple[Path, int]]:
+        """What was written since the last look, oldest first; what may still be being written has to wait."""
+        held = {path: _written_ms(path) for path in self._files()}
+        settled = self._clock.now_ms() - 200
+        fresh = [
+            (path, at) for path, at in held.items() if self._seen.get(path.name) != at and 0 < at <= settled
+        ]
+        # Names that are gone are forgotten, or a folder that is emptied now and then would be remembered for ever.
+        names = {path.name for path in held}
+        self._seen = {name: at for name, at in self._seen.items() if name in names}
+        self._seen |= {path.name: at for path, at in fresh}
+        return sorted(fresh, key=lambda one: (one[1], one[0].name))
+
+    def _picture(self, path: Path) -> Image | None:
+        image = _read(path)
+        if image is None:
+            self.corrupt += 1
+        return image
+
+    def _files(self) -> list[Path]:
+        try:
+            found = list(self._settings.directory.iterdir())
+        except OSError as error:
+            raise CameraLostError(
+                "camera.lost",
+                f"expected to read {self._settings.directory}, got: {error.strerror}",
+                "check the folder and the disk it is on",
+            ) from error
+        return sorted(path for path in found if path.suffix.lower() in _SUFFIXES and path.is_file())
+
+    def _wait_until(self, due: float) -> bool:
+        while (remaining := due - self._clock.monotonic()) > 0:
+            if self._stopped.is_set():
+                return False
+            self._clock.sleep(min(remaining, _NAP_S))
+        return not self._stopped.is_set()
+
+
+def _read(path: Path) -> Image | None:
+    """The picture in BGR, as its EXIF says it is held; None when it cannot be decoded."""
+    try:
+        content = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
+    except OSError:  # gone meanwhile
+        return None
+    if not content:
+        return None
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # larger than OpenCV allows
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
+
+
+def _written_ms(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return 0
