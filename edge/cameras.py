@@ -24,7 +24,9 @@ from edge.database import DiskFullError
 from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook, Seen
 from edge.vision.detector import Detector, OnnxDetector
+from edge.vision.helmets import open_judge
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
+from models.helmet import HelmetJudge
 from models.store import open_model
 
 BLIND: Final = "device.camera_blind"
@@ -35,7 +37,7 @@ _log = get_logger("cameras")
 
 
 class Detectors:
-    """One detector a model, opened when the first camera asks.
+    """One session a model, opened when the first camera asks.
 
     Args:
         directory: where models that do not ship lie.
@@ -46,12 +48,19 @@ class Detectors:
         self._directory = directory
         self._threads = threads
         self._opened: dict[str, Detector] = {}
+        self._judges: dict[str, HelmetJudge] = {}
 
     def get(self, model: str) -> Detector:
         """The detector of that model; raises InvalidError when its file is missing, changed or broken."""
         if model not in self._opened:
             self._opened[model] = OnnxDetector(open_model(model, self._directory), threads=self._threads)
         return self._opened[model]
+
+    def judge(self, model: str) -> HelmetJudge:
+        """The judge of helmets of that model; raises as ``get`` does."""
+        if model not in self._judges:
+            self._judges[model] = open_judge(model, self._directory, threads=1)
+        return self._judges[model]
 
 
 class Camera:
@@ -146,7 +155,8 @@ class Camera:
 
     def _ready(self) -> VisionPipeline:
         if self._pipeline is None:
-            pipeline = VisionPipeline(self.config, self._detectors.get(self.config.model))
+            detector = self._detectors.get(self.config.model)
+            pipeline = VisionPipeline(self.config, detector, open_judge=self._detectors.judge)
             for known in self._book.open_conditions():
                 kind, _, rest = known.source.partition(":")
                 name, _, scene = rest.partition(":")

@@ -9,7 +9,9 @@ from pathlib import Path
 from common.runtime.errors import DrumtowerError
 from edge.camera.file import FileSource
 from edge.config import CameraConfig, DeviceConfig, footage_file
-from models.store import open_model
+from edge.vision.scenes.config import HelmetConfig
+from models.manifest import HelmetManifest, Manifest, ModelManifest
+from models.store import open_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +26,17 @@ class Finding:
 def inspect(config: DeviceConfig, config_file: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Look at every camera's model and footage."""
     for camera in config.cameras:
-        yield _model(camera, config.models_directory)
+        yield _model(camera.name, Manifest, camera.model, config.models_directory)
+        for scene in camera.scenes:
+            if isinstance(scene, HelmetConfig):
+                yield _model(camera.name, HelmetManifest, scene.model, config.models_directory)
         yield _footage(camera, footage_file(camera, config_file, environment))
 
 
-def _model(camera: CameraConfig, directory: Path | None) -> Finding:
-    what = f"{camera.name}: model {camera.model}"
+def _model(camera: str, kind: type[ModelManifest], name: str, directory: Path | None) -> Finding:
+    what = f"{camera}: model {name}"
     try:
-        model = open_model(camera.model, directory)
+        model = open_as(kind, name, directory)
     except DrumtowerError as error:
         return Finding(what, "", error)
     return Finding(what, f"{model.path.name}, sha256 {model.manifest.sha256[:12]}…")

@@ -15,11 +15,13 @@ from edge.camera.frame import Frame
 from edge.vision.detections import Detections
 from edge.vision.detector import Detector
 from edge.vision.evidence import EvidenceMaker, EvidenceSettings, Picture
+from edge.vision.helmets import HelmetWatch, Moment, open_judge
 from edge.vision.motion import MotionGate
 from edge.vision.scenes.build import build_scene
 from edge.vision.scenes.config import SceneConfig
 from edge.vision.scenes.scene import Scene, SceneEvent
 from edge.vision.tracker import Track, Tracker
+from models.helmet import HelmetJudge
 
 
 class GateSettings(Settings):
@@ -100,15 +102,21 @@ class VisionPipeline:
         settings: of this camera.
         detector: may be shared by cameras whose frames are taken in turn by one thread.
         make_tracker: called at the start and when the size of the pictures changes.
+        open_judge: gives the judge of helmets by its model's name; asked when a scene wants one.
     """
 
     def __init__(
-        self, settings: VisionSettings, detector: Detector, make_tracker: Callable[[], Tracker] = Tracker
+        self,
+        settings: VisionSettings,
+        detector: Detector,
+        make_tracker: Callable[[], Tracker] = Tracker,
+        open_judge: Callable[[str], HelmetJudge] = open_judge,
     ) -> None:
         self.settings = settings
         self.detector = detector
         self.scenes: tuple[Scene, ...] = tuple(build_scene(config) for config in settings.scenes)
         self.counters = VisionCounters()
+        self._helmets = HelmetWatch(self.scenes, open_judge)
         self._make_tracker = make_tracker
         self._tracker = make_tracker()
         self._gate = MotionGate() if settings.gate.enabled else None
@@ -139,10 +147,11 @@ class VisionPipeline:
         everything = self.detector.detect(frame.image)
         found = self._believable(everything, frame)
         tracks = self._tracker.update(found, frame.captured_at)
+        self._helmets.look(frame, everything, tracks)
         events = tuple(event for scene in self.scenes for event in scene.step(tracks, frame.captured_at))
         strong = int(np.count_nonzero(found.score >= self._tracker.settings.strong_score))
         self._count(analysed=1, detections=strong, events=len(events))
-        picture = self._picture(frame, everything, tracks, events) if events else None
+        picture = self._picture(Moment(frame, everything, tracks), events) if events else None
         return FrameResult(frame.n, frame.captured_at, True, tracks, events, picture)
 
     def _fit(self, frame: Frame) -> None:
@@ -152,6 +161,7 @@ class VisionPipeline:
             return
         if self._size is not None:
             self._tracker = self._make_tracker()
+            self._helmets.forget()
             self._count(resized=1)
         self._size = (width, height)
         for scene in self.scenes:
@@ -172,18 +182,19 @@ class VisionPipeline:
         fits = across <= self.settings.widest * frame.image.shape[1]
         return found if fits.all() else found.where(fits)
 
-    def _picture(
-        self, frame: Frame, found: Detections, tracks: Sequence[Track], events: Sequence[SceneEvent]
-    ) -> Picture | None:
+    def _picture(self, now: Moment, events: Sequence[SceneEvent]) -> Picture | None:
         shown = [event for event in events if event.phase in self.settings.evidence.phases]
         if not shown:
             return None
+        # A rider is judged when he has passed: the picture is of when he was seen best.
+        best = [moment for event in shown if (moment := self._helmets.moment_of(event)) is not None]
+        moment = best[0] if best and len(best) == len(shown) else now
         concerned = {event.scene for event in shown}
         self._count(pictures=1)
         return self._evidence.make(
-            frame,
-            found,
-            tracks,
+            moment.frame,
+            moment.found,
+            moment.tracks,
             events=shown,
             scenes=[scene for scene in self.scenes if scene.id in concerned],
         )

@@ -21,7 +21,8 @@ from common.runtime.errors import InvalidError
 
 #: The labels of heads; the others are number plates and whole riders.
 BARE: Final = 1
-HELMETED: Final = frozenset({2, 3})
+FULL: Final = 2
+HALF: Final = 3
 #: Pixels: two boxes whose sides differ by less are the same box.
 _SAME_BOX: Final = 4.0
 
@@ -36,6 +37,7 @@ class Head:
         bare: whether it wears no helmet.
         box: left, top, right, bottom in pixels.
         suspect: somebody looked and doubts the label.
+        half: wears a half helmet or one of a bright colour, which are the rarer ones here.
     """
 
     picture: Path
@@ -43,6 +45,7 @@ class Head:
     bare: bool
     box: tuple[float, float, float, float]
     suspect: bool
+    half: bool = False
 
     @property
     def size(self) -> float:
@@ -80,7 +83,7 @@ def _heads_of(picture: Path, labels: Path, row: dict[str, str]) -> Iterator[Head
     ]
     for line in labels.read_text(encoding="utf-8").splitlines():
         label, *shares = line.split()
-        if int(label) != BARE and int(label) not in HELMETED:
+        if int(label) not in (BARE, FULL, HALF):
             continue
         x, y, across, down = (float(share) for share in shares)
         box = (
@@ -93,7 +96,7 @@ def _heads_of(picture: Path, labels: Path, row: dict[str, str]) -> Iterator[Head
             max(abs(one - other) for one, other in zip(box, doubt, strict=True)) < _SAME_BOX
             for doubt in doubted
         )
-        yield Head(picture, row["group"], int(label) == BARE, box, suspect)
+        yield Head(picture, row["group"], int(label) == BARE, box, suspect, int(label) == HALF)
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

@@ -116,3 +116,30 @@ def half_hidden(picture: Picture, rng: np.random.Generator) -> Picture:
     cover = np.asarray(cover * (1 - share) + plain * share, np.float32)
     soft = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8)[..., None]
     return np.asarray(picture * (1 - soft) + cover * soft, np.uint8)
+
+
+def accompanied(picture: Picture, other: Picture, rng: np.random.Generator) -> Picture:
+    """Another head beside, below or behind the one in the middle.
+
+    Args:
+        picture: ``(size, size, 3)``.
+        other: of the same shape, a head in its middle.
+        rng: decides where and how large.
+    """
+    size = picture.shape[0]
+    reach = size * rng.uniform(0.40, 0.52)
+    turn = rng.uniform(-30, 60) if rng.random() < 0.5 else rng.uniform(120, 210)
+    centre = (
+        size / 2 + reach * np.cos(np.radians(turn)),
+        size / 2 + reach * np.sin(np.radians(turn)),
+    )
+    scale = rng.uniform(0.65, 1.05)
+    warp = np.array(
+        [[scale, 0, centre[0] - scale * size / 2], [0, scale, centre[1] - scale * size / 2]], np.float32
+    )
+    moved = cv2.warpAffine(other, warp, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    mask = np.zeros((size, size), np.uint8)
+    axes = (int(scale * size * 0.30), int(scale * size * 0.36))
+    cv2.ellipse(mask, (int(centre[0]), int(centre[1])), axes, 0, 0, 360, 255, -1)
+    soft = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 1.2)[..., None]
+    return np.asarray(picture * (1 - soft) + moved * soft, np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from models.crops import crop
 from models.data.riders import Head, read_picture
 from models.train.augment import other_camera
 from models.train.backbone import Backbone, load_street_weights
-from models.train.headwear import dressed, half_hidden, other_colours
+from models.train.headwear import accompanied, dressed, half_hidden, other_colours
 from models.train.loop import Checkpoint, Plan, fit, pictures_to_tensor
 
 SIZE = 80
@@ -27,12 +28,15 @@ _BATCH = 48
 #: Labels are wrong now and then: nobody shall be sure.
 _DOUBT = 0.04
 _SMALLEST_TRAINED = 12.0
-#: Shares of the crops: bare heads that get a cap, hood or scarf; any heads in other colours; any half hidden.
-_DRESSED, _RECOLOURED, _HIDDEN = 0.15, 0.25, 0.12
+#: Shares of the crops: bare heads that get a cap, hood or scarf; any heads in other colours; any half
+#: hidden; any with a head of the other kind beside.
+_DRESSED, _RECOLOURED, _HIDDEN, _ACCOMPANIED = 0.15, 0.25, 0.12, 0.2
 
 
 class HelmetNet(nn.Module):
-    """Street backbone, then the mean and the maximum over the crop, then one logit: bare-headed.
+    """Street backbone, then means and the maximum over the crop, then one logit: bare-headed.
+
+    What lies near the middle counts most: riders' heads come in pairs, and the neighbour's helmet is no helmet.
 
     Args:
         street_weights: the detector whose layers it begins from; None when its own weights are loaded next.
@@ -45,14 +49,22 @@ class HelmetNet(nn.Module):
             load_street_weights(self.backbone, street_weights)
         self.narrow = nn.Conv2d(self.backbone.channels, 128, 1)
         self.drop = nn.Dropout(0.3)
-        self.verdict = nn.Linear(256, 1)
+        self.verdict = nn.Linear(3 * 128, 1)
+        self.register_buffer("window", _window(SIZE // 16), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, 3, SIZE, SIZE)`` in -1..1 to ``(N, 1)``."""
         features = self.drop(functional.relu(self.narrow(self.backbone(x)[-1] / 3)))
-        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
+        inner = features * self.window
+        pooled = torch.cat([features.mean((2, 3)), inner.mean((2, 3)), inner.amax((2, 3))], 1)
         logit: Tensor = self.verdict(pooled)
         return logit
+
+
+def _window(cells: int) -> Tensor:
+    """1 in the middle of the map of features, falling to a fifth at the middle of its sides."""
+    place = torch.linspace(-1, 1, cells) ** 2
+    return torch.exp(-1.6 * (place[:, None] + place[None, :]))
 
 
 class Mirrored(nn.Module):
@@ -79,8 +91,16 @@ class HeadCrops:
         centre, side = self._place(head)
         return crop(self._photo(head), centre, side, SIZE)
 
-    def shaken(self, head: Head, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Off centre, too near or too far, tilted, mirrored, by another camera; dressed or hidden now and then."""
+    def shaken(
+        self, head: Head, rng: np.random.Generator, neighbour: Head | None = None
+    ) -> NDArray[np.uint8]:
+        """Off centre, too near or too far, tilted, mirrored, by another camera; dressed or hidden now and then.
+
+        Args:
+            head: whose.
+            rng: decides.
+            neighbour: of another head that may come to stand beside it.
+        """
         photo = self._photo(head)
         (x, y), side = self._place(head)
         if head.bare and rng.random() < _DRESSED:
@@ -92,6 +112,9 @@ class HeadCrops:
             aimed = other_colours(aimed, rng)
         if rng.random() < _HIDDEN:
             aimed = half_hidden(aimed, rng)
+        if neighbour is not None and rng.random() < _ACCOMPANIED:
+            (x, y), side = self._place(neighbour)
+            aimed = accompanied(aimed, crop(self._photo(neighbour), (x, y), side, SIZE), rng)
         return other_camera(aimed, rng)
 
     def _dressed(
@@ -123,12 +146,20 @@ class HeadCrops:
 def batches(
     heads: Sequence[Head], crops: HeadCrops, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Half bare, half helmeted, for ever."""
+    """Half bare, half helmeted, for ever; of these a third half helmets, which elsewhere are the common ones."""
     trained = [head for head in heads if not head.suspect and head.size >= _SMALLEST_TRAINED]
-    sides = [[head for head in trained if head.bare], [head for head in trained if not head.bare]]
+    sides = (
+        ([head for head in trained if head.bare], _BATCH // 2),
+        ([head for head in trained if not head.bare and not head.half], _BATCH // 3),
+        ([head for head in trained if head.half], _BATCH // 6),
+    )
     while True:
-        chosen = [side[place] for side in sides for place in rng.integers(0, len(side), _BATCH // 2)]
-        pictures = [crops.shaken(head, rng) for head in chosen]
+        chosen = [side[place] for side, share in sides for place in rng.integers(0, len(side), share)]
+        # Beside the bare come the helmeted, and the other way round.
+        neighbours = chosen[::-1]
+        pictures = [
+            crops.shaken(*pair) for pair in zip(chosen, itertools.repeat(rng), neighbours, strict=False)
+        ]
         truth = torch.tensor([[1 - _DOUBT if head.bare else _DOUBT] for head in chosen])
         yield pictures_to_tensor(pictures), truth
 

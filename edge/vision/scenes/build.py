@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from edge.vision.scenes.config import WrongWayConfig, ZoneConfig
+from edge.vision.scenes.config import HelmetConfig, WrongWayConfig, ZoneConfig
+from edge.vision.scenes.helmet import HelmetScene
 from edge.vision.scenes.scene import Scene
 from edge.vision.scenes.wrong_way import WrongWayScene
 from edge.vision.scenes.zone import ZoneScene
 
 
-def build_scene(config: ZoneConfig | WrongWayConfig) -> Scene:
+def build_scene(config: ZoneConfig | WrongWayConfig | HelmetConfig) -> Scene:
     """The state machine that a configuration asks for."""
     match config:
         case ZoneConfig():
             return ZoneScene(config)
         case WrongWayConfig():
             return WrongWayScene(config)
+        case HelmetConfig():
+            return HelmetScene(config)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from common.runtime.config import Settings
+from common.runtime.config import Settings, Wrong
 from common.runtime.settings import one_of
 from edge.vision.detections import STREET_LABELS
 
@@ -78,4 +79,32 @@ class WrongWayConfig(Settings):
     widest_angle: Annotated[float, Field(gt=0, lt=90)] = 45.0
 
 
-SceneConfig = Annotated[ZoneConfig | WrongWayConfig, Field(discriminator="scene")]
+class HelmetConfig(Settings):
+    """Riders on two-wheelers who wear no helmet: a passing act, said once for each when he has passed.
+
+    Of each rider the best looks at the head (sharp and large), at most ``most_looks`` and ``apart_s`` apart,
+    vote together; fewer than ``least_looks`` say nothing. Whoever has not moved ``least_heights`` times his own
+    height in the picture stands and does not ride. A detector takes most e-bikes for motorcycles; with
+    ``bicycle`` among the vehicles, those who pedal are counted too.
+    """
+
+    scene: Literal["helmet"]
+    id: SceneId
+    category: Literal["camera.no_helmet"] = "camera.no_helmet"
+    zone: Polygon = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    vehicles: Annotated[tuple[Literal["bicycle", "motorcycle"], ...], Field(min_length=1)] = ("motorcycle",)
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "helmet"
+    most_looks: Annotated[int, Field(ge=1, le=20)] = 5
+    least_looks: Annotated[int, Field(ge=1, le=20)] = 2
+    apart_s: Annotated[float, Field(ge=0, le=5)] = 0.15
+    least_heights: Annotated[float, Field(ge=0, le=50)] = 0.3
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """As many looks as are asked for can be kept."""
+        if self.right("least_looks", "most_looks") and self.least_looks > self.most_looks:
+            yield Wrong(
+                ("least_looks",), f"expected at most most_looks, {self.most_looks}, got {self.least_looks}"
+            )
+
+
+SceneConfig = Annotated[ZoneConfig | WrongWayConfig | HelmetConfig, Field(discriminator="scene")]

@@ -1,0 +1,102 @@
+"""Looks at riders' heads for the helmet scenes of one camera: the pixels' side of ``edge.vision.scenes.helmet``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.camera.frame import Frame
+from edge.vision.detections import Detections
+from edge.vision.scenes.ballot import Bounds, Look
+from edge.vision.scenes.helmet import HelmetScene
+from edge.vision.scenes.riders import head_of
+from edge.vision.scenes.scene import Scene, SceneEvent
+from edge.vision.tracker import Track
+from models.helmet import HelmetJudge
+from models.manifest import HelmetManifest
+from models.store import open_as
+
+#: Best moments that a camera keeps for evidence; each holds a whole picture.
+_MOMENTS: Final = 2
+#: Pixels: larger heads are no better.
+_LARGE: Final = 96.0
+#: Variance of the Laplacian of a crop that is as sharp as it needs to be.
+_SHARP: Final = 200.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moment:
+    """What evidence is made of."""
+
+    frame: Frame
+    found: Detections
+    tracks: tuple[Track, ...]
+
+
+def open_judge(model: str, directory: Path | None = None, threads: int = 1) -> HelmetJudge:
+    """The judge of that model; raises InvalidError when its file is missing, changed or broken."""
+    return HelmetJudge(open_as(HelmetManifest, model, directory), threads)
+
+
+class HelmetWatch:
+    """Cuts out heads, judges those that would count, and keeps the best moment of who may be helmetless.
+
+    Args:
+        scenes: of one camera; the others than helmet scenes are left alone.
+        open_judge: gives the judge of a model's name; asked once for each scene.
+    """
+
+    def __init__(self, scenes: Sequence[Scene], open_judge: Callable[[str], HelmetJudge]) -> None:
+        self._pairs: list[tuple[HelmetScene, HelmetJudge]] = []
+        self._moments: dict[tuple[str, int], Moment] = {}
+        self.looks = 0
+        for scene in scenes:
+            if isinstance(scene, HelmetScene):
+                judge = open_judge(scene.config.model)
+                thresholds = judge.manifest.thresholds
+                scene.bounds = Bounds(thresholds.helmetless, thresholds.helmet)
+                self._pairs.append((scene, judge))
+
+    def look(self, frame: Frame, found: Detections, tracks: tuple[Track, ...]) -> None:
+        """Look at every rider's head that is worth it in this picture."""
+        for scene, judge in self._pairs:
+            for rider in scene.riders(tracks, frame.captured_at):
+                head = head_of(rider.xyxy)
+                size = head[2] - head[0]
+                if size < judge.manifest.smallest:
+                    continue
+                crop = judge.crops(frame.image, np.array([head]))[0]
+                quality = quality_of(crop, size)
+                if not scene.wants(rider.id, quality, frame.captured_at):
+                    continue
+                self.looks += 1
+                look = Look(frame.captured_at, quality, float(judge.of_crops([crop])[0]))
+                if scene.look(rider.id, look):
+                    self._keep((scene.id, rider.id), Moment(frame, found, tracks))
+
+    def moment_of(self, event: SceneEvent) -> Moment | None:
+        """The moment that shows best what an event is about; it is given away and not kept."""
+        return self._moments.pop((event.scene, int(event.detail.get("track", -1))), None)
+
+    def forget(self) -> None:
+        """Let go of all moments."""
+        self._moments.clear()
+
+    def _keep(self, name: tuple[str, int], moment: Moment) -> None:
+        self._moments.pop(name, None)
+        self._moments[name] = moment
+        while len(self._moments) > _MOMENTS:
+            self._moments.pop(next(iter(self._moments)))
+
+
+def quality_of(crop: NDArray[np.uint8], size: float) -> float:
+    """Sharpness times size: pixels of a head that is as sharp as it needs to be, fewer of a blurred one."""
+    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+    sharpness = float(cv2.Laplacian(grey, cv2.CV_64F).var()) / _SHARP
+    return min(size, _LARGE) * float(np.sqrt(np.clip(sharpness, 0.05, 1.0)))
