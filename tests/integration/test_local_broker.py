@@ -245,7 +245,7 @@ def test_a_box_cannot_leave_a_last_will_in_anothers_name(broker: Broker, gateway
         box.username_pw_set("east/box-1", "secret 1")
         box.tls_set(str(broker.ca_file))
         box.will_set(topic, f"from {topic}".encode(), qos=1)
-        box.on_connect = lambda *_, answered=answered: answered.set()  # type: ignore[assignment]
+        box.on_connect = lambda *_, answered=answered: answered.set()
         box.connect("127.0.0.1", broker.port)
         box.loop_start()
         assert answered.wait(WAIT_SECONDS)

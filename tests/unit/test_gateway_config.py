@@ -10,6 +10,7 @@ from common.runtime.config import InvalidConfigError, load_config, parse_config
 from common.runtime.errors import ConfigError
 from gateway.config import GatewaySettings, read_environment
 from gateway.fleet.sites import Site, load_site, load_sites
+from gateway.rule_settings import CombinationSettings, WindowSumSettings
 from gateway.rules import ThresholdRule
 
 REPOSITORY = Path(__file__).parents[2]
@@ -19,6 +20,23 @@ def test_the_shipped_files_are_right() -> None:
     settings = load_config(REPOSITORY / "firmware_configs/gateway.yaml", GatewaySettings)
     assert {rule.category for rule in settings.compiled_rules()} >= {"smoke.alarm", "flood.water_level"}
     assert load_sites(REPOSITORY / "firmware_configs/sites")
+
+
+def test_whatever_our_own_sensors_alarm_by_has_a_shipped_rule() -> None:
+    rules = load_config(REPOSITORY / "firmware_configs/gateway.yaml", GatewaySettings).rules
+    watched = {(rule.metric, rule.category) for rule in rules if not isinstance(rule, CombinationSettings)}
+    assert watched >= {
+        ("smoke_density", "smoke.alarm"),
+        ("smoke_alarm", "smoke.alarm"),
+        ("cover_tilt", "manhole.open"),
+        ("water_level", "manhole.water_high"),
+        ("water_depth", "flood.water_level"),
+        ("rain_intensity", "rain.intense"),
+        ("rain_amount", "rain.intense"),
+        ("pressed", "button.emergency"),
+    }
+    (hour,) = [rule for rule in rules if isinstance(rule, WindowSumSettings)]
+    assert (hour.of, hour.window_s) == ("amounts", 3600)
 
 
 def test_five_faults_are_told_at_once_with_line_and_nearest_name() -> None:
