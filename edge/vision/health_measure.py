@@ -87,12 +87,15 @@ def likeness_moved(view: Plane, shape: Plane, most: int = 14) -> tuple[float, tu
     return float(best), (most - x, most - y)
 
 
-def detail_kept(view: Plane, detail: Plane) -> tuple[float, float]:
+def detail_kept(view: Plane, view_spread: float, look: Look) -> tuple[float, float]:
     """Of the cells in which there usually is something to see: the median share of detail left, and how many of
     them (0..1) have lost nearly all. ``(1, 0)`` when there never is anything to see.
+
+    Dim light takes contrast from the whole picture alike, which is no loss of detail.
     """
     seen = view >= _TEXTURED
     if seen.sum() < 6:
         return 1.0, 0.0
-    share = detail[seen] / view[seen]
+    dimmed = min(max(look.spread / max(view_spread, 1.0), 0.05), 1.0)
+    share = look.detail[seen] / (view[seen] * dimmed)
     return float(np.median(share)), float((share < 0.3).mean())
