@@ -19,13 +19,16 @@ from cloud import problem
 from cloud.api import api, operations
 from cloud.auth.service import AuthService
 from cloud.body_limit import BodyLimit
+from cloud.calendar.repo import sync_years
+from cloud.calendar.service import CalendarWatch
 from cloud.config import CloudSettings, Environment
 from cloud.console import api as console
 from cloud.db import Database
 from cloud.incidents.repo import sync_categories
 from cloud.incidents.service import IncidentService
 from cloud.services import Services
-from cloud.sla.service import fire_due, resume_reviewed
+from cloud.sla.service import escalate_due, fire_due, remind_of_reviews
+from cloud.storm.service import follow
 from cloud.stream.repo import prune
 from cloud.stream.service import StreamHub
 from cloud.tickets.service import TicketService
@@ -134,6 +137,7 @@ class Cloud:
                     "run: drumtower schema migrate",
                 )
             sync_categories(transaction)
+            sync_years(transaction)
 
     def run(self, stop: Stop) -> None:
         """Work until stopped.
@@ -214,16 +218,20 @@ class Cloud:
             stop.set(f"{name} ended")
 
     def _sweep(self, stop: Stop) -> None:
-        """Fire clocks, end suspensions, verify claims; now and then look at the blind and forget old events."""
+        """Fire clocks, escalate, remind, follow storms, verify claims; now and then look at what changes slowly."""
+        calendar = CalendarWatch(self._database, self.registry)
         next_slow = self._clock.monotonic()
         while not stop.wait(self._settings.sweep_s):
             now = to_datetime(self._clock.now_ms())
             try:
                 fire_due(self._database, now)
-                resume_reviewed(self._database, now)
+                escalate_due(self._database, now)
+                remind_of_reviews(self._database, now)
+                follow(self._database, now)
                 check_claims(self._database, self._settings.verify, now)
                 if self._clock.monotonic() >= next_slow:
                     check_claims(self._database, self._settings.verify, now, blind=True)
+                    calendar.look(now)
                     with self._database.transaction() as transaction:
                         prune(transaction, now - timedelta(hours=self._settings.stream_keep_h))
                     next_slow = self._clock.monotonic() + _SLOW_SWEEP_S

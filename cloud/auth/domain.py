@@ -25,6 +25,8 @@ Action = Literal[
     "reopen",
     "void",
     "confirm",
+    "storm",
+    "duty",
     "manage",
 ]
 

@@ -28,6 +28,8 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
     "reopen": _DISPATCHERS,
     "void": _SUPERVISORS,  # declare a false alarm
     "confirm": _SUPERVISORS,  # close without a clean look
+    "storm": _SUPERVISORS,  # begin and end storm mode in an area
+    "duty": _DISPATCHERS,  # write the rota of a unit
     "manage": frozenset({"admin"}),  # accounts and configuration
 }
 

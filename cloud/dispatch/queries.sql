@@ -11,10 +11,17 @@ UNION
 SELECT kind, unit_code FROM unit WHERE kind = 'centre'
 
 -- name: rules
-SELECT position, category, min_severity, target, call FROM routing_rule ORDER BY position
+SELECT position, category, min_severity, target, call, place, during, outside FROM routing_rule ORDER BY position
 
 -- name: units
-SELECT unit_code FROM unit
+SELECT unit_code, hours, after_hours FROM unit
+
+-- name: unit_hours
+SELECT hours FROM unit WHERE unit_code = %(unit_code)s
+
+-- name: organisation
+-- A grid without an area left the district's file: no place leads to it.
+SELECT unit_code, parent_code, kind FROM unit WHERE kind <> 'grid' OR area IS NOT NULL
 
 -- name: unit
 SELECT unit_code, kind, name_zh, name_en FROM unit WHERE unit_code = %(unit_code)s

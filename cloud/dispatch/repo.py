@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from cloud.calendar.repo import calendars
 from cloud.db import Queries, Transaction
-from cloud.dispatch.domain import Rule
+from cloud.dispatch.domain import Book, Rule, StandIn
 
 _Q = Queries("cloud.dispatch")
 
@@ -21,14 +22,39 @@ def place(transaction: Transaction, lon: float, lat: float) -> dict[str, str]:
 def rules(transaction: Transaction) -> list[Rule]:
     """The routing rules in order."""
     return [
-        Rule(row["position"], row["category"], row["min_severity"], row["target"], tuple(row["call"]))
+        Rule(**row | {"call": tuple(row["call"]), "place": tuple(row["place"])})
         for row in transaction.rows(_Q["rules"])
     ]
 
 
-def unit_codes(transaction: Transaction) -> frozenset[str]:
-    """All units."""
-    return frozenset(row["unit_code"] for row in transaction.rows(_Q["units"]))
+def book(transaction: Transaction) -> Book:
+    """Everything that decides whose a matter is."""
+    hours = calendars(transaction)
+    units = transaction.rows(_Q["units"])
+    return Book(
+        rules(transaction),
+        frozenset(row["unit_code"] for row in units),
+        hours,
+        {
+            row["unit_code"]: StandIn(hours[row["hours"]], row["after_hours"])
+            for row in units
+            if row["after_hours"] is not None and row["hours"] in hours
+        },
+    )
+
+
+def unit_hours(transaction: Transaction, unit_code: str | None) -> str:
+    """The name of a unit's calendar; empty where it works at all times."""
+    row = transaction.row(_Q["unit_hours"], unit_code=unit_code)
+    return "" if row is None else str(row["hours"])
+
+
+def organisation(transaction: Transaction) -> tuple[dict[str, str | None], dict[str, str]]:
+    """Of each unit that is in force the code above it and its kind; what a district's file dropped is left out."""
+    rows = transaction.rows(_Q["organisation"])
+    return {row["unit_code"]: row["parent_code"] for row in rows}, {
+        row["unit_code"]: row["kind"] for row in rows
+    }
 
 
 def unit_kind(transaction: Transaction, unit_code: str) -> str | None:

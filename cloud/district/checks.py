@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
+from cloud.dispatch.checking import takes_all
 from cloud.dispatch.domain import fits
 from cloud.district import geometry
+from cloud.district.clock_checks import clock_disagreements
 from cloud.district.domain import PARENT_KIND, shadowed, unmatched
 from cloud.district.schemas import DistrictFile, PolicyEntry, RuleEntry
 from common.runtime.config import Wrong, load_config
@@ -17,6 +19,7 @@ from common.wire.categories import BY_CODE
 
 #: Borders drawn by hand overlap in slivers; more than this share of the smaller grid is a mistake.
 _SLIVER = 0.005
+E = TypeVar("E", RuleEntry, PolicyEntry)
 
 
 def read_district(path: Path) -> DistrictFile:
@@ -35,9 +38,11 @@ def disagreements(file: DistrictFile) -> Iterator[Wrong]:
     yield from _areas(file)
     yield from _overlaps(file)
     yield from _targets(file)
-    yield from _order("routing", file.routing)
+    parents = {code: file.units[number].parent for number, code in _written_codes(file)}
+    yield from _order("routing", file.routing, lambda late, early: takes_all(early, late, parents))
     yield from _order("policies", file.policies)
     yield from _policies_cover(file)
+    yield from clock_disagreements(file)
 
 
 def _written_codes(file: DistrictFile) -> list[tuple[int, str]]:
@@ -130,7 +135,9 @@ def _targets(file: DistrictFile) -> Iterator[Wrong]:
 
 
 def _order(
-    section: Literal["routing", "policies"], entries: Sequence[RuleEntry | PolicyEntry]
+    section: Literal["routing", "policies"],
+    entries: Sequence[E],
+    also: Callable[[E, E], bool] = lambda _late, _early: True,
 ) -> Iterator[Wrong]:
     for number, entry in enumerate(entries):
         if entry.right("category") and not any(fits(entry.category, code) for code in BY_CODE):
@@ -141,7 +148,7 @@ def _order(
     judged = [
         (number, entry) for number, entry in enumerate(entries) if entry.right("category", "min_severity")
     ]
-    for late, early in shadowed([entry for _, entry in judged]):
+    for late, early in shadowed([entry for _, entry in judged], also):
         wide, other = judged[early]
         yield Wrong(
             (section, judged[late][0]),

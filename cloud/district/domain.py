@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from cloud.dispatch.domain import fits
 from cloud.district.geometry import Ring
@@ -36,6 +36,9 @@ class Unit:
     area: Ring | None = None
     lead: str = ""
     phone: str = ""
+    hours: str = ""
+    after_hours: str | None = None
+    duty: bool = False
 
     def name(self, language: str) -> str:
         """Its name in Chinese or English."""
@@ -66,6 +69,9 @@ class Matching(Protocol):
         ...
 
 
+M = TypeVar("M", bound=Matching)
+
+
 def covers(wide: str, narrow: str) -> bool:
     """Whether one pattern matches everything that another does."""
     if wide in ("*", narrow):
@@ -73,11 +79,20 @@ def covers(wide: str, narrow: str) -> bool:
     return wide.endswith(".*") and narrow != "*" and narrow.startswith(wide[:-1])
 
 
-def shadowed(rules: Sequence[Matching]) -> Iterator[tuple[int, int]]:
-    """The rules that are never reached: (its index, the index of the earlier one that takes all of it)."""
+def shadowed(
+    rules: Sequence[M], also: Callable[[M, M], bool] = lambda _late, _early: True
+) -> Iterator[tuple[int, int]]:
+    """The rules that are never reached: (its index, the index of the earlier one that takes all of it).
+
+    ``also(late, early)`` says whether the earlier one takes all of the later one's places and times, too.
+    """
     for late, rule in enumerate(rules):
         for early, other in enumerate(rules[:late]):
-            if covers(other.category, rule.category) and other.min_severity <= rule.min_severity:
+            if (
+                covers(other.category, rule.category)
+                and other.min_severity <= rule.min_severity
+                and also(rule, other)
+            ):
                 yield late, early
                 break
 

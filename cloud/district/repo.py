@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg.types.json import Jsonb
 
 from cloud.db import Queries, Transaction
 from cloud.district.domain import KINDS, MapFeature, Unit
 from cloud.district.geometry import Ring
-from cloud.district.schemas import DistrictFile
+from cloud.district.schemas import DistrictFile, EscalateEntry, RuleEntry
 
 _POINT = re.compile(r"\(([-+0-9.e]+),([-+0-9.e]+)\)")
 _SQL = Queries("cloud.district")
@@ -38,28 +41,33 @@ def store_units(tx: Transaction, district: DistrictFile, areas: Mapping[str, Rin
             area=_shape(areas[unit.code]) if unit.code in areas else None,
             lead=unit.lead,
             phone=unit.phone,
+            hours=unit.hours or "",
+            duty=unit.duty,
         )
+    for unit in district.units:  # who stands in may come later in the order
+        tx.run(_SQL["store_stand_in"], unit_code=unit.code, after_hours=unit.after_hours)
     gone = tx.rows(_SQL["clear_other_areas"], kept=[unit.code for unit in district.units])
     return [str(row["unit_code"]) for row in gone]
 
 
 def store_rules(tx: Transaction, district: DistrictFile) -> None:
-    """Write routing, policies and map features anew: they have no identity but their order."""
-    for name in ("clear_rules", "clear_policies", "clear_features"):
+    """Write calendars, routing, policies, the ladder, the plan for storms and map features anew."""
+    for name in ("clear_calendars", "clear_ladder", "clear_features"):
         tx.run(_SQL[name])
-    for position, rule in enumerate(district.routing, start=1):
-        tx.run(_SQL["store_rule"], position=position, **rule.model_dump())
-    for position, policy in enumerate(district.policies, start=1):
+    for entry in district.calendars:
+        calendar = entry.calendar()
         tx.run(
-            _SQL["store_policy"],
-            position=position,
-            name=policy.name,
-            category=policy.category,
-            min_severity=policy.min_severity,
-            ack_s=policy.acknowledge,
-            arrive_s=policy.arrive,
-            resolve_s=policy.resolve,
+            _SQL["store_calendar"],
+            name=calendar.name,
+            days=sorted(calendar.days),
+            hours=Jsonb(calendar.hours),
+            holidays=calendar.holidays,
         )
+    store_routing(tx, district.routing)
+    store_policies(tx, district)
+    for level, step in enumerate(district.ladder, start=1):
+        values = step.model_dump(exclude={"unit"})
+        tx.run(_SQL["store_level"], level=level, target=step.unit, **values)
     for position, feature in enumerate(district.features, start=1):
         tx.run(
             _SQL["store_feature"],
@@ -69,6 +77,59 @@ def store_rules(tx: Transaction, district: DistrictFile) -> None:
             name_en=feature.name_en,
             shape=_shape(tuple(feature.points), closed=feature.kind == "park"),
         )
+
+
+def store_routing(tx: Transaction, routing: Sequence[RuleEntry]) -> None:
+    """Write the routing rules anew: they have no identity but their order."""
+    tx.run(_SQL["clear_rules"])
+    for position, rule in enumerate(routing, start=1):
+        values = rule.model_dump() | {
+            "place": list(rule.place),
+            "during": rule.during or "",
+            "outside": rule.outside or "",
+        }
+        tx.run(_SQL["store_rule"], position=position, **values)
+
+
+def store_policies(tx: Transaction, district: DistrictFile) -> None:
+    """Write the policies anew, and what a storm does; a day of a policy with hours is a working day."""
+    days = {entry.name: entry.calendar().day_s for entry in district.calendars}
+    storm = district.storm
+    tx.run(_SQL["clear_policies"])
+    tx.run(_SQL["clear_storm_plan"])
+    of_storms = storm.policies if storm is not None else []
+    for position, policy in enumerate([*of_storms, *district.policies], start=1):
+        day_s = days.get(policy.hours or "", 86_400)
+        tx.run(
+            _SQL["store_policy"],
+            position=position,
+            name=policy.name,
+            category=policy.category,
+            min_severity=policy.min_severity,
+            ack_s=policy.acknowledge.under(day_s),
+            arrive_s=policy.arrive.under(day_s),
+            resolve_s=policy.resolve.under(day_s),
+            hours=policy.hours or "",
+            storm=position <= len(of_storms),
+            escalate=Jsonb([_escalation(one) for one in policy.escalate]),
+        )
+    if storm is not None:
+        rule = storm.rule
+        tx.run(
+            _SQL["store_storm_plan"],
+            categories=storm.categories,
+            raise_to=storm.raise_to,
+            rule_categories=rule.categories if rule else [],
+            rule_incidents=rule.incidents if rule else 0,
+            rule_within_s=int(rule.within) if rule else 0,
+            rule_area=rule.area if rule else "centre",
+            rule_quiet_s=int(rule.quiet) if rule else 0,
+        )
+
+
+def _escalation(one: EscalateEntry) -> dict[str, Any]:
+    again = None if one.again is None else int(one.again)
+    return {"clock": one.clock, "to": one.to or "", "after_s": int(one.after or 0), "again_s": again}
 
 
 def all_units(tx: Transaction) -> list[Unit]:

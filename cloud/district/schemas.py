@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, PlainValidator
 
+from cloud.calendar.schemas import CalendarEntry, CalendarName
 from cloud.district.domain import MapFeature, UnitKind
 from cloud.district.geometry import Ring
 from common.runtime.config import Settings, Wrong
+from common.runtime.settings import texts, twice
 
 UnitCode = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
 Name = Annotated[str, Field(min_length=1, max_length=60)]
@@ -19,19 +21,35 @@ Longitude = Annotated[float, Field(ge=-180, le=180)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
 Pattern = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?)$")]
 Severity = Annotated[int, Field(ge=1, le=4)]
+LevelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
 
 _PART = re.compile(r"(\d+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def _seconds(value: object) -> object:
+class Span(int):
+    """A time in seconds that remembers its days: under a working calendar a day is a working day."""
+
+    days: int
+
+    def under(self, day_s: int) -> int:
+        """The seconds where a day has so many."""
+        return int(self) + self.days * (day_s - _SECONDS["d"])
+
+
+def _span(value: object) -> Span:
     """``45s``, ``15m``, ``4h``, ``3d``, ``1h30m`` as seconds."""
     if not isinstance(value, str) or not re.fullmatch(r"(\d{1,6}[smhd])+", value):
         raise ValueError("expected a time such as 45s, 15m, 4h, 3d or 1h30m")
-    return sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
+    parts = [(int(number), unit) for number, unit in _PART.findall(value)]
+    span = Span(sum(number * _SECONDS[unit] for number, unit in parts))
+    span.days = sum(number for number, unit in parts if unit == "d")
+    if not 0 < span <= 366 * _SECONDS["d"]:
+        raise ValueError("expected a time above nothing and at most 366d")
+    return span
 
 
-Duration = Annotated[int, BeforeValidator(_seconds), Field(gt=0, le=366 * 86_400)]
+Duration = Annotated[Span, PlainValidator(_span)]
 
 
 class UnitEntry(Settings):
@@ -45,6 +63,14 @@ class UnitEntry(Settings):
     area: Annotated[list[tuple[Longitude, Latitude]], Field(min_length=3, max_length=5000)] | None = None
     lead: Annotated[str, Field(max_length=60)] = ""
     phone: Annotated[str, Field(max_length=40)] = ""
+    hours: Annotated[CalendarName | None, Field(description="the calendar of its working hours")] = None
+    after_hours: Annotated[UnitCode | None, Field(description="who stands in for it outside them")] = None
+    duty: Annotated[bool, Field(description="somebody must always be on duty")] = False
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """Who stands in outside the hours needs hours."""
+        if self.after_hours is not None and self.hours is None and self.right("hours", "after_hours"):
+            yield Wrong(("after_hours",), "expected hours as well: it is outside them that another stands in")
 
     @property
     def ring(self) -> Ring | None:
@@ -59,6 +85,23 @@ class RuleEntry(Settings):
     min_severity: Severity = 1
     target: Annotated[str, Field(pattern=r"^(department:[a-z0-9-]+|level:(centre|street|community|grid))$")]
     call: Annotated[list[UnitCode], Field(default_factory=list)]
+    place: Annotated[tuple[UnitCode, ...], Field(description="only in these units")] = ()
+    during: Annotated[CalendarName | None, Field(description="only in the hours of this calendar")] = None
+    outside: Annotated[CalendarName | None, Field(description="only outside them")] = None
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """Within one calendar's hours or outside them, not both."""
+        if self.during is not None and self.during == self.outside:
+            yield Wrong(("outside",), f"never: within and outside the hours of {self.during!r}")
+
+
+class EscalateEntry(Settings):
+    """What a missed clock leads to."""
+
+    clock: Literal["assign", "ack", "arrive", "resolve"]
+    to: Annotated[LevelName | None, Field(description="a step of the ladder; none: the next one up")] = None
+    after: Annotated[Duration | None, Field(description="so long after it was missed; none: at once")] = None
+    again: Annotated[Duration | None, Field(description="and one step more each time so much later")] = None
 
 
 class PolicyEntry(Settings):
@@ -70,9 +113,18 @@ class PolicyEntry(Settings):
     acknowledge: Duration
     arrive: Duration
     resolve: Duration
+    hours: Annotated[
+        CalendarName | None,
+        Field(description="in whose working time they run, a day being its working day; unit: the owner's"),
+    ] = None
+    escalate: Annotated[list[EscalateEntry], Field(default_factory=list, max_length=4)]
 
     def cross_faults(self) -> Iterator[Wrong]:
-        """Each clock runs at least as long as the one before it."""
+        """Each clock runs at least as long as the one before it, and leads to one thing when it is missed."""
+        yield from twice(
+            (("escalate", number, "clock"), name)
+            for number, name in texts(one.clock for one in self.escalate)
+        )
         steps = ("acknowledge", "arrive", "resolve")
         for earlier, later in pairwise(step for step in steps if self.right(step)):
             if getattr(self, earlier) > getattr(self, later):
@@ -92,6 +144,37 @@ class FeatureEntry(Settings):
         return MapFeature(self.kind, self.name_zh, self.name_en, tuple(self.points))
 
 
+class LadderEntry(Settings):
+    """A step of escalation, from the lowest up; the owner stands below the first."""
+
+    name: LevelName
+    name_zh: Name
+    name_en: Name
+    unit: Annotated[
+        str, Field(pattern=r"^(unit:[a-z0-9-]+|level:(centre|street|community))$", description="who takes it")
+    ]
+    lead: Annotated[bool, Field(description="its lead in person, not whoever is on duty")] = False
+
+
+class StormRule(Settings):
+    """When a storm begins by itself, and ends."""
+
+    categories: Annotated[list[Pattern], Field(min_length=1)]
+    incidents: Annotated[int, Field(ge=1, le=10_000, description="so many in one area")]
+    within: Duration
+    area: Literal["centre", "street", "community"] = "centre"
+    quiet: Annotated[Duration, Field(description="and none of them for so long ends it")]
+
+
+class StormEntry(Settings):
+    """What a storm does: policies that are tried first, and a severity below which nothing of it stays."""
+
+    categories: Annotated[list[Pattern], Field(min_length=1, description="whose open tickets are raised")]
+    raise_to: Severity = 3
+    policies: Annotated[list[PolicyEntry], Field(default_factory=list)]
+    rule: Annotated[StormRule | None, Field(description="none: by hand only")] = None
+
+
 class DistrictFile(Settings):
     """The whole file."""
 
@@ -99,3 +182,6 @@ class DistrictFile(Settings):
     routing: Annotated[list[RuleEntry], Field(min_length=1)]
     policies: Annotated[list[PolicyEntry], Field(min_length=1)]
     features: Annotated[list[FeatureEntry], Field(default_factory=list)]
+    calendars: Annotated[list[CalendarEntry], Field(default_factory=list)]
+    ladder: Annotated[list[LadderEntry], Field(default_factory=list, max_length=9)]
+    storm: StormEntry | None = None

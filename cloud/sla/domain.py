@@ -3,14 +3,17 @@
 ``ack`` and ``arrive`` run from the dispatch, ``resolve`` from the opening, ``assign`` while nobody owns the
 ticket. A missed clock stays missed and notes when it was met late. Suspension stops what runs and keeps the
 rest of its time. A round is one try: handing on starts another of ack and arrive, reopening of all three.
+Time runs in the policy's working calendar, or always where it names none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
 from typing import Any, Literal, get_args
+
+from cloud.calendar.domain import WorkingCalendar, due_at, worked_s
 
 ClockName = Literal["assign", "ack", "arrive", "resolve"]
 ClockState = Literal["running", "stopped", "met", "missed", "cancelled"]
@@ -18,14 +21,40 @@ CLOCK_NAMES: tuple[ClockName, ...] = get_args(ClockName)
 
 
 @dataclass(frozen=True, slots=True)
+class Escalate:
+    """What a missed clock leads to.
+
+    Attributes:
+        clock: which.
+        to: the level by name; empty for the next one up.
+        after_s: so long after it was missed, unless it is met before.
+        again_s: and one level higher each time so much later; None: that was all.
+    """
+
+    clock: ClockName
+    to: str = ""
+    after_s: int = 0
+    again_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """How long a unit has, in seconds; ``name`` and ``position`` say which rule it was."""
+    """How long a unit has, in seconds; ``name`` and ``position`` say which rule it was.
+
+    Attributes:
+        calendar: in whose working time the seconds count; None: in all time.
+        storm: it holds while a storm lasts.
+        escalate: what missed clocks lead to; without any, each leads one level up at once.
+    """
 
     name: str
     ack_s: int
     arrive_s: int
     resolve_s: int
     position: int | None = None
+    calendar: WorkingCalendar | None = None
+    storm: bool = False
+    escalate: tuple[Escalate, ...] = ()
 
     def seconds(self, clock: ClockName) -> int:
         """The time a clock gives; an unassigned ticket must find its owner within the time to acknowledge."""
@@ -36,20 +65,40 @@ class Policy:
             "resolve": self.resolve_s,
         }[clock]
 
-    def snapshot(self) -> dict[str, Any]:
-        """As it is frozen in a ticket."""
-        return {
+    def escalation_of(self, clock: ClockName) -> Escalate | None:
+        """What missing a clock leads to; None where the policy names others only."""
+        if not self.escalate:
+            return Escalate(clock)
+        return next((one for one in self.escalate if one.clock == clock), None)
+
+    def snapshot(self, since: date | None = None) -> dict[str, Any]:
+        """As it is frozen in a ticket of a day, with the calendar as it was known then."""
+        frozen: dict[str, Any] = {
             "name": self.name,
             "position": self.position,
             "ack_s": self.ack_s,
             "arrive_s": self.arrive_s,
             "resolve_s": self.resolve_s,
         }
+        if self.calendar is not None:
+            frozen["calendar"] = self.calendar.snapshot(since or date.min)
+        if self.storm:
+            frozen["storm"] = True
+        if self.escalate:
+            frozen["escalate"] = [asdict(one) for one in self.escalate]
+        return frozen
 
     @classmethod
     def from_snapshot(cls, snapshot: dict[str, Any]) -> Policy:
         """Back from a ticket."""
-        return cls(**snapshot)
+        calendar = snapshot.get("calendar")
+        return cls(
+            **snapshot
+            | {
+                "calendar": None if calendar is None else WorkingCalendar.from_snapshot(calendar),
+                "escalate": tuple(Escalate(**one) for one in snapshot.get("escalate", ())),
+            }
+        )
 
 
 #: Where the district names no policy for a category, work still has an end.
@@ -79,8 +128,8 @@ def start(clocks: Clocks, names: Iterable[ClockName], policy: Policy, now: datet
     for name in names:
         clocks = cancel(clocks, [name])
         latest = max((clock.round for clock in clocks if clock.name == name), default=0)
-        due_at = now + timedelta(seconds=policy.seconds(name))
-        clocks = (*clocks, Clock(name, latest + 1, "running", now, due_at))
+        due = due_at(policy.calendar, now, policy.seconds(name))
+        clocks = (*clocks, Clock(name, latest + 1, "running", now, due))
     return clocks
 
 
@@ -105,19 +154,17 @@ def cancel(clocks: Clocks, names: Iterable[ClockName] = CLOCK_NAMES) -> Clocks:
     )
 
 
-def stop(clocks: Clocks, now: datetime) -> Clocks:
+def stop(clocks: Clocks, now: datetime, calendar: WorkingCalendar | None = None) -> Clocks:
     """Suspend: what runs keeps the rest of its time (nothing, if it was due and not yet fired)."""
     return _each_latest(
         clocks,
         CLOCK_NAMES,
         {"running"},
-        lambda clock: _changed(
-            clock, state="stopped", remaining_s=max((clock.due_at - now).total_seconds(), 0.0)
-        ),
+        lambda clock: _changed(clock, state="stopped", remaining_s=worked_s(calendar, now, clock.due_at)),
     )
 
 
-def resume(clocks: Clocks, now: datetime) -> Clocks:
+def resume(clocks: Clocks, now: datetime, calendar: WorkingCalendar | None = None) -> Clocks:
     """Go on with the rest of the time."""
     return _each_latest(
         clocks,
@@ -126,7 +173,7 @@ def resume(clocks: Clocks, now: datetime) -> Clocks:
         lambda clock: _changed(
             clock,
             state="running",
-            due_at=now + timedelta(seconds=clock.remaining_s or 0.0),
+            due_at=due_at(calendar, now, clock.remaining_s or 0.0),
             remaining_s=None,
         ),
     )

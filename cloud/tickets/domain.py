@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
 from uuid import UUID
 
+from cloud.calendar import domain as calendar
 from cloud.errors import ConflictError
 from cloud.sla import domain as sla
 from cloud.sla.domain import Clocks, Policy
 from common.runtime.errors import InvalidError
 
-# China has kept UTC+8 without summer time since 1991; a fixed offset works where no zone files are installed.
-DISTRICT_ZONE: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
+DISTRICT_ZONE: Final = calendar.DISTRICT_ZONE
 
 
 class State(StrEnum):
@@ -82,6 +82,8 @@ class EventKind(StrEnum):
     INCIDENT_RETURNED = "incident_returned"
     SEVERITY_RAISED = "severity_raised"
     CLOCK_MISSED = "clock_missed"
+    CALLED_OUT = "called_out"
+    REVIEW_DUE = "review_due"
     BLIND = "blind"
 
 
@@ -273,8 +275,8 @@ _CLOCK_STEPS: Final[Mapping[Action, _ClockStep]] = {
     Action.ARRIVE: lambda clocks, _policy, now: sla.meet(clocks, ["ack", "arrive"], now),
     Action.RESOLVE: _claim,
     Action.REOPEN: lambda clocks, policy, now: sla.start(clocks, ["ack", "arrive", "resolve"], policy, now),
-    Action.SUSPEND: lambda clocks, _policy, now: sla.stop(clocks, now),
-    Action.RESUME: lambda clocks, _policy, now: sla.resume(clocks, now),
+    Action.SUSPEND: lambda clocks, policy, now: sla.stop(clocks, now, policy.calendar),
+    Action.RESUME: lambda clocks, policy, now: sla.resume(clocks, now, policy.calendar),
     Action.CLOSE: _end,
     Action.CONFIRM: _end,
     Action.VOID: _end,

@@ -108,8 +108,6 @@ class Editing:
                 ticket.claimed_at = ticket.blind_at = None
             case Action.CONFIRM:
                 ticket.overridden = True
-            case Action.ESCALATE:
-                ticket.level += 1
             case _:
                 pass
         if target in FINAL:

@@ -13,6 +13,7 @@ from cloud.dispatch.repo import Share
 from cloud.dispatch.service import find_route
 from cloud.incidents.domain import Change, Incident
 from cloud.sla.repo import policy_for
+from cloud.storm.service import because_of, storm_for
 from cloud.tickets import domain, repo
 from cloud.tickets.domain import EventKind, State, Ticket
 from cloud.tickets.editing import SYSTEM, Editing
@@ -61,9 +62,13 @@ def _tell_news(editing: Editing, change: Change, *, is_linked: bool) -> None:
 
 
 def _open(transaction: Transaction, incident: Incident, now: datetime) -> UUID:
-    route, place = find_route(transaction, incident.category, incident.severity, incident.lon, incident.lat)
-    policy = policy_for(transaction, incident.category, incident.severity)
+    place = dispatch_repo.place(transaction, incident.lon, incident.lat)
+    found = storm_for(transaction, list(place.values()), incident.category)
+    severity = max(incident.severity, found[1].raise_to) if found else incident.severity
+    route = find_route(transaction, incident.category, severity, place, now)
     owned = route.unit_code is not None
+    owner = route.unit_code or place.get(_CENTRE)
+    policy = policy_for(transaction, incident.category, severity, storm=found is not None, unit_code=owner)
     count = repo.next_count(transaction, now.astimezone(domain.DISTRICT_ZONE).date())
     ticket = Ticket(
         ticket_id=uuid7(to_ms(now)),
@@ -71,21 +76,24 @@ def _open(transaction: Transaction, incident: Incident, now: datetime) -> UUID:
         matter_id=incident.matter_id,
         category=incident.category,
         channel=domain.channel_of(incident.category),
-        severity=incident.severity,
+        severity=severity,
         state=State.OPEN,
         version=0,
         level=0,
-        unit_code=route.unit_code or place.get(_CENTRE),
+        unit_code=owner,
         unassigned=not owned,
         grid_code=place.get("grid"),
         lon=incident.lon,
         lat=incident.lat,
-        policy=policy.snapshot(),
+        policy=policy.snapshot(now.astimezone(domain.DISTRICT_ZONE).date()),
         opened_at=now,
         dispatched_at=now if owned else None,
     )
     editing = Editing(transaction, ticket, now, domain.clocks_at_opening(policy, now, owned=owned))
     editing.record(EventKind.OPENED, detail=_named(incident) | {"policy": policy.name})
+    if found and severity > incident.severity:
+        raised = {"from": incident.severity, "to": severity} | because_of(found[0])
+        editing.record(EventKind.SEVERITY_RAISED, detail=raised)
     if owned:
         editing.record(
             EventKind.DISPATCHED,

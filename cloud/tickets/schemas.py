@@ -32,7 +32,7 @@ class TicketSummary(_Read):
     severity: Severity
     state: State
     version: int
-    level: int = Field(description="times escalated")
+    level: int = Field(description="how far up it was escalated: 0 its owner, then the steps of the ladder")
     unit_code: str | None
     unit_zh: str
     unit_en: str
@@ -131,6 +131,13 @@ class TicketDetail(TicketSummary):
 
     review_at: datetime | None
     policy: dict[str, Any]
+    level_zh: str = Field(default="", description="what the district calls the step it was escalated to")
+    level_en: str = ""
+    calendar_gaps: tuple[int, ...] = Field(
+        default=(),
+        description="years its clocks run through whose public holidays were not published at the opening:"
+        " there only weekends are free",
+    )
     actions: tuple[Action, ...] = Field(description="what its state allows people; roles decide who")
     events: tuple[Event, ...]
     clocks: tuple[Clock, ...]

@@ -12,9 +12,11 @@ from cloud.auth.roles import may
 from cloud.db import Database, Transaction
 from cloud.dispatch import repo as dispatch_repo
 from cloud.dispatch.repo import Share
-from cloud.errors import ForbiddenError, NotFoundError, StaleVersionError
+from cloud.errors import ConflictError, ForbiddenError, NotFoundError, StaleVersionError
 from cloud.paging import decode_cursor, encode_cursor
 from cloud.sla import repo as clock_repo
+from cloud.sla.domain import Clocks, Policy
+from cloud.sla.escalation import climb
 from cloud.tickets import domain, repo
 from cloud.tickets.domain import Action, Ticket
 from cloud.tickets.editing import SYSTEM, Actor, Editing
@@ -133,11 +135,16 @@ class TicketService:
         hashes = [picture["sha256"] for row in incidents for picture in row["evidence"]]
         arrived = repo.arrived_evidence(transaction, hashes) if hashes else set()
         clocks = clock_repo.clocks_of(transaction, ticket_id)
+        policy = Policy.from_snapshot(rows[0]["policy"])
+        rung = next((one for one in clock_repo.ladder(transaction) if one.level == rows[0]["level"]), None)
         return TicketDetail.model_validate(
             rows[0]
             | {
                 "actions": domain.allowed_actions(domain.State(rows[0]["state"])),
                 "events": [Event.model_validate(row) for row in repo.events(transaction, ticket_id)],
+                "level_zh": rung.name_zh if rung else "",
+                "level_en": rung.name_en if rung else "",
+                "calendar_gaps": _gaps(policy, clocks),
                 "clocks": [Clock.model_validate(clock, from_attributes=True) for clock in clocks],
                 "assignments": [
                     Assignment.model_validate(row) for row in repo.assignments(transaction, ticket_id)
@@ -150,6 +157,14 @@ class TicketService:
                 ],
             }
         )
+
+
+def _gaps(policy: Policy, clocks: Clocks) -> list[int]:
+    """The years that the clocks run through and whose holidays nobody had published at the opening."""
+    if policy.calendar is None:
+        return []
+    calendar = policy.calendar
+    return sorted({year for clock in clocks for year in calendar.gaps(clock.started_at, clock.due_at)})
 
 
 def _no_such_ticket(ticket_id: UUID) -> NotFoundError:
@@ -181,10 +196,23 @@ def _carry_out(editing: Editing, request: ActionRequest, actor: Actor) -> None:
     if action is Action.SUSPEND:
         editing.ticket.review_at = _review_at(request, editing.now)
         detail["review_at"] = editing.ticket.review_at.isoformat()
+    if action is Action.ESCALATE:
+        detail |= _climb(editing)
     editing.move(action, actor, request.note, detail)
     if action is Action.RESOLVE:
         # A claim is looked into at once; nothing rests in `resolved`.
         editing.move(Action.VERIFY, SYSTEM)
+
+
+def _climb(editing: Editing) -> dict[str, Any]:
+    detail = climb(editing, {"because": "by hand"})
+    if detail is None:
+        raise ConflictError(
+            "ticket.top_level",
+            "expected a step further up the ladder, found none above where the ticket stands",
+            "whoever stands at the top decides; write a note",
+        )
+    return detail
 
 
 def _review_at(request: ActionRequest, now: datetime) -> datetime:

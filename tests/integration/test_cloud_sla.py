@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from cloud.db import Database
-from cloud.sla.service import fire_due, resume_reviewed
+from cloud.sla.service import fire_due, remind_of_reviews
 from cloud.tickets.domain import Action, State
 from cloud.verify.domain import Verdict, VerifySettings
 from cloud.verify.service import check_claims
@@ -36,8 +36,8 @@ def test_a_missed_clock_fires_once_and_raises_the_level(centre: Centre) -> None:
     assert fire_due(centre.database, centre.now) == 0
     detail = centre.tickets.get_ticket(ticket_id)
     assert (detail.level, detail.clocks_missed) == (1, 1)
-    assert detail.events[-1].kind == "clock_missed"
-    assert detail.events[-1].detail["clock"] == "ack"
+    assert [event.kind for event in detail.events[-3:]] == ["clock_missed", "called_out", "escalated"]
+    assert detail.events[-3].detail["clock"] == "ack"
     centre.clock.advance(10_000)
     assert fire_due(centre.database, centre.now) == 2  # arrive and resolve
     assert centre.tickets.get_ticket(ticket_id).level == 3
@@ -79,18 +79,28 @@ def test_a_suspended_ticket_misses_nothing(centre: Centre) -> None:
     assert fire_due(centre.database, centre.now) == 1
 
 
-def test_a_suspension_ends_when_its_review_is_due(centre: Centre) -> None:
+def test_a_review_that_is_due_is_told_daily_and_the_clocks_stay_stopped(centre: Centre) -> None:
     ticket_id = centre.open_one()
     review = centre.now + timedelta(hours=2)
     centre.tickets.act(ticket_id, Action.SUSPEND, person(), note="the road is closed", review_at=review)
     centre.clock.advance(7199)
-    assert resume_reviewed(centre.database, centre.now) == 0
+    assert remind_of_reviews(centre.database, centre.now) == 0
     centre.clock.advance(1)
-    assert resume_reviewed(centre.database, centre.now) == 1
-    assert resume_reviewed(centre.database, centre.now) == 0
+    assert remind_of_reviews(centre.database, centre.now) == 1
+    assert remind_of_reviews(centre.database, centre.now) == 0
     detail = centre.tickets.get_ticket(ticket_id)
-    assert (detail.state, detail.review_at, detail.events[-1].actor_id) == ("dispatched", None, "")
-    assert {clock.state for clock in detail.clocks} == {"running"}
+    assert (detail.state, detail.review_at, detail.events[-1].kind) == ("suspended", review, "review_due")
+    assert {clock.state for clock in detail.clocks} == {"stopped"}
+    told = centre.rows("SELECT unit_code, kind FROM notification ORDER BY unit_code")
+    assert told == [
+        {"unit_code": "centre", "kind": "review_due"},
+        {"unit_code": "water", "kind": "review_due"},
+    ]
+    centre.clock.advance(86_400)
+    assert remind_of_reviews(centre.database, centre.now) == 1
+    assert fire_due(centre.database, centre.now) == 0
+    centre.tickets.act(ticket_id, Action.RESUME, person())
+    assert remind_of_reviews(centre.database, centre.now + timedelta(days=2)) == 0
 
 
 def test_a_clock_met_at_the_last_moment_does_not_fire(centre: Centre) -> None:

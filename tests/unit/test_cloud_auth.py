@@ -30,6 +30,8 @@ MATRIX = {
     "reopen": "no no yes yes yes",
     "void": "no no no yes yes",
     "confirm": "no no no yes yes",
+    "storm": "no no no yes yes",
+    "duty": "no no yes yes yes",
     "manage": "no no no no yes",
 }
 
