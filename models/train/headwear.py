@@ -143,3 +143,48 @@ def accompanied(picture: Picture, other: Picture, rng: np.random.Generator) -> P
     cv2.ellipse(mask, (int(centre[0]), int(centre[1])), axes, 0, 0, 360, 255, -1)
     soft = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 1.2)[..., None]
     return np.asarray(picture * (1 - soft) + moved * soft, np.uint8)
+
+
+#: Blue, green, red of hair that the photos at hand do not show: blond, straw, red, brown, grey, white.
+_HAIR = ((105, 165, 205), (130, 190, 225), (45, 75, 160), (45, 70, 110), (140, 140, 145), (205, 205, 210))
+
+
+def other_hair(picture: Picture, head: Box, rng: np.random.Generator) -> Picture:
+    """Dark hair in another colour, its strands and shadows kept.
+
+    Args:
+        picture: with the head in it.
+        head: left, top, right, bottom in the picture's pixels.
+        rng: decides on the colour.
+    """
+    x, y, across, down = _middle(head)
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    axes = (max(2, int(across * 0.56)), max(2, int(down * 0.58)))
+    cv2.ellipse(mask, (int(x), int(y)), axes, 0, 0, 360, 255, -1)
+    # Below the nose it is beards, collars and long hair: of these only now and then.
+    if rng.random() < 0.7:
+        mask[max(0, int(y + 0.12 * down)) :] = 0
+    grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), (0, 0), 0.8).astype(np.float32)
+    inside = grey[mask > 0]
+    low, high = np.quantile(inside, (0.1, 0.8)).tolist() if inside.size else (0.0, 0.0)
+    dark = low + 0.38 * (high - low)
+    share = np.clip((dark - grey) / max(0.25 * (high - low), 4.0) + 0.5, 0, 1) * cv2.GaussianBlur(
+        mask.astype(np.float32) / 255, (0, 0), max(0.8, across / 25)
+    )
+    colour = np.array(_HAIR[int(rng.integers(len(_HAIR)))], np.float32) * rng.uniform(0.6, 1.1)
+    light = 0.6 + 0.45 * np.clip((grey - low) / max(dark - low, 4.0), -0.5, 1.0)
+    hair = np.clip(light[..., None] * colour, 0, 255)
+    share = share[..., None]
+    return np.asarray(picture * (1 - share) + hair * share, np.uint8)
+
+
+def other_skin(picture: Picture, head: Box, rng: np.random.Generator) -> Picture:
+    """The middle of the head lighter or darker, as other faces, or other lamps, are."""
+    x, y, across, down = _middle(head)
+    mask = np.zeros(picture.shape[:2], np.float32)
+    axes = (max(2, int(across * 0.5)), max(2, int(down * 0.5)))
+    cv2.ellipse(mask, (int(x), int(y)), axes, 0, 0, 360, 1.0, -1)
+    share = cv2.GaussianBlur(mask, (0, 0), max(1.0, across / 8))[..., None]
+    curve = (np.arange(256) / 255.0) ** rng.uniform(0.5, 1.15) * 255
+    lit = cv2.LUT(picture, curve.astype(np.uint8))
+    return np.asarray(picture * (1 - share) + lit * share, np.uint8)

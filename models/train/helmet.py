@@ -17,7 +17,14 @@ from models.crops import crop
 from models.data.riders import Head, read_picture
 from models.train.augment import other_camera
 from models.train.backbone import Backbone, load_street_weights
-from models.train.headwear import accompanied, dressed, half_hidden, other_colours
+from models.train.headwear import (
+    accompanied,
+    dressed,
+    half_hidden,
+    other_colours,
+    other_hair,
+    other_skin,
+)
 from models.train.loop import Checkpoint, Plan, fit, pictures_to_tensor
 
 SIZE = 80
@@ -28,9 +35,10 @@ _BATCH = 48
 #: Labels are wrong now and then: nobody shall be sure.
 _DOUBT = 0.04
 _SMALLEST_TRAINED = 12.0
-#: Shares of the crops: bare heads that get a cap, hood or scarf; any heads in other colours; any half
-#: hidden; any with a head of the other kind beside.
-_DRESSED, _RECOLOURED, _HIDDEN, _ACCOMPANIED = 0.15, 0.25, 0.12, 0.2
+#: Shares of the bare heads that get a cap, hood or scarf, and other hair.
+_DRESSED, _DYED = 0.15, 0.3
+#: Shares of all: in other light, in other colours, half hidden, with a head of the other kind beside.
+_LIT, _RECOLOURED, _HIDDEN, _ACCOMPANIED = 0.2, 0.25, 0.12, 0.2
 
 
 class HelmetNet(nn.Module):
@@ -101,10 +109,7 @@ class HeadCrops:
             rng: decides.
             neighbour: of another head that may come to stand beside it.
         """
-        photo = self._photo(head)
-        (x, y), side = self._place(head)
-        if head.bare and rng.random() < _DRESSED:
-            photo, (x, y), side = self._dressed(photo, head, rng)
+        photo, (x, y), side = self._made_up(head, rng)
         centre = (x + rng.uniform(-0.13, 0.13) * side, y + rng.uniform(-0.13, 0.13) * side)
         side *= math.exp(rng.uniform(-0.3, 0.35))
         aimed = crop(photo, centre, side, SIZE, turn=rng.uniform(-15, 15), flip=bool(rng.random() < 0.5))
@@ -117,20 +122,29 @@ class HeadCrops:
             aimed = accompanied(aimed, crop(self._photo(neighbour), (x, y), side, SIZE), rng)
         return other_camera(aimed, rng)
 
-    def _dressed(
-        self, photo: NDArray[np.uint8], head: Head, rng: np.random.Generator
+    def _made_up(
+        self, head: Head, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], tuple[float, float], float]:
-        """The surroundings of a head with something on it, and where the head is in them."""
-        centre, side = self._place(head)
+        """The head as it would be elsewhere: a picture, where the head's middle is in it, and the crop's side."""
+        photo, (centre, side) = self._photo(head), self._place(head)
+        dresses, dyes = head.bare and rng.random() < _DRESSED, head.bare and rng.random() < _DYED
+        lights = rng.random() < _LIT
+        if not (dresses or dyes or lights):
+            return photo, centre, side
         wide = 2 * side
         pixels = int(np.clip(wide, 64, 2 * SIZE))
-        scale = pixels / wide
+        scale, middle = pixels / wide, pixels / 2
         around = crop(photo, centre, wide, pixels)
         left, top, right, bottom = head.box
-        half = ((right - left) / 2 * scale, (bottom - top) / 2 * scale)
-        middle = pixels / 2
-        box = (middle - half[0], middle - half[1], middle + half[0], middle + half[1])
-        return dressed(around, box, rng), (middle, middle), side * scale
+        across, down = (right - left) / 2 * scale, (bottom - top) / 2 * scale
+        box = (middle - across, middle - down, middle + across, middle + down)
+        if lights:
+            around = other_skin(around, box, rng)
+        if dyes:
+            around = other_hair(around, box, rng)
+        if dresses:
+            around = dressed(around, box, rng)
+        return around, (middle, middle), side * scale
 
     @staticmethod
     def _place(head: Head) -> tuple[tuple[float, float], float]:

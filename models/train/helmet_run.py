@@ -7,15 +7,17 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 import yaml
 
 from common.runtime.errors import InvalidError
-from models.accuracy.helmet import choose_thresholds, judge
-from models.data.riders import Head, parts, read_heads
+from models.accuracy.helmet import SMALLEST, Judged, choose_thresholds
+from models.data.riders import Head, parts, read_heads, read_picture
 from models.helmet import HelmetJudge
 from models.manifest import HelmetManifest, read_manifest
 from models.store import WEIGHTS, Model
+from models.train.augment import other_camera
 from models.train.export import export
 from models.train.helmet import CONTEXT, SIZE, HeadCrops, HelmetNet, Mirrored, train
 from models.train.loop import pictures_to_tensor
@@ -25,9 +27,10 @@ STREET: Final = WEIGHTS / "cocossd_mbv2lite.onnx"
 _WEIGHTS: Final = "helmet.pt"
 _STORY: Final = "training.json"
 _EXAMPLES: Final = 64
-#: Errors that the thresholds may make on the heads they are chosen on: less than the limit of 3 % asks for,
-#: since those heads are few and come from the same country.
-_MOST_FALSE, _MOST_MISSED = 0.02, 0.05
+#: Errors that the thresholds may make on the heads they are chosen on.
+_MOST_FALSE, _MOST_MISSED = 0.03, 0.08
+#: Each of those heads is looked at this many times more, worsened: the streets to come are others.
+_WEATHERS = 3
 
 
 def train_into(data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool) -> None:
@@ -62,7 +65,7 @@ def export_into(data: Path, trained: Path, out: Path) -> Path:
     file = out / "helmet.onnx"
     parity = export(Mirrored(net), file, (0, 3, SIZE, SIZE), _pixels(tuned[:_EXAMPLES]))
     manifest = _manifest(file, parity, json.loads((trained / _STORY).read_text(encoding="utf-8")))
-    judged = judge(tuned, HelmetJudge(Model(manifest, file), threads=2)).without_suspects()
+    judged = _in_any_weather(tuned, HelmetJudge(Model(manifest, file), threads=2))
     thresholds = choose_thresholds(judged, _MOST_FALSE, _MOST_MISSED)
     path = out / "helmet.yaml"
     content = manifest.model_copy(update={"thresholds": thresholds}).model_dump(
@@ -71,6 +74,20 @@ def export_into(data: Path, trained: Path, out: Path) -> Path:
     path.write_text(yaml.safe_dump(content, sort_keys=False, width=110), encoding="utf-8")
     read_manifest(path)
     return path
+
+
+def _in_any_weather(heads: list[Head], model: HelmetJudge) -> Judged:
+    """What the model makes of heads as they stand and as other cameras, nights and networks would show them."""
+    trusted = [head for head in heads if not head.suspect and head.size >= SMALLEST]
+    rng = np.random.default_rng(0)
+    crops = [
+        crop
+        for head in trusted
+        for plain in model.crops(read_picture(head.picture), np.array([head.box]))
+        for crop in (plain, *(other_camera(plain, rng) for _ in range(_WEATHERS)))
+    ]
+    probability = model.of_crops(crops).astype(np.float64)
+    return Judged([head for head in trusted for _ in range(1 + _WEATHERS)], probability)
 
 
 def _pixels(heads: list[Head]) -> torch.Tensor:
