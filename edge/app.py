@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,10 @@ from prometheus_client.registry import Collector
 from common.runtime.clock import Clock, SystemClock
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
-from edge.cameras import Camera, CameraLoop, Detectors
-from edge.config import DeviceConfig, footage_file, uplinks_of
+from edge.camera.rtsp import read_credential
+from edge.camera_loop import CameraLoop
+from edge.cameras import Camera, Detectors
+from edge.config import CameraConfig, DeviceConfig, source_of, uplinks_of
 from edge.database import Database
 from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook, Seen
@@ -147,15 +150,18 @@ class Agent:
             [
                 Camera(
                     camera,
-                    footage_file(camera, config_file, environment),
+                    source_of(camera, config_file, environment),
                     detectors=detectors,
                     book=self.book,
                     evidence=self.evidence,
                     clock=self._clock,
+                    credential=_credential_of(camera, config_file, environment),
                 )
                 for camera in self._config.cameras
             ],
             self.book,
+            self.outbox,
+            self._clock,
         )
 
     def _tidy(self) -> None:
@@ -193,6 +199,8 @@ class Agent:
             "analysed": sum(camera.counters.analysed for camera in cameras),
             "dropped": sum(camera.dropped for camera in cameras),
             "detections": sum(camera.counters.detections for camera in cameras),
+            "dropped_by": " ".join(f"{camera.config.name}={camera.dropped}" for camera in cameras),
+            "late": sum(self.cameras.late(camera) for camera in cameras),
             "cameras_blind": sum(camera.blind for camera in cameras),
             "evidence_waiting": evidence.waiting,
             "evidence_parked": evidence.parked,
@@ -206,7 +214,7 @@ class Agent:
             "oldest_unreceipted_s": 0.0 if oldest is None else max(self._clock.now_ms() - oldest, 0) / 1000,
             "publish_refused": self.uplink.facts.refused,
             "rss_mb": resident_mb(),
-            **{_ANALYSED_BY + camera.config.name: camera.counters.analysed for camera in cameras},
+            **{_ANALYSED_BY + camera.config.name: camera.valid_looks for camera in cameras},
             **({} if offset is None else {"clock_offset_ms": offset}),
         }
 
@@ -247,6 +255,16 @@ class Agent:
             if worker.failure is not None:
                 raise worker.failure
         _log.info("agent.stopped", reason=self._stop.reason, unreceipted=left)
+
+
+def _credential_of(
+    camera: CameraConfig, config_file: Path, environment: Mapping[str, str]
+) -> Callable[[], str]:
+    """What asks for a network camera's user and password, each time that it is opened."""
+    settings = camera.rtsp
+    if settings is None:
+        return lambda: ""
+    return partial(read_credential, camera.name, settings, config_file, environment)
 
 
 def resident_mb() -> float:

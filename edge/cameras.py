@@ -1,38 +1,46 @@
-"""All cameras of a box, watched by one thread that shares its detectors among them.
+"""A camera of a box: opened, read, looked through and opened again; a thread of its own only reads it.
 
-A camera that cannot see is itself an observation (``device.camera_blind``): "could not look" must never pass
-for "nothing to see". The others go on.
+A camera that cannot see is itself an observation (``device.camera_…``): "could not look" must never pass for
+"nothing to see". The others go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from common.runtime.clock import Clock
 from common.runtime.errors import DrumtowerError, TransientError
 from common.runtime.log import get_logger
-from common.runtime.stop import Stop
 from common.wire.categories import BY_CODE
 from common.wire.messages import Evidence
-from edge.camera.file import FileSource
+from edge.camera.build import SourceSettings, build_source
+from edge.camera.frame import Frame
 from edge.camera.latest import LatestFrame
+from edge.camera.retry import Patience
 from edge.camera.source import CameraLostError
 from edge.config import CameraConfig
+from edge.coverage import State
 from edge.database import DiskFullError
 from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook, Seen
 from edge.vision.detector import Detector, OnnxDetector
+from edge.vision.health import FAULTS, Fault, HealthChange, ViewHealth
+from edge.vision.health_measure import look_at
 from edge.vision.helmets import open_judge
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
 from models.helmet import HelmetJudge
 from models.store import open_model
 
 BLIND: Final = "device.camera_blind"
+STALLED: Final = "device.camera_stalled"
 _STALLED_S: Final = 10.0
-_REOPEN_S: Final = 5.0
-_NAP_S: Final = 0.25
+_FRESH_S: Final = 3.0
+"""So long after a look a camera still counts as looked through: more than two idle looks, or two key frames, are apart."""
+
+_GOODBYE_S: Final = 5.0
 _log = get_logger("cameras")
 
 
@@ -68,26 +76,31 @@ class Camera:
 
     Args:
         config: its configuration.
-        path: the video it plays.
+        source: where its pictures come from; a path is a video file.
         detectors: shared with the box's other cameras.
         book: where observations go.
         evidence: where pictures go.
         clock: time.
+        credential: of a network camera; asked at each opening, so that a new one needs no restart.
     """
 
     def __init__(
         self,
         config: CameraConfig,
-        path: Path,
+        source: SourceSettings,
         *,
         detectors: Detectors,
         book: ObservationBook,
         evidence: EvidenceStore,
         clock: Clock,
+        credential: Callable[[], str] = lambda: "",
     ) -> None:
         self.config = config
         self.finished = False
-        self._path = path
+        self.valid_looks = 0
+        self.arrived: Callable[[], None] = lambda: None
+        self._source = source
+        self._credential = credential
         self._detectors = detectors
         self._book = book
         self._evidence = evidence
@@ -97,7 +110,12 @@ class Camera:
         self._read = self._dropped = 0
         self._reopen_at = 0.0
         self._frame_at = clock.monotonic()
-        self._blind = False
+        self._looked_at: float | None = None
+        self._captured_at = -1
+        self._patience = Patience()
+        self._blind: str | None = None
+        self._health: ViewHealth | None = None
+        self._fault: Fault | None = None
 
     @property
     def counters(self) -> VisionCounters:
@@ -107,7 +125,7 @@ class Camera:
     @property
     def blind(self) -> bool:
         """Whether it cannot see now."""
-        return self._blind
+        return self._blind is not None or self._fault is not None
 
     @property
     def read(self) -> int:
@@ -127,11 +145,34 @@ class Camera:
             self._lose(error)
             return False
 
-    def close(self) -> None:
-        """Stop reading."""
+    @property
+    def ready(self) -> bool:
+        """Whether a look would find something: a frame, or that there will be none any more."""
+        return not self.finished and self._reader is not None and self._reader.waiting
+
+    def state(self) -> State:
+        """What the time since the last look counts as."""
+        now = self._clock.monotonic()
+        if self._blind is not None:
+            return "lost"
+        if self.finished or not self.config.scenes:
+            return "not_asked"
+        if self._fault is not None:
+            return self._fault
+        if self._looked_at is not None and now - self._looked_at <= _FRESH_S:
+            return "looked"
+        return "overloaded" if self._reader is not None and self._reader.waiting else "lost"
+
+    def stop_soon(self) -> None:
+        """Ask the reading to end, without waiting for it."""
+        if self._reader is not None:
+            self._reader.stop_soon()
+
+    def close(self, timeout: float = _GOODBYE_S) -> None:
+        """Stop reading, waiting for at most so many seconds for a silent camera."""
         if self._reader is not None:
             self._read, self._dropped = self.read, self.dropped
-            self._reader.stop()
+            self._reader.stop(timeout)
             self._reader = None
 
     def _look(self, timeout: float) -> bool:
@@ -140,18 +181,76 @@ class Camera:
             return False
         pipeline = self._ready()
         if self._reader is None:
-            source = FileSource(self._path, clock=self._clock, paced=self.config.paced, loop=self.config.loop)
-            self._reader = LatestFrame(source, self.config.name, keep_all=not self.config.paced).start()
+            self._reader = self._open()
             self._frame_at = now
         frame = self._reader.take(timeout)
         if frame is None:
             self._notice_silence()
             return False
+        frame = self._in_order(frame)
         self._frame_at = self._clock.monotonic()
-        result = pipeline.process(frame)
         self._see()
-        self._tell(result)
+        if self._view_is_good(frame):
+            result = pipeline.process(frame)
+            self.valid_looks += result.analysed
+            if result.analysed:
+                self._looked_at = self._clock.monotonic()
+            self._reader.source.rest(pipeline.resting)
+            self._tell(result)
         return True
+
+    def _open(self) -> LatestFrame:
+        config = self.config
+        recorded = isinstance(self._source, Path)
+        source = build_source(
+            self._source,
+            credential=self._credential(),
+            paced=config.paced,
+            loop=config.loop,
+            clock=self._clock,
+        )
+        keep_all = recorded and not config.paced
+        return LatestFrame(source, config.name, keep_all=keep_all, arrived=self.arrived).start()
+
+    def _in_order(self, frame: Frame) -> Frame:
+        """Time only grows, also from one opening of the camera to the next."""
+        if frame.captured_at <= self._captured_at:
+            frame = replace(frame, captured_at=self._captured_at + 1)
+        self._captured_at = frame.captured_at
+        return frame
+
+    def _view_is_good(self, frame: Frame) -> bool:
+        """Whether this frame may be judged by; says what lastingly is wrong with the view."""
+        if not self.config.health.enabled:
+            return True
+        if self._health is None:
+            self._health = ViewHealth(self.config.health, self._open_fault())
+        if self._health.due(frame.captured_at):
+            verdict = self._health.step(look_at(frame.image), frame.captured_at)
+            self._fault = verdict.fault
+            for change in verdict.changes:
+                self._say_health(change)
+        return self._fault is None
+
+    def _open_fault(self) -> Fault | None:
+        """The fault of the view that was open when the box stopped."""
+        source = f"camera:{self.config.name}"
+        return next((one for one in FAULTS if self._book.is_open(source, f"device.camera_{one}")), None)
+
+    def _say_health(self, change: HealthChange) -> None:
+        name = self.config.name
+        _log.warning("camera.view", camera=name, phase=change.phase, fault=change.fault, **change.detail)
+        self._book.say(
+            Seen(
+                change.phase,
+                f"camera:{name}",
+                name,
+                f"device.camera_{change.fault}",
+                change.since,
+                change.at,
+                detail=change.detail,
+            )
+        )
 
     def _ready(self) -> VisionPipeline:
         if self._pipeline is None:
@@ -176,12 +275,17 @@ class Camera:
         if self._reader.ended:
             self.finished = True
             _log.info("camera.ended", camera=self.config.name, frames=self.read)
-        elif self._clock.monotonic() - self._frame_at > _STALLED_S:
+        elif self._clock.monotonic() - self._frame_at > self._stalled_s:
             raise CameraLostError(
                 "camera.stalled",
-                f"expected a frame of {self.config.name} every now and then, got none for {_STALLED_S:.0f} s",
+                f"expected a frame of {self.config.name} every now and then, got none for {self._stalled_s:.0f} s",
                 "check the camera's power and cable",
             )
+
+    @property
+    def _stalled_s(self) -> float:
+        """Network and USB cameras notice by themselves; this is for a reader that hangs."""
+        return max(_STALLED_S, 2 * getattr(self._source, "stalled_s", 0.0))
 
     def _tell(self, result: FrameResult) -> None:
         proof = self._prove(result) if result.picture is not None else None
@@ -220,11 +324,11 @@ class Camera:
         """The camera cannot see: say so once, and try again later where that is of use."""
         self.close()
         if isinstance(error, TransientError):
-            self._reopen_at = self._clock.monotonic() + _REOPEN_S
+            self._reopen_at = self._clock.monotonic() + self._patience.after(error)
         else:
             self.finished = True
-        if not self._blind:
-            self._blind = True
+        if self._blind is None:
+            self._blind = STALLED if error.code == "camera.stalled" else BLIND
             _log.error(
                 "camera.blind",
                 camera=self.config.name,
@@ -232,44 +336,22 @@ class Camera:
                 message=error.message,
                 hint=error.hint,
             )
-            self._say_blind("start", {"code": error.code, "message": _plain(error.message)})
+            self._say_blind("start", self._blind, {"code": error.code, "message": _plain(error.message)})
 
     def _see(self) -> None:
-        if self._blind or self._book.is_open(f"camera:{self.config.name}", BLIND):
-            self._blind = False
+        self._patience.reset()
+        open_ones = [one for one in (BLIND, STALLED) if self._book.is_open(f"camera:{self.config.name}", one)]
+        for category in open_ones:
             _log.info("camera.sees_again", camera=self.config.name)
-            self._say_blind("end", {})
+            self._say_blind("end", category, {})
+        self._blind = None
 
-    def _say_blind(self, phase: str, detail: dict[str, str | float | int]) -> None:
+    def _say_blind(
+        self, phase: Literal["start", "end"], category: str, detail: dict[str, str | float | int]
+    ) -> None:
         now = self._clock.now_ms()
         source = f"camera:{self.config.name}"
-        seen = Seen(
-            "end" if phase == "end" else "start", source, self.config.name, BLIND, now, now, detail=detail
-        )
-        self._book.say(seen)
-
-
-class CameraLoop:
-    """One thread for all cameras: whoever has a new frame is looked at in turn."""
-
-    def __init__(self, cameras: Sequence[Camera], book: ObservationBook) -> None:
-        self.cameras = tuple(cameras)
-        self._book = book
-
-    def run(self, stop: Stop) -> None:
-        """Until stopped; a box without a seeing camera only waits."""
-        try:
-            while not stop.is_set():
-                watching = [camera for camera in self.cameras if not camera.finished]
-                # Alone, a camera may be waited for; of several, nobody keeps the others waiting.
-                timeout = _NAP_S if len(watching) == 1 else 0.0
-                looked = [camera.look(timeout) for camera in watching]
-                self._book.flush()
-                if not any(looked) and (not watching or len(watching) > 1):
-                    stop.wait(_NAP_S if not watching else 0.01)
-        finally:
-            for camera in self.cameras:
-                camera.close()
+        self._book.say(Seen(phase, source, self.config.name, category, now, now, detail=detail))
 
 
 def _plain(text: str) -> str:

@@ -16,6 +16,10 @@ from common.runtime.log import get_logger
 from common.runtime.redaction import hide_address, read_secret
 from common.runtime.settings import Location, closest, one_of, texts, twice
 from common.wire.topics import Address
+from edge.camera.build import SourceSettings
+from edge.camera.rtsp import RtspSettings
+from edge.camera.stills import StillsSettings
+from edge.camera.usb import UsbSettings
 from edge.sensors.modbus_config import ModbusSettings
 from edge.settings import (
     Broker,
@@ -32,6 +36,8 @@ from edge.vision.scenes.config import SceneId
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _REPLACEMENT: Final = "bikes"
+_SOURCES: Final = ("footage", "path", "rtsp", "usb", "stills")
+_ONE_SOURCE: Final = "footage, path, rtsp, usb and stills"
 _log = get_logger("config")
 
 
@@ -39,12 +45,16 @@ class CameraConfig(VisionSettings):
     """One camera: where its pictures come from, what looks at them, and for what.
 
     ``footage`` names a video of the demo: ``vtest`` or ``bikes``; ``path`` is any video file, relative to
-    the configuration. Exactly one of the two stands.
+    the configuration; ``rtsp`` is a camera on the network, ``usb`` one on this box, ``stills`` a folder of
+    pictures. Exactly one of them stands.
     """
 
     name: Name
     footage: Literal["vtest", "bikes"] | None = None
     path: Path | None = None
+    rtsp: RtspSettings | None = None
+    usb: UsbSettings | None = None
+    stills: StillsSettings | None = None
     loop: bool = True
     paced: bool = True
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "cocossd"
@@ -52,13 +62,23 @@ class CameraConfig(VisionSettings):
     severity: dict[SceneId, Annotated[int, Field(ge=1, le=4)]] = Field(default_factory=dict)
     """By scene, where it is to be other than the category's own."""
 
+    @property
+    def source(self) -> str:
+        """Where its pictures come from, in words."""
+        if self.rtsp is not None:
+            return f"camera {self.rtsp.url}"
+        if self.usb is not None:
+            return f"camera {self.usb.device}"
+        return f"pictures {self.stills.directory}" if self.stills else f"footage {self.footage or self.path}"
+
     def cross_faults(self) -> Iterator[Wrong]:
         """A camera has one source, and severities are those of its own scenes."""
         yield from super().cross_faults()
-        if self.footage is not None and self.path is not None:
-            yield Wrong(("path",), "expected exactly one of footage and path, got both")
-        elif self.right("footage", "path") and self.footage is None and self.path is None:
-            yield Wrong((), "expected exactly one of footage and path, got none")
+        given = [name for name in _SOURCES if getattr(self, name) is not None]
+        if len(given) > 1:
+            yield Wrong((given[1],), f"expected exactly one of {_ONE_SOURCE}, got {' and '.join(given)}")
+        elif self.right(*_SOURCES) and not given:
+            yield Wrong((), f"expected exactly one of {_ONE_SOURCE}, got none")
         scenes = sorted({name for _, name in texts(scene.id for scene in self.scenes)})
         for name in self.severity:
             if name not in scenes:
@@ -129,6 +149,13 @@ def data_directory(chosen: Path | None, config: DeviceConfig, environment: Mappi
         return chosen
     named = environment.get("DRUMTOWER_DATA")
     return Path(named) if named else Path(".drumtower") / "boxes" / config.device
+
+
+def source_of(camera: CameraConfig, beside: Path, environment: Mapping[str, str]) -> SourceSettings:
+    """Where a camera's pictures come from, its paths made whole; arguments as of :func:`footage_file`."""
+    if camera.stills is not None:
+        return camera.stills.model_copy(update={"directory": beside.parent / camera.stills.directory})
+    return camera.rtsp or camera.usb or footage_file(camera, beside, environment)
 
 
 def footage_file(camera: CameraConfig, beside: Path, environment: Mapping[str, str]) -> Path:

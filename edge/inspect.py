@@ -1,4 +1,4 @@
-"""What `drumtower edge check` finds out before a box is started: models and footage, each on its own."""
+"""What `drumtower edge check` finds out before a box is started: models and cameras, each on its own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.runtime.clock import SystemClock
 from common.runtime.errors import DrumtowerError
-from edge.camera.file import FileSource
-from edge.config import CameraConfig, DeviceConfig, footage_file
+from edge.camera.build import build_source
+from edge.camera.rtsp import read_credential
+from edge.camera.stills import StillsSettings
+from edge.config import CameraConfig, DeviceConfig, source_of
 from edge.vision.scenes.config import HelmetConfig
 from models.manifest import HelmetManifest, Manifest, ModelManifest
 from models.store import open_as
@@ -24,13 +27,13 @@ class Finding:
 
 
 def inspect(config: DeviceConfig, config_file: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Look at every camera's model and footage."""
+    """Look at every camera's model and at its first picture; one on the network is really spoken to."""
     for camera in config.cameras:
         yield _model(camera.name, Manifest, camera.model, config.models_directory)
         for scene in camera.scenes:
             if isinstance(scene, HelmetConfig):
                 yield _model(camera.name, HelmetManifest, scene.model, config.models_directory)
-        yield _footage(camera, footage_file(camera, config_file, environment))
+        yield _picture(camera, config_file, environment)
 
 
 def _model(camera: str, kind: type[ModelManifest], name: str, directory: Path | None) -> Finding:
@@ -42,15 +45,22 @@ def _model(camera: str, kind: type[ModelManifest], name: str, directory: Path | 
     return Finding(what, f"{model.path.name}, sha256 {model.manifest.sha256[:12]}…")
 
 
-def _footage(camera: CameraConfig, path: Path) -> Finding:
-    what = f"{camera.name}: footage {camera.footage or camera.path}"
+def _picture(camera: CameraConfig, config_file: Path, environment: Mapping[str, str]) -> Finding:
+    settings = source_of(camera, config_file, environment)
+    what = f"{camera.name}: {camera.source}"
     try:
-        with FileSource(path, paced=False) as source:
-            if next(source.frames(), None) is None:
-                return Finding(what, "", DrumtowerError("camera.corrupt", f"expected frames in {path}", ""))
-            found = f"{path}, {source.width}×{source.height} at {source.nominal_fps:g} frames/s"
+        credential = (
+            read_credential(camera.name, camera.rtsp, config_file, environment) if camera.rtsp else ""
+        )
+        with build_source(settings, credential=credential, paced=False, clock=SystemClock()) as source:
+            followed = isinstance(settings, StillsSettings) and settings.follow
+            if not followed and next(source.frames(), None) is None:
+                return Finding(what, "", DrumtowerError("camera.corrupt", f"expected frames of {what}", ""))
+            found = f"{source.width}×{source.height} at {source.nominal_fps:g} frames/s"
     except DrumtowerError as error:
         return Finding(what, "", error)
-    if camera.footage is not None and path.stem != camera.footage:
-        found += f" (in place of {camera.footage}: set DRUMTOWER_FOOTAGE_DIR where it lies)"
+    if isinstance(settings, Path):
+        found = f"{settings}, {found}"
+        if camera.footage is not None and settings.stem != camera.footage:
+            found += f" (in place of {camera.footage}: set DRUMTOWER_FOOTAGE_DIR where it lies)"
     return Finding(what, found)

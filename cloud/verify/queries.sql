@@ -26,7 +26,7 @@ WHERE state = 'online' AND analysed > before
   AND NOT EXISTS (
     SELECT FROM incident_observation AS blinding
     WHERE blinding.device_id = %(device_id)s AND blinding.sensor = %(sensor)s
-      AND blinding.category = 'device.camera_blind' AND blinding.ended_at IS NULL)
+      AND blinding.category LIKE 'device.camera\_%%' AND blinding.ended_at IS NULL)
 
 -- name: device_looks
 SELECT count(*) AS looks, max(said_at) AS last_look FROM device_status

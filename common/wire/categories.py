@@ -49,6 +49,12 @@ CATEGORIES: tuple[Category, ...] = (
     Category("device.sensor_stuck", "Sensor stands still", "传感器读数不变", "condition", 1),
     Category("device.quarantined", "Box quarantined", "设备隔离", "condition", 3),
     Category("device.camera_blind", "Camera cannot see", "摄像头视野异常", "condition", 2),
+    Category("device.camera_stalled", "Camera's stream stands still", "视频流中断", "condition", 2),
+    Category("device.camera_blocked", "Camera covered", "镜头遮挡", "condition", 2),
+    Category("device.camera_blurred", "Camera out of focus", "画面模糊", "condition", 2),
+    Category("device.camera_dark", "Camera's picture dark", "画面过暗", "condition", 1),
+    Category("device.camera_moved", "Camera moved", "镜头移位", "condition", 2),
+    Category("device.camera_frozen", "Camera's picture frozen", "画面冻结", "condition", 2),
     Category("device.sensor_silent", "Sensor cannot be read", "传感器读数异常", "condition", 2),
     Category("device.packets_abandoned", "Box gave up packets", "数据丢弃", "act", 2),
 )

@@ -43,5 +43,17 @@ DECLARED: tuple[Metric, ...] = (
     Metric("so2", "µg/m³", 0.0, 3_000.0),
     Metric("o3", "µg/m³", 0.0, 1_500.0),
     Metric("pressed", "", 0.0, 1.0),
+    # What each camera's seconds were spent on, a slice of five minutes at a time; see edge/coverage.py.
+    Metric("coverage_looked", "s", 0.0, 3_600.0),
+    Metric("coverage_not_asked", "s", 0.0, 3_600.0),
+    Metric("coverage_lost", "s", 0.0, 3_600.0),
+    Metric("coverage_overloaded", "s", 0.0, 3_600.0),
+    Metric("coverage_blocked", "s", 0.0, 3_600.0),
+    Metric("coverage_blurred", "s", 0.0, 3_600.0),
+    Metric("coverage_dark", "s", 0.0, 3_600.0),
+    Metric("coverage_moved", "s", 0.0, 3_600.0),
+    Metric("coverage_frozen", "s", 0.0, 3_600.0),
+    Metric("frames_dropped", "", 0.0, 1_000_000.0),
+    Metric("frames_late", "", 0.0, 1_000_000.0),
 )
 UNIT_OF: dict[str, str] = {metric.name: metric.unit for metric in DECLARED}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -21,10 +22,19 @@ class LatestFrame:
         name: the camera's, for the thread.
         keep_all: for footage that is analysed rather than watched: read a few frames ahead and wait
             instead of dropping.
+        arrived: called from the thread when there is a frame to be taken, or no more will come.
     """
 
-    def __init__(self, source: FrameSource, name: str = "camera", *, keep_all: bool = False) -> None:
+    def __init__(
+        self,
+        source: FrameSource,
+        name: str = "camera",
+        *,
+        keep_all: bool = False,
+        arrived: Callable[[], None] = lambda: None,
+    ) -> None:
         self.source = source
+        self._arrived = arrived
         self._keep_all = keep_all
         self._room = 4 if keep_all else 1
         self._waiting: deque[Frame] = deque()
@@ -43,12 +53,19 @@ class LatestFrame:
         self._thread.start()
         return self
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """End the thread and close the source; frames not yet taken are let go."""
+    def stop_soon(self) -> None:
+        """Ask the thread to end, without waiting for it."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         self.source.stop()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread and close the source; frames not yet taken are let go.
+
+        A thread that waits for a silent camera may take longer: it then ends by itself.
+        """
+        self.stop_soon()
         if self._thread.ident is not None:
             self._thread.join(timeout)
 
@@ -71,6 +88,11 @@ class LatestFrame:
     def dropped(self) -> int:
         """Frames that a newer one replaced before anybody took them."""
         return self._dropped
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a frame to be taken, or something to be said about there being none any more."""
+        return bool(self._waiting) or self._done
 
     @property
     def ended(self) -> bool:
@@ -113,6 +135,7 @@ class LatestFrame:
                 self._bug = sys.exception()
                 self._done = True
                 self._changed.notify_all()
+            self._arrived()
 
     def _put(self, frame: Frame) -> bool:
         """Lay a frame out to be taken; False when told to stop."""
@@ -127,4 +150,5 @@ class LatestFrame:
                 self._dropped += 1
             self._waiting.append(frame)
             self._changed.notify_all()
-            return True
+        self._arrived()
+        return True

@@ -52,7 +52,7 @@ def read_credential(camera: str, settings: RtspSettings, beside: Path, environme
         environment: goes before the file.
 
     Raises:
-        CameraError: ``camera.credential``.
+        CameraLostError: ``camera.credential``; it may be written yet.
     """
     held = environment.get(credential_variable(camera), "").strip()
     place = credential_variable(camera)
@@ -63,14 +63,14 @@ def read_credential(camera: str, settings: RtspSettings, beside: Path, environme
             held = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise CameraError(
+            raise CameraLostError(
                 "camera.credential", f"expected user:password in {file}, got: {said}", "write that file"
             ) from error
     elif not held:
         return ""
     user, colon, password = held.partition(":")
     if not (user and colon and password) or "\n" in held:
-        raise CameraError(
+        raise CameraLostError(
             "camera.credential",
             f"expected one line, user:password, in {place}, found {'several' if chr(10) in held else 'something else'}",
             "write it as the camera's own page takes it",

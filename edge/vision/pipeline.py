@@ -15,6 +15,7 @@ from edge.camera.frame import Frame
 from edge.vision.detections import Detections
 from edge.vision.detector import Detector
 from edge.vision.evidence import EvidenceMaker, EvidenceSettings, Picture
+from edge.vision.health import HealthSettings
 from edge.vision.helmets import HelmetWatch, Moment, open_judge
 from edge.vision.motion import MotionGate
 from edge.vision.scenes.build import build_scene
@@ -28,10 +29,12 @@ class GateSettings(Settings):
     """When a frame is worth a look with the detector.
 
     While nothing moves there is still a look every ``idle_s``, so that whoever stands still is not lost;
-    after motion every frame is looked at for ``hold_s``.
+    after motion every frame is looked at for ``hold_s``. With ``rest`` only key frames are decoded while nothing
+    moves and nobody is followed, where they come often enough.
     """
 
     enabled: bool = True
+    rest: bool = True
     idle_s: Annotated[float, Field(gt=0, le=1)] = 0.5
     hold_s: Annotated[float, Field(ge=0, le=60)] = 2.0
 
@@ -45,6 +48,7 @@ class VisionSettings(Settings):
 
     gate: GateSettings = GateSettings()
     widest: Annotated[float, Field(gt=0, le=1)] = 0.7
+    health: HealthSettings = HealthSettings()
     scenes: tuple[SceneConfig, ...] = ()
     evidence: EvidenceSettings = EvidenceSettings()
 
@@ -124,6 +128,12 @@ class VisionPipeline:
         self._size: tuple[int, int] | None = None
         self._moved_at: int | None = None
         self._looked_at: int | None = None
+        self._held = self._following = True
+
+    @property
+    def resting(self) -> bool:
+        """Whether key frames will do: nothing moves, and nobody is followed who could be lost."""
+        return self.settings.gate.enabled and self.settings.gate.rest and not (self._held or self._following)
 
     def restore(self, scene: str, started_at: int) -> bool:
         """Go on with a condition that was open when the box stopped.
@@ -147,6 +157,7 @@ class VisionPipeline:
         everything = self.detector.detect(frame.image)
         found = self._believable(everything, frame)
         tracks = self._tracker.update(found, frame.captured_at)
+        self._following = bool(tracks)
         self._helmets.look(frame, everything, tracks)
         events = tuple(event for scene in self.scenes for event in scene.step(tracks, frame.captured_at))
         strong = int(np.count_nonzero(found.score >= self._tracker.settings.strong_score))
@@ -174,6 +185,7 @@ class VisionPipeline:
         if self._gate.look(frame.image, at).moving:
             self._moved_at = at
         held = self._moved_at is not None and at - self._moved_at <= gate.hold_s * 1000
+        self._held = held
         due = self._looked_at is None or at - self._looked_at >= gate.idle_s * 1000
         return held or due
 

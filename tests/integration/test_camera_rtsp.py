@@ -13,7 +13,7 @@ import pytest
 
 from edge.camera.frame import Frame
 from edge.camera.rtsp import RtspSettings, RtspSource, read_credential
-from edge.camera.source import CameraError, CameraLostError, CameraRefusedError
+from edge.camera.source import CameraLostError, CameraRefusedError
 from tests.fixtures.rtsp import RtspServer, Unit, encode, scene
 from tests.fixtures.tcp_proxy import TcpProxy
 
@@ -212,7 +212,7 @@ def test_credentials_come_from_the_environment_or_a_file_and_never_from_the_addr
     assert read_credential("cam-1", settings, beside, variables) == "other:pw"
     assert read_credential("cam-1", RtspSettings(url="rtsp://192.0.2.1/1"), beside, {}) == ""
     file.write_text("only-a-password", encoding="utf-8")
-    with pytest.raises(CameraError) as caught:
+    with pytest.raises(CameraLostError) as caught:
         read_credential("cam-1", settings, beside, {})
     assert "only-a-password" not in str(caught.value)
     with pytest.raises(ValueError, match="credential_file"):

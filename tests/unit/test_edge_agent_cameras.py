@@ -17,7 +17,8 @@ from common.runtime.clock import SystemClock
 from common.runtime.stop import Stop
 from common.wire.codec import decode_packet
 from common.wire.messages import Events, Observation
-from edge.cameras import BLIND, Camera, CameraLoop, Detectors
+from edge.camera_loop import CameraLoop
+from edge.cameras import BLIND, Camera, Detectors
 from edge.config import CameraConfig, DeviceConfig
 from edge.database import Database
 from edge.evidence import EvidenceStore

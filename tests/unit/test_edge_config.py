@@ -77,7 +77,7 @@ def test_names_must_differ_across_cameras_and_sensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["", "footage: bikes\n    path: a.mp4"])
 def test_a_camera_has_exactly_one_source(tmp_path: Path, source: str) -> None:
     path = write(tmp_path, f"site: gulou\ndevice: lamp-01\ncameras:\n  - name: one\n    {source}\n")
-    with pytest.raises(InvalidConfigError, match="exactly one of footage and path"):
+    with pytest.raises(InvalidConfigError, match="exactly one of footage, path, rtsp, usb and stills"):
         load_device(path)
 
 
