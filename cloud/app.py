@@ -19,15 +19,19 @@ from cloud import problem
 from cloud.api import api, operations
 from cloud.auth.service import AuthService
 from cloud.body_limit import BodyLimit
+from cloud.calendar.api import calendar
 from cloud.calendar.repo import sync_years
 from cloud.calendar.service import CalendarWatch
 from cloud.config import CloudSettings, Environment
 from cloud.console import api as console
 from cloud.db import Database
+from cloud.district.api import rules
+from cloud.duty.api import duty
 from cloud.incidents.repo import sync_categories
 from cloud.incidents.service import IncidentService
 from cloud.services import Services
 from cloud.sla.service import escalate_due, fire_due, remind_of_reviews
+from cloud.storm.api import storms
 from cloud.storm.service import follow
 from cloud.stream.repo import prune
 from cloud.stream.service import StreamHub
@@ -74,7 +78,8 @@ def build_api(services: Services, run_stream: bool = True) -> FastAPI:
     problem.install(app)
     app.add_middleware(BodyLimit)
     app.include_router(api)
-    app.include_router(operations)
+    for router in (operations, rules, storms, duty, calendar):
+        app.include_router(router)
     console.install(app)
     return app
 
@@ -219,7 +224,7 @@ class Cloud:
 
     def _sweep(self, stop: Stop) -> None:
         """Fire clocks, escalate, remind, follow storms, verify claims; now and then look at what changes slowly."""
-        calendar = CalendarWatch(self._database, self.registry)
+        calendars = CalendarWatch(self._database, self.registry)
         next_slow = self._clock.monotonic()
         while not stop.wait(self._settings.sweep_s):
             now = to_datetime(self._clock.now_ms())
@@ -231,7 +236,7 @@ class Cloud:
                 check_claims(self._database, self._settings.verify, now)
                 if self._clock.monotonic() >= next_slow:
                     check_claims(self._database, self._settings.verify, now, blind=True)
-                    calendar.look(now)
+                    calendars.look(now)
                     with self._database.transaction() as transaction:
                         prune(transaction, now - timedelta(hours=self._settings.stream_keep_h))
                     next_slow = self._clock.monotonic() + _SLOW_SWEEP_S
@@ -249,6 +254,7 @@ class Cloud:
             registry=self.registry,
             evidence_directory=self._environment.evidence_directory,
             watch=self._settings.watch,
+            clock=self._clock,
         )
 
     def _serve(self, stop: Stop) -> None:

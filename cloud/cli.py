@@ -11,9 +11,12 @@ from rich.table import Table
 
 from cloud.app import Cloud, Role
 from cloud.auth.cli import app as account_app
+from cloud.calendar.cli import app as calendar_app
 from cloud.config import read_environment, read_settings
 from cloud.db import Database
+from cloud.dispatch.cli import app as routing_app
 from cloud.district.cli import load as load_district
+from cloud.duty.cli import app as duty_app
 from cloud.inbox import repo as inbox
 from cloud.summary.schemas import Summary
 from cloud.summary.service import summarise
@@ -27,6 +30,9 @@ app = typer.Typer(
 )
 app.command("load-district")(load_district)
 app.add_typer(account_app, name="account")
+app.add_typer(routing_app, name="routing")
+app.add_typer(duty_app, name="duty")
+app.add_typer(calendar_app, name="calendar")
 
 Config = Annotated[
     Path | None, typer.Option(help="settings (YAML); by default those of DRUMTOWER_CLOUD_CONFIG, or none")

@@ -17,6 +17,7 @@ from cloud.incidents.service import IncidentService
 from cloud.stream.service import StreamHub
 from cloud.tickets.service import TicketService
 from cloud.watch.domain import WatchSettings
+from common.runtime.clock import Clock, SystemClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Services:
     registry: CollectorRegistry
     evidence_directory: Path | None
     watch: WatchSettings = field(default_factory=WatchSettings)
+    clock: Clock = field(default_factory=SystemClock)
 
 
 def services_of(request: Request) -> Services:

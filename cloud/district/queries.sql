@@ -10,6 +10,12 @@ ON CONFLICT (unit_code) DO UPDATE SET
     name_en = excluded.name_en, area = excluded.area, lead = excluded.lead, phone = excluded.phone,
     hours = excluded.hours, duty = excluded.duty
 
+-- name: clear_stand_ins
+UPDATE unit SET after_hours = NULL WHERE after_hours IS NOT NULL
+
+-- name: store_unit_hours
+UPDATE unit SET hours = %(hours)s, after_hours = %(after_hours)s WHERE unit_code = %(unit_code)s
+
 -- name: store_stand_in
 UPDATE unit SET after_hours = %(after_hours)s WHERE unit_code = %(unit_code)s
 
@@ -71,6 +77,13 @@ SELECT unit_code, parent_code FROM unit
 
 -- name: all_features
 SELECT kind, name_zh, name_en, shape::text AS shape FROM map_feature ORDER BY position
+
+-- name: policies
+SELECT position, name, category, min_severity, ack_s, arrive_s, resolve_s, hours, storm, escalate FROM policy
+ORDER BY storm DESC, position
+
+-- name: routing
+SELECT position, category, min_severity, target, call, place, during, outside FROM routing_rule ORDER BY position
 
 -- name: grid_at
 SELECT grid_at(%(lon)s, %(lat)s) AS unit_code

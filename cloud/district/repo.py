@@ -11,7 +11,14 @@ from psycopg.types.json import Jsonb
 from cloud.db import Queries, Transaction
 from cloud.district.domain import KINDS, MapFeature, Unit
 from cloud.district.geometry import Ring
-from cloud.district.schemas import DistrictFile, EscalateEntry, RuleEntry
+from cloud.district.schemas import (
+    DistrictFile,
+    EscalateEntry,
+    PolicyEntry,
+    RuleEntry,
+    StandInEntry,
+    StormEntry,
+)
 
 _POINT = re.compile(r"\(([-+0-9.e]+),([-+0-9.e]+)\)")
 _SQL = Queries("cloud.district")
@@ -64,7 +71,8 @@ def store_rules(tx: Transaction, district: DistrictFile) -> None:
             holidays=calendar.holidays,
         )
     store_routing(tx, district.routing)
-    store_policies(tx, district)
+    days = {entry.name: entry.calendar().day_s for entry in district.calendars}
+    store_policies(tx, district.policies, district.storm, days)
     for level, step in enumerate(district.ladder, start=1):
         values = step.model_dump(exclude={"unit"})
         tx.run(_SQL["store_level"], level=level, target=step.unit, **values)
@@ -91,14 +99,24 @@ def store_routing(tx: Transaction, routing: Sequence[RuleEntry]) -> None:
         tx.run(_SQL["store_rule"], position=position, **values)
 
 
-def store_policies(tx: Transaction, district: DistrictFile) -> None:
-    """Write the policies anew, and what a storm does; a day of a policy with hours is a working day."""
-    days = {entry.name: entry.calendar().day_s for entry in district.calendars}
-    storm = district.storm
+def store_stand_ins(tx: Transaction, stand_ins: Sequence[StandInEntry]) -> None:
+    """Write who stands in for whom anew; a unit's hours stay where nobody does."""
+    tx.run(_SQL["clear_stand_ins"])
+    for entry in stand_ins:
+        tx.run(_SQL["store_unit_hours"], **entry.model_dump())
+
+
+def store_policies(
+    tx: Transaction, policies: Sequence[PolicyEntry], storm: StormEntry | None, days: Mapping[str, int]
+) -> None:
+    """Write the policies anew, and what a storm does.
+
+    ``days`` has the working seconds of each calendar's day: a day of a policy with hours is a working day.
+    """
     tx.run(_SQL["clear_policies"])
     tx.run(_SQL["clear_storm_plan"])
     of_storms = storm.policies if storm is not None else []
-    for position, policy in enumerate([*of_storms, *district.policies], start=1):
+    for position, policy in enumerate([*of_storms, *policies], start=1):
         day_s = days.get(policy.hours or "", 86_400)
         tx.run(
             _SQL["store_policy"],
@@ -142,6 +160,16 @@ def all_units(tx: Transaction) -> list[Unit]:
 def parents(tx: Transaction) -> dict[str, str | None]:
     """The code above each unit."""
     return {row["unit_code"]: row["parent_code"] for row in tx.rows(_SQL["parents"])}
+
+
+def policies(tx: Transaction) -> list[dict[str, Any]]:
+    """The policies in force, those of storms first."""
+    return tx.rows(_SQL["policies"])
+
+
+def routing(tx: Transaction) -> list[dict[str, Any]]:
+    """The routing rules in force."""
+    return tx.rows(_SQL["routing"])
 
 
 def map_features(tx: Transaction) -> list[MapFeature]:

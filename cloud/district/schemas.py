@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, WithJsonSchema
 
 from cloud.calendar.schemas import CalendarEntry, CalendarName
 from cloud.district.domain import MapFeature, UnitKind
@@ -49,7 +49,11 @@ def _span(value: object) -> Span:
     return span
 
 
-Duration = Annotated[Span, PlainValidator(_span)]
+Duration = Annotated[
+    Span,
+    PlainValidator(_span),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d{1,6}[smhd])+$", "examples": ["15m", "1h30m", "3d"]}),
+]
 
 
 class UnitEntry(Settings):
@@ -173,6 +177,33 @@ class StormEntry(Settings):
     raise_to: Severity = 3
     policies: Annotated[list[PolicyEntry], Field(default_factory=list)]
     rule: Annotated[StormRule | None, Field(description="none: by hand only")] = None
+
+
+class PolicyBook(Settings):
+    """The policies in force: the first that fits, and those of storms before them."""
+
+    policies: Annotated[list[PolicyEntry], Field(min_length=1, max_length=500)]
+    storm: StormEntry | None = None
+
+
+class StandInEntry(Settings):
+    """Outside a unit's hours another one takes what comes."""
+
+    unit_code: UnitCode
+    hours: CalendarName
+    after_hours: UnitCode
+
+
+class RoutingBook(Settings):
+    """The rules in force, in order, and who stands in for whom."""
+
+    rules: Annotated[list[RuleEntry], Field(min_length=1, max_length=1000)]
+    stand_ins: Annotated[list[StandInEntry], Field(default_factory=list, max_length=2000)]
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """One stands in for a unit."""
+        codes = texts(entry.unit_code for entry in self.stand_ins)
+        yield from twice((("stand_ins", number, "unit_code"), code) for number, code in codes)
 
 
 class DistrictFile(Settings):

@@ -6,11 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloud.calendar.files import shipped_years
 from cloud.db import Database
+from cloud.dispatch.domain import Book, Rule, StandIn
 from cloud.district import geometry, repo
 from cloud.district.checks import read_district
+from cloud.district.domain import ancestors
 from cloud.district.geometry import Ring
-from cloud.district.schemas import DistrictFile
+from cloud.district.schemas import DistrictFile, RuleEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,48 @@ def load_district(database: Database, path: Path) -> Loaded:
         repo.store_rules(tx, district)
     counts: Counter[str] = Counter(unit.kind for unit in district.units)
     return Loaded(dict(counts), len(district.routing), len(district.policies), gone)
+
+
+def book_of(district: DistrictFile) -> Book:
+    """What a checked file decides by, with the holidays that ship with this release."""
+    hours = {entry.name: entry.calendar().keeping(shipped_years()) for entry in district.calendars}
+    rules = [rule_of(position, rule) for position, rule in enumerate(district.routing, start=1)]
+    stand_ins = {
+        unit.code: StandIn(hours[unit.hours], unit.after_hours)
+        for unit in district.units
+        if unit.hours is not None and unit.after_hours is not None
+    }
+    return Book(rules, frozenset(unit.code for unit in district.units), hours, stand_ins)
+
+
+def rule_of(position: int, rule: RuleEntry) -> Rule:
+    """A rule as the domain takes it."""
+    return Rule(
+        position,
+        rule.category,
+        rule.min_severity,
+        rule.target,
+        tuple(rule.call),
+        rule.place,
+        rule.during or "",
+        rule.outside or "",
+    )
+
+
+def place_of(district: DistrictFile, lon: float, lat: float) -> dict[str, str]:
+    """Kind of unit → code, from the grid of a checked file that holds a point up to the centre."""
+    units = {unit.code: unit for unit in district.units}
+    parents = {unit.code: unit.parent for unit in district.units}
+    grid = next(
+        (
+            unit.code
+            for unit in sorted(district.units, key=lambda unit: unit.code)
+            if unit.kind == "grid" and unit.ring is not None and geometry.contains(unit.ring, (lon, lat))
+        ),
+        None,
+    )
+    place = {unit.kind: unit.code for unit in district.units if unit.kind == "centre"}
+    return place | ({units[code].kind: code for code in ancestors(parents, grid)} if grid else {})
 
 
 def areas(district: DistrictFile) -> dict[str, Ring]:

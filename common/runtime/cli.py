@@ -17,7 +17,14 @@ from common.runtime.errors import ConfigError, DrumtowerError, MissingExtraError
 from common.runtime.redaction import hide_environment, redacted
 
 GROUP = "drumtower.commands"
-_EXTRAS = {"demo": "all", "services": "all", "schema": "gateway", "backup": "gateway", "rules": "gateway"}
+_EXTRAS = {
+    "demo": "all",
+    "services": "all",
+    "schema": "gateway",
+    "backup": "gateway",
+    "rules": "gateway",
+    "routing": "cloud",
+}
 
 
 def main() -> None:

@@ -1,0 +1,174 @@
+"""Rules and policies over HTTP: what is in force, who would get a matter and why, and changing them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from cloud.auth.api import CurrentAccount
+from cloud.dispatch import repo as dispatch_repo
+from cloud.dispatch.checking import Finding, Kind
+from cloud.dispatch.domain import Matter, trace
+from cloud.dispatch.service import check_rules
+from cloud.district import repo
+from cloud.district.rulebooks import change_policies, change_routing
+from cloud.district.schemas import PolicyBook, RoutingBook
+from cloud.instants import Instant
+from cloud.problem import responses
+from cloud.services import CurrentServices, Services
+from cloud.tickets.schemas import CategoryCode, Severity
+from common.runtime.clock import to_datetime
+
+rules = APIRouter(prefix="/api", tags=["rules"])
+_SIGNED_IN = (HTTPStatus.UNAUTHORIZED,)
+_Longitude = Annotated[float, Query(ge=-180, le=180, allow_inf_nan=False, description="WGS-84 degrees")]
+_Latitude = Annotated[float, Query(ge=-90, le=90, allow_inf_nan=False, description="WGS-84 degrees")]
+
+
+class Problem(BaseModel):
+    """Something wrong with the rules in force."""
+
+    kind: Kind
+    message: str
+
+
+class Problems(BaseModel):
+    """Everything wrong with them; what finds no owner waits in the centre's queue, under a clock."""
+
+    items: tuple[Problem, ...]
+
+
+class RuleRead(BaseModel):
+    """A routing rule."""
+
+    position: int
+    category: str
+    min_severity: int
+    target: str
+    call: tuple[str, ...]
+    place: tuple[str, ...] = Field(description="only in these units; empty: everywhere")
+    during: str = Field(description="only in the hours of this calendar")
+    outside: str = Field(description="only outside them")
+
+
+class RuleTried(BaseModel):
+    """A rule that was tried."""
+
+    rule: RuleRead
+    fits: bool
+    because: str
+
+
+class Explained(BaseModel):
+    """Who would get a matter, and how that was found."""
+
+    at: datetime
+    place: dict[str, str] = Field(description="kind of unit → code; without grid outside the district")
+    tried: tuple[RuleTried, ...]
+    unit_code: str | None = Field(description="null: the centre's queue")
+    called: tuple[str, ...]
+    because: str
+
+
+class Routing(BaseModel):
+    """The rules in force."""
+
+    rules: tuple[RuleRead, ...]
+    problems: tuple[Problem, ...]
+
+
+class PolicyRead(BaseModel):
+    """A policy; times in seconds of its hours."""
+
+    position: int
+    name: str
+    category: str
+    min_severity: int
+    ack_s: int
+    arrive_s: int
+    resolve_s: int
+    hours: str = Field(description="the calendar whose time counts; empty: all time; unit: the owner's")
+    storm: bool = Field(description="only in a storm, and then first")
+    escalate: tuple[dict[str, Any], ...]
+
+
+class Policies(BaseModel):
+    """The policies in force, in their order."""
+
+    items: tuple[PolicyRead, ...]
+
+
+def _now(services: Services) -> datetime:
+    return to_datetime(services.clock.now_ms())
+
+
+def _problems(found: list[Finding]) -> tuple[Problem, ...]:
+    return tuple(Problem(kind=one.kind, message=one.message) for one in found)
+
+
+@rules.get("/routing", responses=responses(*_SIGNED_IN))
+def show_routing(services: CurrentServices, _account: CurrentAccount) -> Routing:
+    """The routing rules in force, and what is wrong with them."""
+    with services.database.transaction() as transaction:
+        found = check_rules(transaction, _now(services))
+        rows = repo.routing(transaction)
+    return Routing(rules=tuple(RuleRead.model_validate(row) for row in rows), problems=_problems(found))
+
+
+@rules.put("/routing", responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN))
+def put_routing(book: RoutingBook, services: CurrentServices, account: CurrentAccount) -> Problems:
+    """Put other rules into force. Loops and rules never reached are refused; what finds no owner is told."""
+    found = change_routing(services.database, account, book, _now(services))
+    return Problems(items=_problems(found))
+
+
+@rules.get("/routing/explain", responses=responses(*_SIGNED_IN))
+def explain(
+    services: CurrentServices,
+    _account: CurrentAccount,
+    *,
+    lon: _Longitude,
+    lat: _Latitude,
+    category: CategoryCode,
+    severity: Severity = 2,
+    at: Instant | None = None,
+) -> Explained:
+    """Each rule that is tried for a place, a category and a time, why it fits or not, and who gets it."""
+    asked = at or _now(services)
+    with services.database.transaction() as transaction:
+        place = dispatch_repo.place(transaction, lon, lat)
+        steps, route = trace(dispatch_repo.book(transaction), Matter(category, severity, place, asked))
+    return Explained(
+        at=asked,
+        place=place,
+        tried=tuple(
+            RuleTried(
+                rule=RuleRead.model_validate(step.rule, from_attributes=True),
+                fits=step.fits,
+                because=step.because,
+            )
+            for step in steps
+        ),
+        unit_code=route.unit_code,
+        called=route.called,
+        because=route.because,
+    )
+
+
+@rules.get("/policies", responses=responses(*_SIGNED_IN))
+def show_policies(services: CurrentServices, _account: CurrentAccount) -> Policies:
+    """The policies in force. A ticket keeps the one that it was opened under."""
+    with services.database.transaction() as transaction:
+        rows = repo.policies(transaction)
+    return Policies(items=tuple(PolicyRead.model_validate(row) for row in rows))
+
+
+@rules.put("/policies", responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN))
+def put_policies(book: PolicyBook, services: CurrentServices, account: CurrentAccount) -> Policies:
+    """Put other policies into force, for tickets opened from now on. Overlapping ones are refused."""
+    change_policies(services.database, account, book, _now(services))
+    return show_policies(services, account)
