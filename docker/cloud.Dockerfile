@@ -1,13 +1,11 @@
 # The ticket centre: its page and its worker.
 # Built from the repository's root: docker build -f docker/cloud.Dockerfile .
-FROM python:3.13-slim AS build
+FROM python:3.13-slim-trixie AS build
 WORKDIR /source
-COPY docker/build.txt requirements/cloud.txt ./
-RUN python -m venv /build \
- && /build/bin/pip install --no-cache-dir --require-hashes --no-deps --only-binary=:all: -r build.txt
-# The tier's own environment has no pip, so nothing can be added to it later.
-RUN python -m venv --without-pip /opt/drumtower \
- && /build/bin/pip --python /opt/drumtower install --no-cache-dir --require-hashes --no-deps --only-binary=:all: -r cloud.txt
+ENV PIP_NO_CACHE_DIR=1
+COPY docker/install.sh docker/build.txt ./docker/
+COPY requirements/cloud.txt ./requirements/
+RUN sh docker/install.sh packages cloud
 COPY pyproject.toml README.md LICENSE ./
 COPY common ./common
 COPY edge ./edge
@@ -15,16 +13,14 @@ COPY gateway ./gateway
 COPY cloud ./cloud
 COPY models ./models
 COPY local ./local
-RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
- && /build/bin/pip --python /opt/drumtower install --no-cache-dir --no-deps --no-index --find-links /wheels drumtower \
- && /build/bin/pip --python /opt/drumtower check
+RUN sh docker/install.sh drumtower
 
-FROM python:3.13-slim
+FROM python:3.13-slim-trixie
 # compose.yaml gives the account that ran docker/prepare.py, which the secret files belong to.
 ARG UID=10001
 ARG GID=10001
-RUN python -m pip uninstall --yes --root-user-action=ignore pip \
- && install -d -o ${UID} -g ${GID} -m 0750 /var/lib/drumtower/evidence
+COPY docker/finish.sh /usr/local/lib/drumtower/
+RUN sh /usr/local/lib/drumtower/finish.sh ${UID} ${GID} /var/lib/drumtower/evidence
 COPY --from=build /opt/drumtower /opt/drumtower
 ENV PATH=/opt/drumtower/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

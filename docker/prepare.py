@@ -32,6 +32,8 @@ DOCKER = Path(__file__).resolve().parent
 CONFIGS = DOCKER.parent / "firmware_configs"
 #: Who shows a certificate, by the name that compose's network knows it under.
 SERVERS = ("broker", "gateway")
+#: Services that run as the account of their secrets, and so need a directory of its own instead of a volume.
+STATES = ("broker", "backups", "prometheus", "grafana/dashboards")
 #: The images' own account, for when root prepares: nothing shall run as root.
 IMAGE_ACCOUNT = (10001, 10001)
 # As local.certificates: the browsers' bound, renewed a month before, and a day for clocks that lag.
@@ -61,8 +63,10 @@ def prepare(target: Path = DOCKER, configs: Path = CONFIGS) -> list[Address]:
             _certificates(private / "certificates")
             _accounts(private, devices)
             _database(private / "database")
+            _secret(private / "grafana" / "password")
             write_atomically(private / "gateway.yaml", _gateway_settings(configs / "gateway.yaml"), 0o600)
-        (target / "state" / "broker").mkdir(parents=True, exist_ok=True, mode=0o700)
+        for service in STATES:
+            (target / "state" / service).mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(target / ".env", f"OWNER_UID={owner[0]}\nOWNER_GID={owner[1]}\n".encode())
         if os.getuid() == 0:
             _give_away([private, target / "state"], owner)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -211,6 +212,11 @@ class PrivateApt:
         self._sources = sources
         self._configuration = directory / "apt.conf"
         self.log = directory / "apt.log"
+
+    @property
+    def command(self) -> str:
+        """How a shell calls this apt."""
+        return f"{shutil.which('apt-get')} -c {shlex.quote(str(self._configuration))}"
 
     def prepare(self) -> None:
         """Write the private configuration; raises SetupError where apt is missing."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from local.apt import require_apt
 from local.browser import browser_is_ready, ensure_browser
+from local.checkers import checkers_are_ready, ensure_checkers
 from local.errors import SetupError
 from local.footage import ensure_footage, needs_footage
 from local.packages import ensure_services, services_are_ready
@@ -38,6 +39,7 @@ what it does:
   footage   a street video from Debian's archive; the demo uses a bundled one where it cannot be had
   browser   Chromium and a Chinese font, for tests and screenshots only
   rtsp      GStreamer's RTSP server, for tests of cameras only
+  checkers  Compose and systemd's verifier, for tests of docker/ only
 
 environment:
   DRUMTOWER_DATA   where prefix, databases and logs are (default: .drumtower in the repository)
@@ -69,6 +71,7 @@ PARTS = {
     "footage": Part(lambda: not needs_footage(), ensure_footage),
     "browser": Part(browser_is_ready, ensure_browser),
     "rtsp": Part(rtsp_is_ready, ensure_rtsp),
+    "checkers": Part(checkers_are_ready, ensure_checkers),
 }
 _USUAL = ("python", "services", "footage")
 
@@ -101,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--with",
-        choices=["browser", "rtsp"],
+        choices=["browser", "rtsp", "checkers"],
         action="append",
         dest="also",
         default=[],

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import stat
+import subprocess
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from docker.prepare import SERVERS, prepare
 from edge.config import load_device
 from gateway.config import GatewaySettings
 from local import broker
+from local.checkers import compose_program
 
 REPOSITORY = Path(__file__).parents[2]
 DOCKER = REPOSITORY / "docker"
@@ -94,12 +96,117 @@ def test_every_variable_that_compose_fills_in_is_one_that_prepare_writes(prepare
     assert "0" not in written.values(), "nothing runs as root"
 
 
-def test_only_the_page_and_the_broker_are_published_and_only_to_this_machine() -> None:
+def compose(prepared: Path, *arguments: str, file: Path = DOCKER / "compose.yaml") -> dict[str, Any]:
+    """The file as Compose itself understands it: what it prints once its own schema has let it pass."""
+    ran = subprocess.run(
+        [
+            *(compose_program(), "--file", file, "--env-file", prepared / ".env", "--profile", "*"),
+            *("config", "--format", "json", *arguments),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "level=warning" not in ran.stderr, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def test_compose_itself_takes_the_file_and_knows_every_service(prepared: Path) -> None:
+    assert set(compose(prepared)["services"]) == set(SERVICES)
+
+
+def test_compose_would_not_take_a_service_that_is_wrong(prepared: Path, tmp_path: Path) -> None:
+    text = (DOCKER / "compose.yaml").read_text(encoding="utf-8")
+    (tmp_path / "compose.yaml").write_text(text.replace("stop_grace_period", "stop_period"), encoding="utf-8")
+    with pytest.raises(AssertionError, match="stop_period"):
+        compose(prepared, file=tmp_path / "compose.yaml")
+
+
+def test_only_page_broker_and_dashboard_are_published_and_only_to_this_machine() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"broker": ["127.0.0.1:8883:8883"], "cloud": ["127.0.0.1:8080:8080"]}
-    assert COMPOSE["networks"]["store"]["internal"]
-    assert COMPOSE["networks"]["field"]["internal"]
-    assert not set(SERVICES["lamp-02"]["networks"]) & set(SERVICES["database"]["networks"])
+    assert published == {
+        "broker": ["127.0.0.1:8883:8883"],
+        "cloud": ["127.0.0.1:8080:8080"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
+
+
+def test_who_has_no_business_with_another_shares_no_network_with_it() -> None:
+    for name in ("store", "field", "watch"):
+        assert COMPOSE["networks"][name]["internal"]
+    for one, other in (
+        ("lamp-02", "database"),
+        ("prometheus", "database"),
+        ("prometheus", "broker"),
+        ("grafana", "cloud"),
+    ):
+        shared = set(SERVICES[one]["networks"]) & set(SERVICES[other]["networks"])
+        assert shared <= {"watch"}, (one, other)
+        assert not shared or other == "cloud", (one, other)
+
+
+def test_every_service_that_stays_has_a_health_check_and_comes_back() -> None:
+    for name, service in SERVICES.items():
+        stays = service.get("restart") == "unless-stopped"
+        own = "build" in service and "HEALTHCHECK" in dockerfile(Path(service["build"]["dockerfile"]).stem)
+        checked = "test" in service.get("healthcheck", {}) or (own and not service.get("healthcheck"))
+        assert checked == stays, name
+        assert stays == ("stop_grace_period" in service), name
+
+
+def test_nothing_runs_as_root_or_can_become_it_or_writes_its_own_image() -> None:
+    for name, service in SERVICES.items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        if name == "database":  # its image begins as root to give the volume away, and goes on as postgres
+            assert set(service["cap_add"]) == {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+        else:
+            assert "build" in service or service["user"] == "${OWNER_UID}:${OWNER_GID}", name
+            assert "cap_add" not in service, name
+
+
+def test_the_databases_image_has_the_full_licence_and_says_so() -> None:
+    database = SERVICES["database"]
+    assert "-oss" not in database["image"]
+    assert "timescaledb.license=timescale" in database["command"]
+    migration = (REPOSITORY / "common/schema/migrations/0050_keeping.sql").read_text(encoding="utf-8")
+    assert "current_setting('timescaledb.license', true), '') = 'timescale'" in migration
+
+
+def test_the_gateways_image_can_take_backups_of_that_database() -> None:
+    major = re.search(r"-pg(\d+)$", SERVICES["database"]["image"])
+    assert major is not None
+    assert re.search(rf"finish\.sh .* postgresql-client-{major[1]}$", dockerfile("gateway"), re.MULTILINE)
+    assert SERVICES["backup"]["image"] == SERVICES["gateway"]["image"]
+
+
+def test_what_watches_is_asked_for_and_finds_its_files_where_they_are_mounted() -> None:
+    for name in ("prometheus", "grafana"):
+        assert SERVICES[name]["profiles"] == ["watch"]
+    config = yaml.safe_load((DOCKER / "prometheus" / "prometheus.yaml").read_text(encoding="utf-8"))
+    assert "--config.file=/etc/prometheus/prometheus.yaml" in SERVICES["prometheus"]["command"]
+    for name in config["rule_files"]:
+        assert (DOCKER / "prometheus" / name).is_file()
+    for job in config["scrape_configs"]:
+        for target in (one for group in job.get("static_configs", []) for one in group["targets"]):
+            service, port = target.split(":")
+            assert port in SERVICES[service]["command"], target
+            assert "watch" in SERVICES[service]["networks"], target
+    provided = yaml.safe_load(
+        (DOCKER / "grafana/provisioning/dashboards/drumtower.yaml").read_text(encoding="utf-8")
+    )
+    mounts = dict(use.removesuffix(":ro").split(":") for use in SERVICES["grafana"]["volumes"])
+    for provider in provided["providers"]:
+        assert provider["options"]["path"] in mounts.values()
+    (source,) = yaml.safe_load(
+        (DOCKER / "grafana/provisioning/datasources/prometheus.yaml").read_text(encoding="utf-8")
+    )["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert set(SERVICES["grafana"]["networks"]) & set(SERVICES["prometheus"]["networks"])
+    assert SERVICES["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
 
 
 def test_no_password_stands_in_compose_and_images_are_pinned() -> None:
@@ -107,7 +214,7 @@ def test_no_password_stands_in_compose_and_images_are_pinned() -> None:
         for variable, value in service.get("environment", {}).items():
             assert "PASSWORD" not in variable or value.startswith("/run/secrets/"), name
         if "build" not in service:
-            assert re.fullmatch(r"[a-z/-]+:\d+\.\d+\.\d+[a-z0-9-]*", service["image"]), service["image"]
+            assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+[a-z0-9-]*", service["image"]), service["image"]
     address = conninfo_to_dict(COMPOSE["x-database-url"])
     assert "password" not in address
     assert address["passfile"] == "/run/secrets/database_passfile"
@@ -175,13 +282,32 @@ def test_an_image_copies_what_exists_and_installs_only_pins(tier: str) -> None:
         assert (REPOSITORY / name).exists(), name
         assert f"!{name}" in sent or f"!{name.split('/')[0]}" in sent, f"{name} is not sent to the engine"
     assert f"requirements/{tier}.txt" in copied
-    for line in re.findall(r"pip (?:--python \S+ )?install (.*?)(?:&&|\n)", text):
-        if "--no-index" in line:
-            continue
-        assert "--require-hashes" in line
-        for file in re.findall(r"-r (\S+)", line):
-            assert file in {Path(name).name for name in copied}
+    for image in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
+        assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", image), image
+    script = (DOCKER / "install.sh").read_text(encoding="utf-8")
+    for line in re.findall(r"^.*/pip\".* install .*$", script, re.MULTILINE):
+        assert "--require-hashes" in line or "--no-index" in line
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["${UID}:${GID}"]
+
+
+def test_every_run_line_is_a_script_that_make_extras_runs_as_well() -> None:
+    extras = (REPOSITORY / "local" / "extras.py").read_text(encoding="utf-8")
+    for tier in TIERS:
+        runs = re.findall(r"^RUN (.*)$", dockerfile(tier), re.MULTILINE)
+        assert [line.split()[:3] for line in runs] == [
+            ["sh", "docker/install.sh", "packages"],
+            ["sh", "docker/install.sh", "drumtower"],
+            ["sh", "/usr/local/lib/drumtower/finish.sh", "${UID}"],
+        ]
+        assert runs[0].split()[3] == tier
+    assert '"docker/install.sh"' in extras
+    assert '"docker/finish.sh"' in extras
+    assert "make extras" in (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("script", ["install.sh", "finish.sh"])
+def test_a_script_is_one_that_a_plain_shell_reads(script: str) -> None:
+    subprocess.run(["sh", "-n", DOCKER / script], check=True)
 
 
 def test_the_pins_of_the_build_backend_are_those_of_the_lock() -> None:
