@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,10 @@ def rig_of(boxes: int, sites: Sequence[str] = ("bench",)) -> Iterator[Rig]:
             yield rig
         finally:
             rig.close()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 class Measurement:
@@ -76,6 +81,7 @@ class Measurement:
             else:
                 found = self.rig.rows()
                 self.rig.empty()
+            _say(f"{self.boxes} boxes: {rows:,} rows in {measured[-1].seconds:.1f} s")
             if found != rows:
                 raise AssertionError(f"expected {rows} rows, found {found}: lost or doubled")
         return measured
@@ -84,6 +90,7 @@ class Measurement:
         """Publish to commit of every packet at a rate, in ms, from the fastest on."""
         first = self.seq + 1
         count = max(int(rate * _PACED_SECONDS) // self.boxes, 10)
+        _say(f"{self.boxes} boxes: publish to commit at {rate:,.0f} packets/s")
         paced = self.rig.round(count, rate)
         self.seq += count
         return latencies(paced, first)
