@@ -17,6 +17,7 @@ ASKED = {
     "intake_single": ("ratio", ">=", 1.0),
     "vision": ("ratio", ">=", 0.8),
     "edge_memory": ("value", "<=", 350.0),
+    "cameras": ("ratio", ">=", 1.0),
     "alarm_latency": ("value", "<=", 500.0),
     "fleet": ("value", "<=", 120.0),
     "outage": ("value", "<=", 250.0),

@@ -28,14 +28,16 @@ from models.helmet import HelmetJudge
 class GateSettings(Settings):
     """When a frame is worth a look with the detector.
 
-    While nothing moves there is still a look every ``idle_s``, so that whoever stands still is not lost;
-    after motion every frame is looked at for ``hold_s``. With ``rest`` only key frames are decoded while nothing
-    moves and nobody is followed, where they come often enough.
+    While nothing moves there is still a look every ``idle_s``, so that whoever stands still is not lost, half as
+    often again rarer when all who are followed are known for sure, and every ``empty_s`` when nobody is; after motion
+    every frame is looked at for ``hold_s``. With ``rest`` only key frames are decoded while nothing moves and nobody
+    is followed, where they come often enough.
     """
 
     enabled: bool = True
     rest: bool = True
     idle_s: Annotated[float, Field(gt=0, le=1)] = 0.5
+    empty_s: Annotated[float, Field(gt=0, le=10)] = 2.0
     hold_s: Annotated[float, Field(ge=0, le=60)] = 2.0
 
 
@@ -128,12 +130,13 @@ class VisionPipeline:
         self._size: tuple[int, int] | None = None
         self._moved_at: int | None = None
         self._looked_at: int | None = None
-        self._held = self._following = True
+        self._held = True
+        self._followed: tuple[Track, ...] = ()
 
     @property
     def resting(self) -> bool:
         """Whether key frames will do: nothing moves, and nobody is followed who could be lost."""
-        return self.settings.gate.enabled and self.settings.gate.rest and not (self._held or self._following)
+        return self.settings.gate.enabled and self.settings.gate.rest and not (self._held or self._followed)
 
     def restore(self, scene: str, started_at: int) -> bool:
         """Go on with a condition that was open when the box stopped.
@@ -157,7 +160,7 @@ class VisionPipeline:
         everything = self.detector.detect(frame.image)
         found = self._believable(everything, frame)
         tracks = self._tracker.update(found, frame.captured_at)
-        self._following = bool(tracks)
+        self._followed = tracks
         self._helmets.look(frame, everything, tracks)
         events = tuple(event for scene in self.scenes for event in scene.step(tracks, frame.captured_at))
         strong = int(np.count_nonzero(found.score >= self._tracker.settings.strong_score))
@@ -186,8 +189,16 @@ class VisionPipeline:
             self._moved_at = at
         held = self._moved_at is not None and at - self._moved_at <= gate.hold_s * 1000
         self._held = held
-        due = self._looked_at is None or at - self._looked_at >= gate.idle_s * 1000
+        due = self._looked_at is None or at - self._looked_at >= round(self._idle_s() * 1000)
         return held or due
+
+    def _idle_s(self) -> float:
+        """How far apart looks may be while nothing moves."""
+        gate = self.settings.gate
+        if not self._followed:
+            return max(gate.empty_s, gate.idle_s)
+        # Who was seen once has to be seen again soon, or is forgotten; who is sure can wait a little.
+        return gate.idle_s * (1.5 if all(track.confirmed for track in self._followed) else 1.0)
 
     def _believable(self, found: Detections, frame: Frame) -> Detections:
         across = found.xyxy[:, 2] - found.xyxy[:, 0]

@@ -42,7 +42,7 @@ def test_a_generated_document_is_as_the_code_makes_it(name: str) -> None:
 
 def test_every_example_file_is_accepted_as_it_stands(tmp_path: Path) -> None:
     examples = EXAMPLE.findall((REPOSITORY / "docs" / "how-to.md").read_text(encoding="utf-8"))
-    assert len(examples) == 10
+    assert len(examples) == 11
     (tmp_path / "footage").symlink_to(REPOSITORY / "firmware_configs" / "footage")
     for name, text in examples:
         path = tmp_path / name

@@ -62,11 +62,22 @@ def test_the_end_comes_without_a_picture_unless_asked_for() -> None:
 
 def test_while_nothing_moves_the_detector_is_asked_now_and_then_only() -> None:
     detector = ScriptedDetector()
-    pipeline = VisionPipeline(_settings(gate={"enabled": True, "hold_s": 1, "idle_s": 0.5}), detector)
+    gate = {"enabled": True, "hold_s": 1, "idle_s": 0.5, "empty_s": 2}
+    pipeline = VisionPipeline(_settings(gate=gate), detector)
     results = _play(pipeline, 110)
     late = [result.n for result in results if result.analysed and result.n > 11]
-    assert late == list(range(late[0], 110, 5))
-    assert detector.looks == pipeline.counters.analysed < 40
+    assert late == list(range(late[0], 110, 20))
+    assert detector.looks == pipeline.counters.analysed < 20
+    assert pipeline.resting
+
+
+def test_while_somebody_stands_still_the_detector_is_asked_more_often_and_no_frame_is_left_out() -> None:
+    gate = {"enabled": True, "hold_s": 1, "idle_s": 0.4, "empty_s": 2}
+    pipeline = VisionPipeline(_settings(gate=gate), ScriptedDetector(_somebody()))
+    results = _play(pipeline, 110)
+    late = [result.n for result in results if result.analysed and result.n > 11]
+    assert late == list(range(late[0], 110, 6))
+    assert not pipeline.resting
 
 
 def test_motion_wakes_the_detector_at_once() -> None:
