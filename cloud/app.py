@@ -24,6 +24,7 @@ from cloud.calendar.repo import sync_years
 from cloud.calendar.service import CalendarWatch
 from cloud.config import CloudSettings, Environment
 from cloud.console import api as console
+from cloud.console.storm_pages import router as storm_pages
 from cloud.db import Database
 from cloud.district.api import rules
 from cloud.duty.api import duty
@@ -81,6 +82,7 @@ def build_api(services: Services, run_stream: bool = True) -> FastAPI:
     for router in (operations, rules, storms, duty, calendar):
         app.include_router(router)
     console.install(app)
+    app.include_router(storm_pages)
     return app
 
 

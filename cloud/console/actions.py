@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloud.auth.domain import Account
-from cloud.auth.roles import ALLOWED, may_any
+from cloud.auth.roles import ALLOWED, may, may_any
+from cloud.console.service import District
 from cloud.tickets.domain import BY_CALLED, BY_PLACE, TRANSITIONS, Action
 from cloud.tickets.schemas import TicketDetail
 
@@ -42,6 +43,12 @@ def buttons(ticket: TicketDetail, account: Account) -> list[Button]:
         if known is not None and may_any(account, known, places):
             allowed.append(_button(action))
     return allowed
+
+
+def storm_areas(district: District, account: Account) -> list[str]:
+    """Where this account may begin and end storm mode, in the order of the tree."""
+    areas = district.of_kind("centre", "street", "community")
+    return [unit.unit_code for unit in areas if may(account, "storm", unit.unit_code)]
 
 
 def _button(action: Action) -> Button:

@@ -28,7 +28,7 @@ from cloud.auth.errors import (
     WrongPasswordError,
 )
 from cloud.auth.service import Session
-from cloud.console.actions import STEPS, buttons
+from cloud.console.actions import STEPS, buttons, storm_areas
 from cloud.console.filters import STATE_CHOICES, ListFilter
 from cloud.console.pages import LANGUAGE_COOKIE, STATIC, language_of, render, safe_next
 from cloud.console.service import MARKERS, ConsoleService
@@ -44,7 +44,7 @@ from common.runtime.errors import DrumtowerError, InvalidError, TransientError
 from common.wire.categories import CATEGORIES
 
 _YEAR_S: Final = 365 * 86_400
-_PARTS: Final = ("list", "map", "detail", "status")
+_PARTS: Final = ("list", "map", "detail", "status", "storm")
 #: What a page says of an error, by its status; "invalid" of all others.
 _WORDS: Final = {
     HTTPStatus.NOT_FOUND: "not_found",
@@ -158,7 +158,7 @@ def act(
             note=form.note.replace("\0", "").strip(),
             expected_version=form.version,
             unit_code=form.unit_code or None,
-            review_at=_district_time(form.review_at),
+            review_at=district_time(form.review_at),
         )
     except (InvalidError, TransientError) as error:
         if isinstance(error, NotFoundError):
@@ -258,6 +258,11 @@ def _page(
         values |= {"categories": CATEGORIES, "states": STATE_CHOICES}
     if "map" in wanted:
         values |= {"live": console.live_map(), "markers": MARKERS}
+    if "storm" in wanted:
+        values |= {
+            "storms": console.storms(),
+            "storm_areas": storm_areas(console.district(), session.account),
+        }
     if "status" in wanted:
         values["fleet"] = console.fleet()
     if "detail" in wanted:
@@ -325,7 +330,7 @@ def _status(error: DrumtowerError) -> tuple[int, str]:
     return status.value, _WORDS.get(status, "invalid")
 
 
-def _district_time(text: str) -> datetime | None:
+def district_time(text: str) -> datetime | None:
     """What a date-and-time field holds, in the district's time; None when it holds none."""
     try:
         given = datetime.fromisoformat(text)

@@ -15,6 +15,8 @@ from cloud.console.repo import Row
 from cloud.db import Database
 from cloud.district import repo as district_repo
 from cloud.district.domain import Unit, ancestors
+from cloud.storm import repo as storm_repo
+from cloud.storm.domain import Storm
 from cloud.watch import repo as watch_repo
 from cloud.watch.domain import WatchSettings
 from common.runtime.clock import Clock, to_datetime
@@ -116,6 +118,11 @@ class ConsoleService:
     def fleet(self) -> Fleet:
         """How the boxes do, at most 2 s old."""
         return self._fleet.get()
+
+    def storms(self) -> list[Storm]:
+        """Storms that go on."""
+        with self._database.transaction() as tx:
+            return storm_repo.going_on(tx)
 
     def queue(self) -> Row:
         """Counts of open tickets."""

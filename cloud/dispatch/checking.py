@@ -132,7 +132,8 @@ def _without_owner(
                 for at in instants:
                     found = decide(book, Matter(category, severity, example, at))
                     if found.unit_code is None:
-                        missing.setdefault(found.because, []).append(severity)
+                        because = found.because.removesuffix(f" at severity {severity}")
+                        missing.setdefault(because, []).append(severity)
             for because, severities in missing.items():
                 grids = [place["grid"] for place in places]
                 where = ", ".join(grids[:3]) + (f" and {len(grids) - 3} more grids" if len(grids) > 3 else "")

@@ -29,17 +29,17 @@ _Longitude = Annotated[float, Query(ge=-180, le=180, allow_inf_nan=False, descri
 _Latitude = Annotated[float, Query(ge=-90, le=90, allow_inf_nan=False, description="WGS-84 degrees")]
 
 
-class Problem(BaseModel):
+class RuleFault(BaseModel):
     """Something wrong with the rules in force."""
 
     kind: Kind
     message: str
 
 
-class Problems(BaseModel):
+class RuleFaults(BaseModel):
     """Everything wrong with them; what finds no owner waits in the centre's queue, under a clock."""
 
-    items: tuple[Problem, ...]
+    items: tuple[RuleFault, ...]
 
 
 class RuleRead(BaseModel):
@@ -78,7 +78,7 @@ class Routing(BaseModel):
     """The rules in force."""
 
     rules: tuple[RuleRead, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[RuleFault, ...]
 
 
 class PolicyRead(BaseModel):
@@ -106,8 +106,8 @@ def _now(services: Services) -> datetime:
     return to_datetime(services.clock.now_ms())
 
 
-def _problems(found: list[Finding]) -> tuple[Problem, ...]:
-    return tuple(Problem(kind=one.kind, message=one.message) for one in found)
+def _problems(found: list[Finding]) -> tuple[RuleFault, ...]:
+    return tuple(RuleFault(kind=one.kind, message=one.message) for one in found)
 
 
 @rules.get("/routing", responses=responses(*_SIGNED_IN))
@@ -120,10 +120,10 @@ def show_routing(services: CurrentServices, _account: CurrentAccount) -> Routing
 
 
 @rules.put("/routing", responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN))
-def put_routing(book: RoutingBook, services: CurrentServices, account: CurrentAccount) -> Problems:
+def put_routing(book: RoutingBook, services: CurrentServices, account: CurrentAccount) -> RuleFaults:
     """Put other rules into force. Loops and rules never reached are refused; what finds no owner is told."""
     found = change_routing(services.database, account, book, _now(services))
-    return Problems(items=_problems(found))
+    return RuleFaults(items=_problems(found))
 
 
 @rules.get("/routing/explain", responses=responses(*_SIGNED_IN))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from cloud.errors import ConflictError
 from cloud.sla.service import escalate_due, fire_due
 from cloud.tickets.domain import Action
 from tests.fixtures.centre import BORDER_LON, Centre, person
+from tests.integration.test_cloud_process import await_true, start
 
 pytestmark = pytest.mark.services
 
@@ -176,6 +179,43 @@ def test_two_sweepers_call_out_and_escalate_each_ticket_once(centre: Centre, dat
     assert centre.value("SELECT count(*) FROM notification WHERE kind = 'escalated'") == 12
     assert centre.value("SELECT count(*) FROM ticket_event WHERE kind = 'escalated'") == 12
     assert centre.value("SELECT count(*) FROM ticket WHERE level = 1") == 12
+
+
+def test_workers_killed_at_random_fire_each_clock_and_write_each_message_once(
+    centre: Centre, database_url: str
+) -> None:
+    """By the workers' real clock everything is long overdue; they are killed while they fire it."""
+    escalate(centre, {"clock": "ack", "to": "street"}, {"clock": "resolve", "to": "district"})
+    tickets = 30
+    for number in range(tickets):
+        centre.open_one(lon=BORDER_LON - 0.0095 + number * 0.0006)
+    seeded, fired = random.Random(11), "SELECT count(*) FROM ticket_event WHERE kind = 'clock_missed'"
+
+    def reached(share: int) -> bool:
+        return bool(centre.value(fired) >= share)
+
+    workers = [start(database_url, "--role", "worker") for _ in range(2)]
+    try:
+        for share in (10, 35, 60):
+            await_true(partial(reached, share))
+            victim = seeded.randrange(2)
+            workers[victim].kill()
+            workers[victim].communicate()
+            workers[victim] = start(database_url, "--role", "worker")
+        await_true(lambda: centre.value(fired) >= 3 * tickets)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+    assert centre.value(fired) == 3 * tickets
+    once = "SELECT count(DISTINCT (ticket_id, detail ->> 'clock', detail ->> 'round')) FROM ticket_event"
+    assert centre.value(f"{once} WHERE kind = 'clock_missed'") == 3 * tickets
+    kinds = "SELECT count(*) FROM notification WHERE kind = %(kind)s"
+    assert centre.value(kinds, kind="call_out") == tickets
+    assert centre.value(kinds, kind="escalated") == 2 * tickets
+    assert centre.value("SELECT count(*) FROM ticket WHERE level = 2") == tickets
+    gaps = "SELECT count(*) FROM ticket WHERE version <> (SELECT count(*) FROM ticket_event e WHERE e.ticket_id = ticket.ticket_id)"
+    assert centre.value(gaps) == 0
 
 
 def race(work: Any, *databases: Database) -> None:

@@ -52,7 +52,12 @@ def test_rules_are_changed_as_a_whole_and_explained(running: Running, admin: htt
     assert answer.json() == {"items": []}
 
     def explain(**changed: Any) -> dict[str, Any]:
-        asked = {"lon": 119.295, "lat": 26.08, "category": "flood.water_level", "at": "2026-06-01T02:00:00Z"}
+        asked: dict[str, Any] = {
+            "lon": 119.295,
+            "lat": 26.08,
+            "category": "flood.water_level",
+            "at": "2026-06-01T02:00:00Z",
+        }
         response = admin.get("/api/routing/explain", params=asked | changed)
         assert response.status_code == 200, response.text
         found: dict[str, Any] = response.json()
@@ -351,3 +356,59 @@ def test_a_rota_is_loaded_and_asked_on_the_command_line(
     assert late.exit_code == 1
     assert "water: nobody on duty" in late.output
     assert CliRunner().invoke(duty_app, ["who", "--unit", "fire"]).exit_code == 1
+
+
+def test_the_page_begins_and_ends_a_storm_and_says_so(running: Running) -> None:  # noqa: F811
+    with running.centre.database.transaction() as tx:
+        tx.run("INSERT INTO storm_plan (categories, raise_to) VALUES ('{flood.*}', 4)")
+    with running.client("viewer") as viewer:
+        assert "启动风暴模式" not in viewer.get("/?part=storm").text
+    with running.client("supervisor") as somebody:
+        token = somebody.headers["X-CSRF-Token"]
+        shown = somebody.get("/").text
+        assert "启动风暴模式" in shown
+        begin = {
+            "step": "begin",
+            "unit_code": "street-a",
+            "reason": "typhoon <Kong-rey>",
+            "csrf_token": token,
+        }
+        assert somebody.post("/storms/actions", data=begin).status_code == 303
+        part = somebody.get("/?part=storm").text
+        assert "风暴模式：street-a" in part
+        assert "typhoon &lt;Kong-rey&gt;" in part
+        again = somebody.post("/storms/actions", data=begin)
+        assert again.status_code == 409
+        assert "该区域已处于风暴模式" in again.text
+        assert somebody.get("/storms").status_code == 303
+        end = {
+            "step": "end",
+            "storm_id": str(running.centre.value("SELECT storm_id FROM storm")),
+            "csrf_token": token,
+        }
+        assert somebody.post("/storms/actions", data=end).status_code == 422  # without a reason
+        assert somebody.post("/storms/actions", data=end | {"reason": "it is over"}).status_code == 303
+        assert "风暴模式：street-a" not in somebody.get("/?part=storm").text
+        somebody.cookies.set("drumtower_language", "en")
+        assert "Begin storm mode" in somebody.get("/?part=storm").text
+    assert running.centre.value("SELECT end_reason FROM storm") == "it is over"
+
+
+def test_a_ticket_in_working_time_freezes_its_calendar_and_says_what_nobody_published(
+    running: Running,  # noqa: F811
+    admin: httpx.Client,
+) -> None:
+    calendar_in(running)
+    with running.centre.database.transaction() as tx:
+        tx.run("UPDATE policy SET hours = 'office', resolve_s = 3600 * 8 * 200")  # far into another year
+        tx.run("DELETE FROM holiday_year WHERE year > %(year)s", year=datetime.now(UTC).year)
+    ticket_id = running.centre.open_one("camera.zone_occupied")
+    ticket = admin.get(f"/api/tickets/{ticket_id}").json()
+    assert ticket["policy"]["calendar"]["name"] == "office"
+    assert ticket["calendar_gaps"]
+    assert all(year > datetime.now(UTC).year for year in ticket["calendar_gaps"])
+    page = admin.get(f"/tickets/{ticket_id}?part=detail").text
+    assert "年节假日安排尚未公布" in page
+    due = {clock["name"]: datetime.fromisoformat(clock["due_at"]) for clock in ticket["clocks"]}
+    hour = (due["ack"] + timedelta(hours=8)).hour
+    assert 9 <= hour <= 17  # whenever it was opened, it is due in working hours

@@ -220,6 +220,7 @@
       return;
     }
     if (event.type === "ticket.opened") opened.add(news.ticket_id);
+    if (event.type.startsWith("storm.") || event.type === "reset") refresh("storm");
     refresh("list", "map");
     const open = document.querySelector("[data-ticket-open]")?.dataset.ticketOpen;
     if (!open || open === news.ticket_id || event.type === "reset") refresh("detail");
@@ -234,13 +235,13 @@
     mine.onopen = () => {
       openSince = now();
       state("live");
-      refresh("list", "map", "detail", "status"); // what happened while nobody listened
+      refresh("list", "map", "detail", "status", "storm"); // what happened while nobody listened
     };
     mine.onerror = () => {
       state("reconnecting");
       if (mine.readyState === EventSource.CLOSED && mine === stream) setTimeout(follow, RETRY_MS); // it gave up
     };
-    for (const kind of ["ticket.opened", "ticket.changed", "incident.opened", "incident.changed", "incident.ended", "reset"]) {
+    for (const kind of ["ticket.opened", "ticket.changed", "incident.opened", "incident.changed", "incident.ended", "storm.began", "storm.ended", "reset"]) {
       mine.addEventListener(kind, heard);
     }
   }
