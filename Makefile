@@ -6,7 +6,7 @@ ARGS   ?=
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench chaos fuzz format lock extras docs screenshots clean
+.PHONY: help setup demo test check bench chaos fuzz format lock audit extras docs screenshots clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -26,6 +26,9 @@ check: setup  ## types, style, who may import whom
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
+
+audit: setup  ## known vulnerabilities of what the locks pin; says so where no database of them can be asked
+	@$(VENV)/python -m local.audit $(ARGS)
 
 extras: setup  ## install each tier alone, in a venv of its own, and start its command
 	@$(VENV)/python -m local.extras

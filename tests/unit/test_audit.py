@@ -1,0 +1,176 @@
+"""The audit of what is pinned: pip-audit itself, against a database of advisories that answers on this machine."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import audit
+from local.ports import free_port
+
+REPOSITORY = Path(__file__).parents[2]
+TODAY = datetime.date(2026, 11, 22)
+LOCK = "".join(
+    f"{name} \\\n    --hash=sha256:{'0' * 64}\n"
+    for name in ("leaky==1.2.0", "sound==2.0.0 ; python_version > '3'")
+)
+#: As the OSV schema has it (ossf.github.io/osv-schema, 1.7): known to three numberings, mended in 1.2.5.
+FLAW = {
+    "id": "PYSEC-2026-7",
+    "aliases": ["CVE-2026-7777", "GHSA-aaaa-bbbb-cccc"],
+    "summary": "leaky leaks",
+    "modified": "2026-10-01T00:00:00Z",
+    "affected": [
+        {
+            "package": {"name": "leaky", "ecosystem": "PyPI"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.2.5"}]}],
+        }
+    ],
+}
+
+
+class Database(BaseHTTPRequestHandler):
+    """Answers OSV's ``/v1/query``: one package has a flaw."""
+
+    def do_POST(self) -> None:
+        asked: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert self.path == "/v1/query"
+        assert asked["package"]["ecosystem"] == "PyPI"
+        bad = (asked["package"]["name"], asked["version"]) == ("leaky", "1.2.0")
+        body = json.dumps({"vulns": [FLAW]} if bad else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Database) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1/query"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    path = tmp_path / "lock.txt"
+    path.write_text(LOCK, encoding="utf-8")
+    return path
+
+
+def exceptions(folder: Path, **entry: str) -> Path:
+    path = folder / "audit.yaml"
+    path.write_text(json.dumps({"exceptions": [entry] if entry else []}), encoding="utf-8")
+    return path
+
+
+def lived_with(until: str, ident: str = "CVE-2026-7777", package: str = "leaky") -> dict[str, str]:
+    return {
+        "id": ident,
+        "package": package,
+        "reason": "Only its server leaks, and nothing of ours starts one.",
+        "until": until,
+    }
+
+
+def test_a_known_vulnerability_fails_and_says_what_mends_it(
+    database: str, lock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert audit.audit(lock, exceptions(tmp_path), TODAY, osv_url=database) == 1
+    told = capsys.readouterr().err
+    assert "leaky 1.2.0: PYSEC-2026-7 = CVE-2026-7777 = GHSA-aaaa-bbbb-cccc, fixed in 1.2.5" in told
+    assert "sound" not in told
+
+
+@pytest.mark.parametrize("ident", ["PYSEC-2026-7", "CVE-2026-7777", "GHSA-aaaa-bbbb-cccc"])
+def test_an_exception_with_a_reason_and_a_day_lets_it_pass_and_is_told(
+    database: str, lock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ident: str
+) -> None:
+    allowed = exceptions(tmp_path, **lived_with("2026-11-22", ident))
+    assert audit.audit(lock, allowed, TODAY, osv_url=database) == 0
+    told = capsys.readouterr().out
+    assert "lived with until 2026-11-22: Only its server leaks" in told
+    assert "audit: 2 packages asked of osv" in told
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (lived_with("2026-11-21"), "the exception for it ended on 2026-11-21"),
+        (lived_with("2027-01-01", package="sound"), "vulnerable: leaky 1.2.0"),
+        (lived_with("2027-01-01", ident="CVE-2026-1111"), "vulnerable: leaky 1.2.0"),
+    ],
+    ids=lambda case: str(case[1]),
+)
+def test_an_exception_that_ended_or_means_another_counts_for_nothing(
+    database: str,
+    lock: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    case: tuple[dict[str, str], str],
+) -> None:
+    entry, told = case
+    assert audit.audit(lock, exceptions(tmp_path, **entry), TODAY, osv_url=database) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_an_exception_that_nothing_needs_any_more_is_told(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"sound==2.0.0 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    assert audit.audit(lock, exceptions(tmp_path, **lived_with("2027-01-01")), TODAY, osv_url=database) == 0
+    assert "the exception for CVE-2026-7777 is not needed any more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("required", "code"), [(False, 0), (True, 1)])
+def test_without_a_database_it_says_that_it_was_not_run(
+    lock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], required: bool, code: int
+) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}/v1/query"
+    assert audit.audit(lock, exceptions(tmp_path), TODAY, required=required, osv_url=nobody) == code
+    assert "audit: NOT RUN" in capsys.readouterr().out
+
+
+def test_a_faulty_exception_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faulty = tmp_path / "audit.yaml"
+    faulty.write_text(
+        "exceptions:\n- id: CVE-1-1\n  package: x\n  reason: because\n  until: some day\n", encoding="utf-8"
+    )
+    assert audit.main(["--exceptions", str(faulty)]) == 2
+    told = capsys.readouterr().err
+    assert "audit.yaml:4: exceptions.0.reason" in told
+    assert "audit.yaml:5: exceptions.0.until" in told
+
+
+def test_a_lock_that_is_not_one_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text("leaky\n", encoding="utf-8")
+    nobody = f"http://127.0.0.1:{free_port()}/v1/query"
+    assert audit.main(["--lock", str(lock), "--osv-url", nobody]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_shipped_exceptions_are_right_and_the_lock_holds_what_every_tier_pins() -> None:
+    assert audit.load_config(audit.EXCEPTIONS, audit.AuditSettings) is not None
+
+    def pins(name: str) -> set[str]:
+        text = (REPOSITORY / "requirements" / name).read_text(encoding="utf-8")
+        return {line.split(" ")[0] for line in text.splitlines() if line and line[0] not in " #"}
+
+    for tier in ("edge", "gateway", "cloud", "all"):
+        assert pins(f"{tier}.txt") <= pins("dev.txt")
+    assert "make audit" in (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
