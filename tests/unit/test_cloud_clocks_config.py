@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cloud.calendar.domain import DISTRICT_ZONE, WorkingCalendar
 from cloud.dispatch.checking import check, loops
+from cloud.dispatch.cli import check_file
 from cloud.dispatch.domain import Book, Matter, Rule, StandIn, decide, trace
 from cloud.district.checks import read_district
 from cloud.district.service import book_of, place_of
@@ -311,3 +312,12 @@ def test_overlapping_policies_are_told_with_who_wins_and_what_is_odd(tmp_path: P
     assert fault.message.startswith(
         "overlaps the one on line 12: flood.water_level has more time to resolve at severity 4 by 'grave'"
     )
+
+
+def test_the_districts_of_the_documents_and_of_the_demo_are_sound(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "clocks.md").read_text(encoding="utf-8")
+    file = tmp_path / "district.yaml"
+    file.write_text(page.split("<!-- example -->\n```yaml\n")[1].split("```")[0], encoding="utf-8")
+    for path in (file, root / "firmware_configs" / "districts" / "demo.yaml"):
+        assert check_file(path, DAY) == []
