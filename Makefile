@@ -18,7 +18,7 @@ demo: setup  ## street video and sensors in, dispatched tickets out: http://127.
 	@$(VENV)/drumtower demo $(ARGS)
 
 test:  ## set everything up and run the tests (ARGS: passed to pytest)
-	@$(PYTHON) -m local.bootstrap --with browser --with rtsp --with checkers
+	@$(PYTHON) -m local.bootstrap --with browser --with rtsp --with checkers --with promtool
 	@$(VENV)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 check: setup  ## types, style, who may import whom

@@ -22,7 +22,7 @@ from cloud.summary.schemas import Summary
 from cloud.summary.service import summarise
 from common.runtime.clock import SystemClock
 from common.runtime.log import configure_logging
-from common.runtime.metrics import serve_metrics
+from common.runtime.metrics import LOOPBACK, serve_metrics
 from common.runtime.stop import Stop
 
 app = typer.Typer(
@@ -45,7 +45,12 @@ def run(
     port: Annotated[int, typer.Option(min=0, max=65535, help="its port; 0 chooses a free one")] = 8080,
     role: Annotated[Role, typer.Option(help="which parts this process is")] = "all",
     config: Config = None,
+    *,
     metrics_port: Annotated[int, typer.Option(help="of a worker alone: /metrics on this port; 0: none")] = 0,
+    metrics_host: Annotated[
+        str, typer.Option(help="of a worker alone: where /metrics is; by default this machine alone")
+    ] = LOOPBACK,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
 ) -> None:
     """Run it until SIGINT or SIGTERM."""
     configure_logging("cloud")
@@ -54,7 +59,7 @@ def run(
     try:
         centre.start()
         if role == "worker":
-            serve_metrics(centre.registry, metrics_port)
+            serve_metrics(centre.registry, metrics_port, metrics_host)
             print("working; next: drumtower cloud summary", flush=True)
         else:
             print(f"listening on {centre.url}; next: open it and sign in", flush=True)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import cv2
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from common.runtime.clock import Clock, SystemClock
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
+from common.runtime.watchdog import Watchdog, watchdog_url
 from edge.camera.rtsp import read_credential
 from edge.camera_loop import CameraLoop
 from edge.cameras import Camera, Detectors
 from edge.config import CameraConfig, DeviceConfig, source_of, uplinks_of
 from edge.database import Database
 from edge.evidence import EvidenceStore
+from edge.metrics import ANALYSED_BY, EdgeMetrics
 from edge.observations import ObservationBook, Seen
 from edge.outbox import SqliteOutbox
 from edge.sensors.build import build_line, build_sensors
@@ -34,8 +34,8 @@ from edge.worker import Worker
 
 _log = get_logger("agent")
 _ORDERLY_S = 2.0
-#: Status counter of each camera's own looks; the district closes a ticket only by the camera that opened it.
-_ANALYSED_BY: Final = "analysed."
+#: A packet without a receipt for so long: the box does not do its work, whatever it sees.
+_WORKS_WITHIN_S: Final = 120.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -115,8 +115,16 @@ class Agent:
         elif config.cameras:
             _log.warning("agent.evidence_stays", hint="set DRUMTOWER_EVIDENCE_URL to send evidence")
         self._uplink_worker = Worker("uplink", lambda: self.uplink.run(self._stop_uplink), self._stop)
-        self.registry = CollectorRegistry()
-        self.registry.register(_CountersAsGauges(self))
+        metrics = EdgeMetrics(self.counters)
+        self.registry = metrics.registry
+        watchdog = Watchdog(
+            watchdog_url(config.watch, environment),
+            config.watch.watchdog_every_s,
+            self._why_not,
+            sent=metrics.heartbeats.inc,
+            failed=metrics.heartbeats_failed.inc,
+        )
+        self._workers.append(Worker("watchdog", lambda: watchdog.run_on(self._stop), self._stop))
 
     def _make_loop(self, sensors: Sequence[tuple[Sensor, float]]) -> SensorLoop:
         return SensorLoop(
@@ -214,9 +222,21 @@ class Agent:
             "oldest_unreceipted_s": 0.0 if oldest is None else max(self._clock.now_ms() - oldest, 0) / 1000,
             "publish_refused": self.uplink.facts.refused,
             "rss_mb": resident_mb(),
-            **{_ANALYSED_BY + camera.config.name: camera.valid_looks for camera in cameras},
+            "disk_free_mb": round(shutil.disk_usage(self._database.directory).free / 1e6, 1),
+            **{ANALYSED_BY + camera.config.name: camera.valid_looks for camera in cameras},
             **({} if offset is None else {"clock_offset_ms": offset}),
         }
+
+    def _why_not(self) -> str:
+        """What keeps this box from its work."""
+        oldest = self.outbox.stats().oldest_unreceipted_ms
+        if not self.uplink.facts.connected:
+            return "it does not reach the broker"
+        if oldest is not None and self._clock.now_ms() - oldest > _WORKS_WITHIN_S * 1000:
+            return "no receipts come"
+        if self.cameras.cameras and all(camera.blind for camera in self.cameras.cameras):
+            return "no camera sees"
+        return ""
 
     def close(self) -> None:
         """Let go of an agent that was never run."""
@@ -271,27 +291,3 @@ def resident_mb() -> float:
     """Resident memory of this process in MB (Linux)."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return round(pages * _PAGE_BYTES / 1e6, 1)
-
-
-class _CountersAsGauges(Collector):
-    """The status counters, for Prometheus."""
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-
-    def collect(self) -> list[GaugeMetricFamily]:
-        """One gauge each, and one for all cameras."""
-        by_camera = GaugeMetricFamily(
-            "drumtower_edge_camera_analysed", "Frames of each camera that were looked at", labels=["camera"]
-        )
-        gauges = [by_camera]
-        for name, value in self._agent.counters().items():
-            if isinstance(value, str):
-                continue
-            if name.startswith(_ANALYSED_BY):
-                by_camera.add_metric([name.removeprefix(_ANALYSED_BY)], value)
-            else:
-                gauges.append(
-                    GaugeMetricFamily(f"drumtower_edge_{name}", f"Status counter {name}", value=value)
-                )
-        return gauges

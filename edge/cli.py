@@ -12,7 +12,7 @@ import typer
 
 from common.runtime.config import load_each
 from common.runtime.log import configure_logging
-from common.runtime.metrics import serve_metrics
+from common.runtime.metrics import LOOPBACK, serve_metrics
 from common.runtime.stop import Stop
 from edge.config import DeviceConfig, data_directory, load_device
 from edge.database import FILE_NAME, open_read_only
@@ -30,6 +30,9 @@ def run(
     device: Device,
     data: Data = None,
     metrics_port: Annotated[int, typer.Option(help="Serve Prometheus metrics on this port; 0: no.")] = 0,
+    metrics_host: Annotated[
+        str, typer.Option(help="Where they are served; nobody but this machine can read them by default.")
+    ] = LOOPBACK,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
 ) -> None:
     """Run a box until SIGTERM or Ctrl-C.
@@ -43,7 +46,7 @@ def run(
     configure_logging("edge", level=log_level)
     config = load_device(device)
     agent = Agent(config, device, data_directory(data, config, os.environ), os.environ)
-    serve_metrics(agent.registry, metrics_port)
+    serve_metrics(agent.registry, metrics_port, metrics_host)
     agent.run(Stop().on_signals())
 
 

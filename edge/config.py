@@ -15,6 +15,7 @@ from common.runtime.errors import ConfigError
 from common.runtime.log import get_logger
 from common.runtime.redaction import hide_address, read_secret
 from common.runtime.settings import Location, closest, one_of, texts, twice
+from common.runtime.watchdog_settings import WatchdogSettings
 from common.wire.topics import Address
 from edge.camera.build import SourceSettings
 from edge.camera.rtsp import RtspSettings
@@ -100,6 +101,7 @@ class DeviceConfig(Settings):
     outbox: OutboxSettings = OutboxSettings()
     uplink: UplinkSettings = UplinkSettings()
     evidence: UploadSettings = UploadSettings()
+    watch: WatchdogSettings = WatchdogSettings()
     models_directory: Path | None = None
     inference_threads: Annotated[int, Field(ge=1, le=64)] = 2
 

@@ -27,6 +27,7 @@ from local.errors import SetupError
 from local.footage import ensure_footage, needs_footage
 from local.packages import ensure_services, services_are_ready
 from local.progress import Progress
+from local.promtool import ensure_promtool, promtool_is_ready
 from local.python_packages import ensure_python, python_is_ready
 from local.rtsp import ensure_rtsp, rtsp_is_ready
 
@@ -40,6 +41,7 @@ what it does:
   browser   Chromium and a Chinese font, for tests and screenshots only
   rtsp      GStreamer's RTSP server, for tests of cameras only
   checkers  Compose and systemd's verifier, for tests of docker/ only
+  promtool  Prometheus' own checker, for tests of the alert rules only
 
 environment:
   DRUMTOWER_DATA   where prefix, databases and logs are (default: .drumtower in the repository)
@@ -72,6 +74,7 @@ PARTS = {
     "browser": Part(browser_is_ready, ensure_browser),
     "rtsp": Part(rtsp_is_ready, ensure_rtsp),
     "checkers": Part(checkers_are_ready, ensure_checkers),
+    "promtool": Part(promtool_is_ready, ensure_promtool),
 }
 _USUAL = ("python", "services", "footage")
 
@@ -104,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--with",
-        choices=["browser", "rtsp", "checkers"],
+        choices=["browser", "rtsp", "checkers", "promtool"],
         action="append",
         dest="also",
         default=[],

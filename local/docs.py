@@ -21,6 +21,7 @@ from common.runtime.cli import GROUP
 from common.wire.asyncapi import document
 from common.wire.categories import CATEGORIES
 from gateway.metrics_catalogue import catalogue
+from local.served_metrics import served_metrics
 
 REPOSITORY = Path(__file__).parents[1]
 REFERENCE = REPOSITORY / "docs" / "reference"
@@ -37,6 +38,7 @@ def documents() -> dict[str, str]:
         "commands.md": _commands(),
         "errors.md": _errors(),
         "metrics.md": _metrics(),
+        "prometheus.md": _prometheus(),
     }
 
 
@@ -60,6 +62,20 @@ def _metrics() -> str:
         "|---|---|---|",
     ]
     lines += [f"| `{m.name}` | {m.unit or '1'} | {m.low:g} … {m.high:g} |" for m in catalogue(()).values()]
+    return _NOTE + "\n".join(lines) + "\n"
+
+
+def _prometheus() -> str:
+    lines = [
+        "# Metrics for Prometheus\n",
+        "What each tier serves at `/metrics`. Alerts and dashboards may name these and no others.\n",
+        "| metric | kind | labels | |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{m.name}` | {m.kind} | {', '.join(f'`{label}`' for label in m.labels)} | {m.text} |"
+        for m in served_metrics()
+    ]
     return _NOTE + "\n".join(lines) + "\n"
 
 

@@ -55,8 +55,9 @@ def prove(tier: str, foreign: tuple[str, ...]) -> str | None:
         steps = [
             [*install, "packages", tier],
             [*install, "drumtower"],
-            [str(python), "-c", f"import {tier}.app, {tier}.cli"],
+            [str(python), "-c", f"import {tier}.app, {tier}.cli, {tier}.doctor"],
             [str(python.parent / "drumtower"), tier, "--help"],
+            [str(python.parent / "drumtower"), "doctor", tier, "--help"],
         ]
         for step in steps:
             # From elsewhere, so that what is imported is what was installed.

@@ -23,10 +23,11 @@ SELECT partition, device_id, observation_id, revision, silent_since, ended_at
 FROM gateway_silence WHERE partition = %(partition)s
 
 -- name: spokesman
--- The box in whose name it is told: the one last heard, since its next words are what proves the gateway is back.
+-- The box in whose name it is told: the one last heard, since its next words are what proves the gateway is back; a
+-- foreign device where there are no boxes.
 SELECT device_id FROM device LEFT JOIN device_presence USING (device_id)
-WHERE partition = %(partition)s AND quarantined_at IS NULL AND mapping IS NULL
-ORDER BY seen_at DESC NULLS LAST, device_id LIMIT 1
+WHERE partition = %(partition)s AND quarantined_at IS NULL
+ORDER BY mapping IS NOT NULL, seen_at DESC NULLS LAST, device_id LIMIT 1
 
 -- name: save_silence
 INSERT INTO gateway_silence (partition, device_id, observation_id, revision, silent_since, ended_at)

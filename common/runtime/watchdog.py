@@ -17,7 +17,7 @@ from common.runtime.stop import Stop
 from common.runtime.watchdog_settings import WatchdogSettings, is_address
 
 VARIABLE = "DRUMTOWER_WATCHDOG_URL"
-_PATIENCE_S = 10.0
+_PATIENCE_S = 5.0
 _log = get_logger("watchdog")
 
 

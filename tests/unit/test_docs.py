@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from cloud.config import read_settings
 from cloud.district.checks import read_district
 from common.runtime.cli import GROUP
 from common.runtime.config import load_config
@@ -31,6 +32,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "districts": read_district,
     "gateway.yaml": lambda path: load_config(path, GatewaySettings),
     "foreign": load_mapping,
+    "cloud.yaml": read_settings,
 }
 EXAMPLE = re.compile(r"<!-- file: (?P<name>\S+) -->\n```yaml\n(?P<text>.*?)```", re.DOTALL)
 
@@ -42,7 +44,7 @@ def test_a_generated_document_is_as_the_code_makes_it(name: str) -> None:
 
 def test_every_example_file_is_accepted_as_it_stands(tmp_path: Path) -> None:
     examples = EXAMPLE.findall((REPOSITORY / "docs" / "how-to.md").read_text(encoding="utf-8"))
-    assert len(examples) == 11
+    assert len(examples) == 13
     (tmp_path / "footage").symlink_to(REPOSITORY / "firmware_configs" / "footage")
     for name, text in examples:
         path = tmp_path / name

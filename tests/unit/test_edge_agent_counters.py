@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 
 from edge.app import Agent
 from edge.config import DeviceConfig
+from edge.metrics import ANALYSED_BY, COUNTERS
 
 
 @pytest.fixture
@@ -53,3 +54,8 @@ def test_prometheus_is_told_of_each_camera_under_one_name(agent: Agent) -> None:
 def test_opencv_leaves_the_other_cores_to_the_inference(agent: Agent) -> None:
     assert agent.counters()
     assert cv2.getNumThreads() == 1
+
+
+def test_every_counter_of_a_status_is_one_that_is_documented(agent: Agent) -> None:
+    told = {name for name in agent.counters() if not name.startswith(ANALYSED_BY)}
+    assert told == set(COUNTERS) - {"clock_offset_ms"}, "edge/metrics.py says what each means"
