@@ -18,6 +18,7 @@ from common.runtime.watchdog import Watchdog, watchdog_url
 from edge.camera.rtsp import read_credential
 from edge.camera_loop import CameraLoop
 from edge.cameras import Camera, Detectors
+from edge.clips import ClipStore
 from edge.config import CameraConfig, DeviceConfig, source_of, uplinks_of
 from edge.database import Database
 from edge.evidence import EvidenceStore
@@ -154,6 +155,10 @@ class Agent:
 
     def _make_cameras(self, config_file: Path, environment: Mapping[str, str]) -> CameraLoop:
         detectors = Detectors(self._config.models_directory, self._config.inference_threads)
+        clips = None
+        if self._config.clips is not None:
+            directory = self._database.directory / "clips"
+            clips = ClipStore(directory, self._config.clips, config_file, self._clock)
         return CameraLoop(
             [
                 Camera(
@@ -164,12 +169,14 @@ class Agent:
                     evidence=self.evidence,
                     clock=self._clock,
                     credential=_credential_of(camera, config_file, environment),
+                    clips=clips,
                 )
                 for camera in self._config.cameras
             ],
             self.book,
             self.outbox,
             self._clock,
+            tidy=clips.trim if clips is not None else lambda: None,
         )
 
     def _tidy(self) -> None:

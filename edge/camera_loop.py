@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from common.runtime.clock import Clock, SystemClock
@@ -31,6 +31,7 @@ class CameraLoop:
         book: what they say goes there; flushed in each round.
         outbox: where the books of coverage go; None keeps none.
         clock: time.
+        tidy: called every five minutes.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class CameraLoop:
         book: ObservationBook,
         outbox: Outbox | None = None,
         clock: Clock | None = None,
+        tidy: Callable[[], None] = lambda: None,
     ) -> None:
         self.cameras = tuple(cameras)
+        self._tidy = tidy
         self._book = book
         self._outbox = outbox
         self._clock = clock or SystemClock()
@@ -96,7 +99,10 @@ class CameraLoop:
                 over = over or coverage.close()
             if over is not None:
                 series += self._told(camera, over, now_ms)
-        if not series or self._outbox is None:
+        if not series:
+            return
+        self._tidy()
+        if self._outbox is None:
             return
         try:
             self._outbox.append(Readings(series))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,8 +20,11 @@ from common.wire.messages import Evidence
 from edge.camera.build import SourceSettings, build_source
 from edge.camera.frame import Frame
 from edge.camera.latest import LatestFrame
+from edge.camera.live import LiveSource
+from edge.camera.recorder import Recorder
 from edge.camera.retry import Patience
 from edge.camera.source import CameraLostError
+from edge.clips import ClipStore
 from edge.config import CameraConfig
 from edge.coverage import State
 from edge.database import DiskFullError
@@ -41,6 +45,9 @@ _FRESH_S: Final = 3.0
 """So long after a look a camera still counts as looked through: more than two idle looks, or two key frames, are apart."""
 
 _GOODBYE_S: Final = 5.0
+_MOST_KEPT: Final = 16_000_000
+"""Bytes of packets that a camera keeps for the beginning of a clip: ten seconds at 12 Mbit/s."""
+
 _log = get_logger("cameras")
 
 
@@ -82,6 +89,7 @@ class Camera:
         evidence: where pictures go.
         clock: time.
         credential: of a network camera; asked at each opening, so that a new one needs no restart.
+        clips: where clips around observations go; None makes none.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class Camera:
         evidence: EvidenceStore,
         clock: Clock,
         credential: Callable[[], str] = lambda: "",
+        clips: ClipStore | None = None,
     ) -> None:
         self.config = config
         self.finished = False
@@ -101,6 +110,8 @@ class Camera:
         self.arrived: Callable[[], None] = lambda: None
         self._source = source
         self._credential = credential
+        self._clips = clips
+        self._recorder: Recorder | None = None
         self._detectors = detectors
         self._book = book
         self._evidence = evidence
@@ -209,6 +220,10 @@ class Camera:
             loop=config.loop,
             clock=self._clock,
         )
+        if self._clips is not None and isinstance(source, LiveSource):
+            told = self._clips.settings
+            keep = partial(self._clips.keep, config.name)
+            source.recorder = self._recorder = Recorder(told.before_s, told.after_s, _MOST_KEPT, keep)
         keep_all = recorded and not config.paced
         return LatestFrame(source, config.name, keep_all=keep_all, arrived=self.arrived).start()
 
@@ -291,7 +306,7 @@ class Camera:
         proof = self._prove(result) if result.picture is not None else None
         for event in result.events:
             shown = proof if event.phase in self.config.evidence.phases else None
-            self._book.say(
+            said = self._book.say(
                 Seen(
                     phase=event.phase,
                     source=f"scene:{self.config.name}:{event.scene}",
@@ -305,6 +320,8 @@ class Camera:
                     evidence=shown,
                 )
             )
+            if self._recorder is not None and event.phase in {"start", "act"}:
+                self._recorder.ask(said.observation_id)
 
     def _prove(self, result: FrameResult) -> Evidence | None:
         """Keep the picture; without room the observation goes without it."""

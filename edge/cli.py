@@ -14,12 +14,14 @@ from common.runtime.config import load_each
 from common.runtime.log import configure_logging
 from common.runtime.metrics import LOOPBACK, serve_metrics
 from common.runtime.stop import Stop
+from edge.clips_cli import app as clips_app
 from edge.config import DeviceConfig, data_directory, load_device
 from edge.database import FILE_NAME, open_read_only
 
 app = typer.Typer(
     help="The box on the lamp pole: cameras and sensors in, numbered packets out.", no_args_is_help=True
 )
+app.add_typer(clips_app, name="clips")
 
 Device = Annotated[Path, typer.Argument(help="firmware_configs/devices/DEVICE.yaml")]
 Data = Annotated[Path | None, typer.Option("--data", help="Where the box keeps what must survive.")]

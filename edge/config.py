@@ -21,6 +21,7 @@ from edge.camera.build import SourceSettings
 from edge.camera.rtsp import RtspSettings
 from edge.camera.stills import StillsSettings
 from edge.camera.usb import UsbSettings
+from edge.clips import ClipSettings
 from edge.sensors.modbus_config import ModbusSettings
 from edge.settings import (
     Broker,
@@ -101,6 +102,7 @@ class DeviceConfig(Settings):
     outbox: OutboxSettings = OutboxSettings()
     uplink: UplinkSettings = UplinkSettings()
     evidence: UploadSettings = UploadSettings()
+    clips: ClipSettings | None = None
     watch: WatchdogSettings = WatchdogSettings()
     models_directory: Path | None = None
     inference_threads: Annotated[int, Field(ge=1, le=64)] = 2

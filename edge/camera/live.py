@@ -18,6 +18,7 @@ from common.runtime.clock import Clock, SystemClock
 from edge.camera.decoder import Decoder
 from edge.camera.frame import Frame
 from edge.camera.pictures import Pictures
+from edge.camera.recorder import Recorder
 from edge.camera.source import CameraError, CameraLostError
 from edge.camera.timeline import LiveTimeline
 
@@ -45,6 +46,7 @@ class LiveSource(ABC):
 
     def __init__(self, where: str, *, stalled_s: float, clock: Clock | None = None) -> None:
         self.where = where
+        self.recorder: Recorder | None = None
         self._stalled_s = stalled_s
         self._clock = clock or SystemClock()
         self._stopped = threading.Event()
@@ -140,6 +142,8 @@ class LiveSource(ABC):
     ) -> None:
         """Let it go."""
         self.stop()
+        if self.recorder is not None:
+            self.recorder.end()
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -163,7 +167,8 @@ class LiveSource(ABC):
         """
         assert self._container is not None
         assert self._decoder is not None
-        packets = self._container.demux(self._container.streams.video[0])
+        stream = self._container.streams.video[0]
+        packets = self._container.demux(stream)
         n, seen_at = 0, self._clock.monotonic()
         while not self._stopped.is_set():
             try:
@@ -172,6 +177,8 @@ class LiveSource(ABC):
                 raise self._lost(_trouble(error)) from None
             if packet is None or packet.size == 0:
                 raise self._lost(None)
+            if self.recorder is not None:
+                self.recorder.packet(packet, stream)
             for decoded in self._decoder.decode(packet):
                 seen_at = self._clock.monotonic()
                 at_ms = self._timeline.stamp(decoded.time, self._clock.now_ms())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field
@@ -13,6 +13,8 @@ from common.runtime.clock import Clock
 from common.runtime.config import Settings
 from edge.camera.live import LiveSource, Trouble
 from edge.camera.source import CameraError, CameraLostError, CameraRefusedError
+
+_CREDENTIAL: Final = "DRUMTOWER_CAMERA_CREDENTIAL_"
 
 
 def _address(url: str) -> str:
@@ -39,7 +41,7 @@ class RtspSettings(Settings):
 
 def credential_variable(camera: str) -> str:
     """The environment variable that may hold a camera's ``user:password``."""
-    return f"DRUMTOWER_CAMERA_CREDENTIAL_{camera.upper().replace('-', '_')}"
+    return _CREDENTIAL + camera.upper().replace("-", "_")
 
 
 def read_credential(camera: str, settings: RtspSettings, beside: Path, environment: Mapping[str, str]) -> str:

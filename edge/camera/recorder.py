@@ -1,0 +1,170 @@
+"""A stream's packets around a moment, copied into a file as they came: nothing is decoded or encoded again."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, cast
+
+import av
+import av.error
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from common.runtime.log import get_logger
+
+_CODECS: Final = {"h264", "hevc"}
+_log = get_logger("recorder")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A packet's content and times; a packet itself is changed by being written."""
+
+    content: bytes
+    pts: int
+    dts: int
+    base: Fraction
+    key: bool
+
+    @property
+    def at(self) -> float:
+        return float(self.pts * self.base)
+
+
+class Recorder:
+    """Keeps the last seconds of one stream, and on demand writes them and what follows as MP4.
+
+    All but :meth:`ask` runs in the thread that reads the camera.
+
+    Args:
+        before_s: how much before the moment; the key frame before that comes along.
+        after_s: how much after it. A moment within a clip becomes a part of it.
+        most_bytes: of packets kept; a stream that needs more keeps fewer seconds.
+        done: given the names that were asked for and the file.
+    """
+
+    def __init__(
+        self,
+        before_s: float,
+        after_s: float,
+        most_bytes: int,
+        done: Callable[[tuple[str, ...], bytes], None],
+    ) -> None:
+        self._before_s = before_s
+        self._after_s = after_s
+        self._most_bytes = most_bytes
+        self._done = done
+        self._ring: deque[_Kept] = deque()
+        self._held = 0
+        self._asked: list[str] = []
+        self._lock = threading.Lock()
+        self._writing: _Writer | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """Of packets kept."""
+        return self._held
+
+    def ask(self, name: str) -> None:
+        """Want a clip of now, under a name; from any thread."""
+        with self._lock:
+            self._asked.append(name)
+
+    def packet(self, packet: Packet[VideoStream], stream: VideoStream) -> None:
+        """Take in the next packet of the stream."""
+        if packet.pts is None or packet.time_base is None or stream.codec_context.name not in _CODECS:
+            return
+        dts = packet.pts if packet.dts is None else packet.dts
+        kept = _Kept(bytes(packet), packet.pts, dts, packet.time_base, packet.is_keyframe)
+        with self._lock:
+            # Without a key frame yet there is nothing a clip could begin with: what is asked for waits.
+            asked: list[str] = []
+            if self._ring or self._writing is not None:
+                asked, self._asked = self._asked, []
+        if asked and self._writing is None and self._ring:
+            self._writing = _Writer(stream, list(self._ring))
+        self._keep(kept)
+        if self._writing is not None:
+            if asked:
+                self._writing.extend(asked, kept.at + self._after_s)
+            self._writing.write(kept)
+            if kept.at >= self._writing.until:
+                self.end()
+
+    def end(self) -> None:
+        """Finish the clip being written: its time is over, or the camera is."""
+        writing, self._writing = self._writing, None
+        if writing is not None and (content := writing.close()):
+            self._done(tuple(writing.names), content)
+
+    def _keep(self, kept: _Kept) -> None:
+        if self._ring and kept.at < self._ring[-1].at - 10.0:
+            self._ring.clear()  # the stream's clock ran backwards: what was before does not join on
+            self._held = 0
+        if not self._ring and not kept.key:
+            return
+        self._ring.append(kept)
+        self._held += len(kept.content)
+        while (second := self._second_key()) is not None and (
+            self._ring[second].at <= kept.at - self._before_s or self._held > self._most_bytes
+        ):
+            for _ in range(second):
+                self._held -= len(self._ring.popleft().content)
+        if self._held > self._most_bytes:
+            self._ring.clear()
+            self._held = 0
+
+    def _second_key(self) -> int | None:
+        return next((n for n, one in enumerate(self._ring) if n and one.key), None)
+
+
+class _Writer:
+    """One MP4 in memory."""
+
+    def __init__(self, template: VideoStream, past: list[_Kept]) -> None:
+        self.names: list[str] = []
+        self.until = 0.0
+        self._file = io.BytesIO()
+        self._failed = False
+        self._container: OutputContainer = av.open(self._file, "w", format="mp4")
+        self._stream = self._container.add_stream_from_template(template, opaque=True)
+        self._begins = past[0].dts
+        for one in past:
+            self.write(one)
+
+    def extend(self, names: list[str], until: float) -> None:
+        """Go on until then, also for these."""
+        self.names += names
+        self.until = max(self.until, until)
+
+    def write(self, one: _Kept) -> None:
+        """Copy a packet."""
+        if self._failed:
+            return
+        packet = cast("Packet[VideoStream]", Packet(one.content))
+        packet.pts, packet.dts = one.pts - self._begins, one.dts - self._begins
+        packet.time_base, packet.is_keyframe = one.base, one.key
+        packet.stream = self._stream
+        try:
+            self._container.mux(packet)
+        except (av.error.FFmpegError, ValueError) as error:
+            self._fail(error)
+
+    def close(self) -> bytes:
+        """The file; empty when it could not be written."""
+        try:
+            self._container.close()
+        except (av.error.FFmpegError, ValueError) as error:
+            self._fail(error)
+        return b"" if self._failed else self._file.getvalue()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failed:
+            _log.warning("clip.not_written", error=repr(error), hint="the stream's times do not suit MP4")
+        self._failed = True
