@@ -79,8 +79,10 @@ class CameraLoop:
         finally:
             for camera in self.cameras:
                 camera.stop_soon()
+            until = self._clock.monotonic() + _GOODBYE_S
             for camera in self.cameras:
-                camera.close(_GOODBYE_S)
+                # Silent cameras are let go together, not one after the other.
+                camera.close(max(until - self._clock.monotonic(), 0.0))
             self._book_coverage(closing=True)
 
     def _go_round(self) -> None:

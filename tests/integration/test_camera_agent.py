@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +13,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import yaml
 
 from common.runtime.clock import SystemClock
-from common.runtime.errors import InvalidError
 from common.runtime.stop import Stop
 from common.wire.codec import decode_packet
 from common.wire.messages import Events, Observation, Readings
@@ -29,6 +30,7 @@ from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook
 from edge.outbox import SqliteOutbox
 from edge.vision.detections import Detections
+from models.store import MANIFESTS, WEIGHTS
 from tests.fixtures.edge_gateway import eventually
 from tests.fixtures.edge_messages import ADDRESS
 from tests.fixtures.rtsp import RtspServer, Unit, encode, scene
@@ -322,15 +324,20 @@ def test_time_that_runs_backwards_never_runs_backwards_in_what_is_said(box: Box,
     assert max(np.diff(times)) < 4000
 
 
-def test_a_model_of_the_wrong_input_blinds_its_camera_alone(box: Box, tmp_path: Path) -> None:
-    class Wrong(Detectors):
-        def get(self, model: str) -> ScriptedDetector:
-            raise InvalidError("model.shape", "expected one input image, found audio", "correct the manifest")
-
-    bad = box.camera(BIKES, "cam-1", detectors=Wrong(None, 1), loop=False, paced=False)
+def test_a_model_of_the_wrong_input_blinds_its_camera_alone_and_says_what_was_found(
+    box: Box, tmp_path: Path
+) -> None:
+    told = yaml.safe_load((MANIFESTS / "cocossd.yaml").read_text(encoding="utf-8"))
+    told |= {"name": "wrong", "ships": False, "input": {**told["input"], "dtype": "float32"}}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
+    shutil.copy(WEIGHTS / told["file"], tmp_path)
+    real = Detectors(tmp_path, 1)
+    bad = box.camera(BIKES, "cam-1", detectors=real, model="wrong", loop=False, paced=False)
     good = box.camera(BIKES, "cam-2", loop=False, paced=False)
     with box.running():
         eventually(lambda: good.finished and bad.finished, 60)
     (blind,) = [one for one in box.observations() if one.category == BLIND]
     assert (blind.sensor, blind.detail["code"]) == ("cam-1", "model.shape")
+    assert "float32" in str(blind.detail["message"])
+    assert "uint8" in str(blind.detail["message"])
     assert good.valid_looks > 10

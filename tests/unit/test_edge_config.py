@@ -9,11 +9,13 @@ import structlog
 
 from common.runtime.config import InvalidConfigError
 from common.runtime.errors import ConfigError
+from edge.camera.stills import StillsSettings
 from edge.config import (
     DeviceConfig,
     data_directory,
     footage_file,
     load_device,
+    source_of,
     uplinks_of,
 )
 
@@ -208,3 +210,57 @@ def test_fetched_footage_comes_first_then_what_ships(tmp_path: Path) -> None:
     assert logs == []
     assert footage_file(one, path, {}) == tmp_path / "footage" / "bikes.mp4"
     assert footage_file(two, path, named) == tmp_path / "devices" / "a" / "b.mp4"
+
+
+@pytest.mark.parametrize("corner", ["[640, 1]", "[1.5, 1]", "[-0.1, 1]", "[.nan, 1]"])
+def test_a_zone_outside_the_picture_is_refused_with_its_line_and_what_is_allowed(
+    tmp_path: Path, corner: str
+) -> None:
+    text = (
+        "site: gulou\ndevice: lamp-01\ncameras:\n  - name: cam-1\n    footage: vtest\n    scenes:\n"
+        f"      - {{scene: zone, id: square, zone: [[0, 0], {corner}, [1, 0]]}}\n"
+    )
+    with pytest.raises(InvalidConfigError) as refused:
+        load_device(write(tmp_path, text))
+    assert "box.yaml:7" in refused.value.message
+    assert "zone" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("rtsp: {url: 'rtsp://viewer:pw@192.0.2.1/1'}", "credential_file"),
+        ("rtsp: {url: 'http://192.0.2.1/1'}", "rtsp://host/path"),
+        ("rtsp: {url: 'rtsp://192.0.2.1/1', transport: tpc}", "tcp"),
+        ("usb: {device: /dev/video0, width: 5}", "64"),
+        ("stills: {directory: a, every_s: 0}", "greater than 0"),
+    ],
+)
+def test_a_camera_that_cannot_be_is_refused_with_what_can(tmp_path: Path, source: str, said: str) -> None:
+    text = f"site: gulou\ndevice: lamp-01\ncameras:\n  - name: cam-1\n    {source}\n"
+    with pytest.raises(InvalidConfigError) as refused:
+        load_device(write(tmp_path, text))
+    assert "box.yaml:5" in refused.value.message
+    assert said in refused.value.message
+
+
+def test_where_pictures_come_from_is_told_whole_and_without_secrets(tmp_path: Path) -> None:
+    beside = tmp_path / "devices" / "box.yaml"
+    cameras = config(
+        cameras=[
+            {"name": "a", "rtsp": {"url": "rtsp://192.0.2.1/1"}},
+            {"name": "b", "usb": {"device": "/dev/video0"}},
+            {"name": "c", "stills": {"directory": "uploads"}},
+            {"name": "d", "path": "film.mp4"},
+        ]
+    ).cameras
+    assert [camera.source for camera in cameras] == [
+        "camera rtsp://192.0.2.1/1",
+        "camera /dev/video0",
+        "pictures uploads",
+        "footage film.mp4",
+    ]
+    stills, film = source_of(cameras[2], beside, {}), source_of(cameras[3], beside, {})
+    assert isinstance(stills, StillsSettings)
+    assert stills.directory == beside.parent / "uploads"
+    assert film == beside.parent / "film.mp4"
