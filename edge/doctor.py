@@ -84,10 +84,16 @@ class EdgeDoctor:
             yield from told.looked("broker", partial(self._broker, config, broker, receipted_s, runs=runs))
             if door is not None:
                 yield from told.looked("evidence door", partial(self._door, door))
-            elif config.cameras:
+                continue
+            if config.cameras:
                 yield told.warn(
                     "evidence door", "none is named: pictures stay on the box", "set DRUMTOWER_EVIDENCE_URL"
                 )
+            yield told.unknown(
+                "clock",
+                "only the evidence door tells a box's doctor what time it is in the district",
+                "the district knows it from the box itself: drumtower gateway devices",
+            )
 
     def _configuration(self, path: Path, configs: list[DeviceConfig]) -> Iterator[Finding]:
         config = load_device(path)

@@ -16,6 +16,7 @@ from cloud.watch.domain import HINTS
 from common.runtime.doctor import Asked, Examination, Finding, span
 from common.runtime.errors import ConfigError
 from common.runtime.places import database_url
+from common.runtime.watchdog import watchdog_url
 from common.schema.doctor import database_findings
 
 _LATE_S: Final = 60.0
@@ -52,6 +53,7 @@ class CloudDoctor:
             if found[0].verdict == "ok":
                 yield from told.looked("store", partial(self._store, url, settings))
         yield from self._pictures(asked.environment.get("DRUMTOWER_EVIDENCE_DIR", ""))
+        yield told.watcher(watchdog_url(settings.watch, asked.environment))
 
     def _configuration(self, path: Path) -> Iterator[Finding]:
         settings = read_settings(path)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
+from urllib.parse import urlsplit
 
 from common.runtime.config import InvalidConfigError
 from common.runtime.errors import DrumtowerError
@@ -99,6 +100,16 @@ class Examination:
         if free_mb < least_mb:
             return self.fail(what, said, fix)
         return self.warn(what, said, fix) if free_mb < 4 * least_mb else self.ok(what, said)
+
+    def watcher(self, url: str | None) -> Finding:
+        """Whether somebody outside would notice that this machine is gone; he is not asked, for that says all is well."""
+        if url is not None:
+            return self.ok("watcher outside", f"{urlsplit(url).hostname} is told while this tier works")
+        return self.warn(
+            "watcher outside",
+            "none is named: nobody notices when this whole machine is gone",
+            "watch.watchdog_url in the configuration, or DRUMTOWER_WATCHDOG_URL",
+        )
 
     def clock(self, what: str, offset_s: float, than: str) -> Finding:
         """How far this machine's clock is from another's; ``offset_s`` is what would have to be added to ours."""

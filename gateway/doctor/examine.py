@@ -16,6 +16,7 @@ from common.runtime.config import load_config
 from common.runtime.doctor import Asked, Examination, Finding, span
 from common.runtime.errors import ConfigError
 from common.runtime.places import database_url
+from common.runtime.watchdog import watchdog_url
 from common.schema.doctor import Connection, database_findings, examined
 from gateway.adapters.mapping import load_mappings
 from gateway.config import BrokerAddress, GatewaySettings, read_environment
@@ -77,6 +78,7 @@ class GatewayDoctor:
             "broker: disk", partial(self._broker_disk, env.get("DRUMTOWER_BROKER_DATA", ""))
         )
         yield from told.looked("evidence", partial(self._evidence, asked, settings))
+        yield told.watcher(watchdog_url(settings.watch, env))
 
     def _configuration(self, path: Path) -> Iterator[Finding]:
         settings = load_config(path, GatewaySettings)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cloud.console.service import ConsoleService, Fleet
 from cloud.db import Database
 from cloud.watch import repo as cloud_watch
 from cloud.watch.domain import WatchSettings as CloudWatchSettings
@@ -195,6 +196,25 @@ def test_an_inbox_that_nobody_empties_is_silence_though_a_worker_speaks(
     Watch(database_url, WatchSettings(), metrics, SystemClock(), {}).look()
     assert metric(metrics.registry, "drumtower_gateway_cloud_silent_seconds") > 290
     assert metric(metrics.registry, "drumtower_gateway_inbox_waiting") == 1
+
+
+def test_the_page_says_who_is_silent(centre: Centre, database_url: str) -> None:
+    centre.device("lamp-1")
+
+    def fleet() -> Fleet:
+        return ConsoleService(centre.database, SystemClock()).fleet()
+
+    working(database_url, 5)
+    with centre.database.transaction() as transaction:
+        cloud_watch.beat(transaction, "here:1:1")
+    assert (fleet().gateway_silent_s, fleet().worker_silent_s) == (None, None)
+    working(database_url, 200, held=False)
+    rows(database_url, "UPDATE worker_heartbeat SET at = at - interval '300 seconds'")
+    told = fleet()
+    assert told.gateway_silent_s is not None
+    assert told.worker_silent_s is not None
+    assert 200 <= told.gateway_silent_s < 260
+    assert 300 <= told.worker_silent_s < 360
 
 
 class Watcher:

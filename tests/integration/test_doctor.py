@@ -116,6 +116,7 @@ def test_a_gateway_that_works_is_well_and_is_not_disturbed(
         assert "hears the broker and commits" in words
         assert said("broker: account") == ("ok", "a gateway is connected for default")
         assert said("broker: certificate")[0] == "ok"
+        assert said("watcher outside")[0] == "warn"
         assert said("database: schema")[0] == said("database: writing")[0] == "ok"
         assert said("clock")[0] == "ok"
         assert "taken over" not in running.log
