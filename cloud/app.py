@@ -28,6 +28,7 @@ from cloud.console.storm_pages import router as storm_pages
 from cloud.db import Database
 from cloud.district.api import rules
 from cloud.duty.api import duty
+from cloud.duty.watch import DutyWatch
 from cloud.incidents.repo import sync_categories
 from cloud.incidents.service import IncidentService
 from cloud.services import Services
@@ -227,6 +228,7 @@ class Cloud:
     def _sweep(self, stop: Stop) -> None:
         """Fire clocks, escalate, remind, follow storms, verify claims; now and then look at what changes slowly."""
         calendars = CalendarWatch(self._database, self.registry)
+        rota = DutyWatch(self._database, self.registry)
         next_slow = self._clock.monotonic()
         while not stop.wait(self._settings.sweep_s):
             now = to_datetime(self._clock.now_ms())
@@ -239,6 +241,7 @@ class Cloud:
                 if self._clock.monotonic() >= next_slow:
                     check_claims(self._database, self._settings.verify, now, blind=True)
                     calendars.look(now)
+                    rota.look(now)
                     with self._database.transaction() as transaction:
                         prune(transaction, now - timedelta(hours=self._settings.stream_keep_h))
                     next_slow = self._clock.monotonic() + _SLOW_SWEEP_S

@@ -203,6 +203,8 @@ def raise_open(database: Database, plan: Plan, now: datetime) -> int:
     raised = 0
     with database.transaction() as transaction:
         storms = repo.going_on(transaction)
+        if not storms:
+            return 0
         concerned = [code for code in repo.categories_open(transaction, plan.raise_to) if plan.concerns(code)]
         found = {
             ticket_id: storm

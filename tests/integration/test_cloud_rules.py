@@ -10,12 +10,15 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from cloud.calendar.cli import app as calendar_app
+from cloud.calendar.service import CalendarWatch
 from cloud.dispatch.cli import app as routing_app
 from cloud.district.service import load_district
 from cloud.duty.cli import app as duty_app
+from cloud.duty.watch import DutyWatch
 from tests.integration.test_cloud_api import Running, assert_problem, running  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.services
@@ -298,6 +301,9 @@ def test_a_year_that_nobody_published_is_a_problem_until_somebody_brings_it(
             encoding="utf-8",
         )
         assert CliRunner().invoke(calendar_app, ["load", str(file)]).exit_code == 0
+    registry = CollectorRegistry()
+    CalendarWatch(running.centre.database, registry).look(datetime.now(UTC))
+    assert registry.get_sample_value("drumtower_calendar_years_missing") == 0
     told = admin.get("/api/calendar").json()
     assert (told["missing_years"], told["problem"]) == ([], "")
     assert told["days_known"] > 300
@@ -352,6 +358,11 @@ def test_a_rota_is_loaded_and_asked_on_the_command_line(
     assert loaded.exit_code == 0, loaded.output
     assert "Lin" in CliRunner().invoke(duty_app, ["who", "--unit", "water"]).output
     assert CliRunner().invoke(duty_app, ["check"]).exit_code == 0
+    registry = CollectorRegistry()
+    watch = DutyWatch(running.centre.database, registry)
+    for at, holes in ((start, 0), (end - timedelta(hours=1), 1)):
+        watch.look(at)
+        assert registry.get_sample_value("drumtower_duty_holes") == holes
     late = CliRunner().invoke(duty_app, ["check", "--days", "30"])
     assert late.exit_code == 1
     assert "water: nobody on duty" in late.output
@@ -409,6 +420,14 @@ def test_a_ticket_in_working_time_freezes_its_calendar_and_says_what_nobody_publ
     assert all(year > datetime.now(UTC).year for year in ticket["calendar_gaps"])
     page = admin.get(f"/tickets/{ticket_id}?part=detail").text
     assert "年节假日安排尚未公布" in page
+    with running.centre.database.transaction() as tx:
+        tx.run("UPDATE policy SET hours = 'unit'")
+        tx.run("UPDATE unit SET hours = 'office' WHERE unit_code = 'water'")
+    names = []
+    for category in ("flood.water_level", "smoke.alarm"):  # of the water department, and of a street
+        one = admin.get(f"/api/tickets/{running.centre.open_one(category)}").json()
+        names.append(one["policy"].get("calendar", {}).get("name"))
+    assert names == ["office", None]
     due = {clock["name"]: datetime.fromisoformat(clock["due_at"]) for clock in ticket["clocks"]}
     hour = (due["ack"] + timedelta(hours=8)).hour
     assert 9 <= hour <= 17  # whenever it was opened, it is due in working hours

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud.calendar.domain import WorkingCalendar, worked_s
+from cloud.calendar.files import shipped_years
 from cloud.sla.domain import FALLBACK_POLICY, Clock, Clocks, Policy, cancel, meet, miss, resume, start, stop
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 POLICY = Policy("test", 60, 120, 600, position=3)
+WEEK = WorkingCalendar("office", frozenset({1, 2, 3, 4, 5}), ((9 * 3600, 17 * 3600),), holidays=True)
+OFFICE = WEEK.keeping(shipped_years())
 
 
 def after(seconds: float) -> datetime:
@@ -33,6 +39,25 @@ def test_the_time_of_suspensions_does_not_count(pauses: list[tuple[int, int]]) -
         now += timedelta(seconds=pause_s)
         clocks = resume(clocks, now)
     assert (only(clocks, "resolve").due_at - now).total_seconds() == 600 - worked
+
+
+@given(
+    st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.lists(st.tuples(st.integers(0, 200_000), st.integers(0, 500_000)), max_size=5),
+)
+def test_in_working_hours_the_time_of_suspensions_does_not_count_either(
+    opened: datetime, pauses: list[tuple[int, int]]
+) -> None:
+    policy = replace(POLICY, resolve_s=20 * 3600, calendar=OFFICE)
+    clocks, now, worked = start((), ["resolve"], policy, opened), opened, 0.0
+    for run_s, pause_s in pauses:
+        until = min(now + timedelta(seconds=run_s), only(clocks, "resolve").due_at)
+        worked += worked_s(OFFICE, now, until)
+        clocks = stop(clocks, until, OFFICE)
+        now = until + timedelta(seconds=pause_s)
+        clocks = resume(clocks, now, OFFICE)
+    due = only(clocks, "resolve").due_at
+    assert worked + worked_s(OFFICE, now, due) == pytest.approx(20 * 3600, abs=1e-5)
 
 
 def test_a_clock_is_missed_when_it_is_due_and_only_once() -> None:
