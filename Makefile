@@ -6,7 +6,7 @@ ARGS   ?=
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench chaos fuzz format lock audit extras docs screenshots clean
+.PHONY: help setup demo test check bench accuracy chaos fuzz format lock audit extras docs screenshots clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -35,6 +35,9 @@ extras: setup  ## install each tier alone, in a venv of its own, and start its c
 
 bench: setup  ## all benchmarks, as a table of ratios against their limits
 	@$(VENV)/python -m benchmarks
+
+accuracy: setup  ## how good the models are: docs/accuracy.md (needs the data of ../shared)
+	@$(VENV)/python -m models.accuracy
 
 chaos: setup  ## 60 random kills, bad links, full disks and wrong clocks: nothing may be lost (ARGS: --seed N, --kills N)
 	@$(VENV)/python -m benchmarks.chaos $(ARGS)

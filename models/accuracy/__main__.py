@@ -49,8 +49,8 @@ def write_figures(card: Path, table: str) -> None:
     """Put a table between the marks of a card."""
     text = card.read_text(encoding="utf-8")
     marked = re.sub(
-        r"(<!-- figures -->\n).*?(\n<!-- end -->)",
-        lambda found: found.group(1) + table + found.group(2),
+        r"(<!-- figures -->\n).*?(<!-- end -->)",
+        lambda found: f"{found.group(1)}{table}\n{found.group(2)}",
         text,
         flags=re.DOTALL,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,6 +97,8 @@ def figures(judged: Judged, thresholds: VerdictThresholds, rounds: int = 1000) -
         return lambda at: float(said[at][of[at]].mean()) if of[at].any() else float("nan")
 
     def area(at: NDArray[np.intp]) -> float:
+        if bare[at].all() or not bare[at].any():
+            return float("nan")
         return area_under_curve(judged.probability[at], bare[at])
 
     everybody = np.ones_like(bare)
@@ -122,8 +125,10 @@ def choose_thresholds(judged: Judged, most_false: float, most_missed: float) -> 
     bare = np.array([head.bare for head in judged.heads], np.bool_)
     helmetless = float(np.quantile(judged.probability[~bare], 1 - most_false, method="higher"))
     helmet = float(np.quantile(judged.probability[bare], most_missed, method="lower"))
-    upper = round(min(max(helmetless, 0.5), 0.99), 3)
-    return VerdictThresholds(helmetless=upper, helmet=round(min(max(helmet, 0.01), upper - 0.01), 3))
+    # Beyond the head that is still too many, in thousandths, and never so sure that no head can be.
+    upper = min(max((math.floor(helmetless * 1000) + 1) / 1000, 0.5), 0.99)
+    lower = max((math.ceil(helmet * 1000) - 1) / 1000, 0.01)
+    return VerdictThresholds(helmetless=upper, helmet=round(min(lower, upper - 0.01), 3))
 
 
 @dataclass(frozen=True, slots=True)

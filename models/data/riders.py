@@ -1,7 +1,8 @@
 """Heads of riders with and without helmets: ``helmet-riders``, labels as YOLO text, groups of near-duplicates.
 
 The folder holds ``images/``, ``labels/`` (class, centre x, centre y, width, height as shares of the picture) and
-``manifest.csv`` with the group of each picture and the head boxes that somebody found doubtful.
+``manifest.csv`` with the columns ``file`` (name without ending), ``group`` and, if somebody found labels doubtful,
+``suspect_head_boxes_px`` (a JSON list of class, left, top, right, bottom).
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def read_heads(directory: Path) -> list[Head]:
 def _heads_of(picture: Path, labels: Path, row: dict[str, str]) -> Iterator[Head]:
     height, width = read_picture(picture).shape[:2]
     doubted = [
-        tuple(float(side) for side in box[1:]) for box in json.loads(row["suspect_head_boxes_px"] or "[]")
+        tuple(float(side) for side in box[1:]) for box in json.loads(row.get("suspect_head_boxes_px") or "[]")
     ]
     for line in labels.read_text(encoding="utf-8").splitlines():
         label, *shares = line.split()

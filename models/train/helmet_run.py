@@ -22,7 +22,7 @@ from models.train.export import export
 from models.train.helmet import CONTEXT, SIZE, HeadCrops, HelmetNet, Mirrored, train
 from models.train.loop import pictures_to_tensor
 
-EPOCHS: Final = 36
+EPOCHS: Final = 48
 STREET: Final = WEIGHTS / "cocossd_mbv2lite.onnx"
 _WEIGHTS: Final = "helmet.pt"
 _STORY: Final = "training.json"

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire.categories import BY_CODE
+from edge.cameras import Detectors
+from edge.config import load_device
+from edge.inspect import inspect
 from edge.vision.scenes.ballot import Ballot, Bounds, Look, mean_probability, verdict
 from edge.vision.scenes.config import HelmetConfig
 from edge.vision.scenes.helmet import HelmetScene
 from edge.vision.scenes.riders import head_of, on_vehicle
 from edge.vision.scenes.scene import SceneEvent
 from edge.vision.tracker import Track
+from tests.fixtures.vision import BIKES
 
 BOUNDS = Bounds(0.7, 0.3)
 probabilities = st.floats(0.0, 1.0)
@@ -233,3 +239,30 @@ def test_a_new_size_of_pictures_forgets_who_was_on_the_way() -> None:
 def test_more_looks_than_can_be_kept_are_a_fault_of_the_configuration() -> None:
     with pytest.raises(ValueError, match="at most most_looks"):
         _scene(most_looks=2, least_looks=3)
+
+
+# --- the box ---
+
+
+def _box(directory: Path, model: str) -> Path:
+    path = directory / "lamp.yaml"
+    scene = {"scene": "helmet", "id": "riders", "model": model}
+    camera = {"name": "cam-1", "path": str(BIKES), "scenes": [scene]}
+    path.write_text(yaml.safe_dump({"site": "demo", "device": "lamp", "cameras": [camera]}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "code"), [("helmet", None), ("helmt", "model.unknown"), ("cocossd", "model.kind")]
+)
+def test_a_box_is_checked_for_the_helmet_model_before_it_starts(
+    tmp_path: Path, model: str, code: str | None
+) -> None:
+    path = _box(tmp_path, model)
+    findings = [one for one in inspect(load_device(path), path, {}) if one.what == f"cam-1: model {model}"]
+    assert [one.error.code if one.error else None for one in findings][-1:] == [code]
+
+
+def test_cameras_share_one_session_of_the_helmet_model() -> None:
+    detectors = Detectors(None, threads=1)
+    assert detectors.judge("helmet") is detectors.judge("helmet")
