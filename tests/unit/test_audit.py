@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from common.runtime.config import load_config
 from local import audit
 from local.ports import free_port
 
@@ -165,7 +166,7 @@ def test_a_lock_that_is_not_one_is_told(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_the_shipped_exceptions_are_right_and_the_lock_holds_what_every_tier_pins() -> None:
-    assert audit.load_config(audit.EXCEPTIONS, audit.AuditSettings) is not None
+    assert load_config(audit.EXCEPTIONS, audit.AuditSettings) is not None
 
     def pins(name: str) -> set[str]:
         text = (REPOSITORY / "requirements" / name).read_text(encoding="utf-8")
