@@ -35,8 +35,10 @@ from edge.vision.health import FAULTS, Fault, HealthChange, ViewHealth
 from edge.vision.health_measure import look_at
 from edge.vision.helmets import open_judge
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
+from edge.vision.waters import open_segmenter
 from models.helmet import HelmetJudge
 from models.store import open_model
+from models.water import WaterSegmenter
 
 BLIND: Final = "device.camera_blind"
 STALLED: Final = "device.camera_stalled"
@@ -64,6 +66,7 @@ class Detectors:
         self._threads = threads
         self._opened: dict[str, Detector] = {}
         self._judges: dict[str, HelmetJudge] = {}
+        self._segmenters: dict[str, WaterSegmenter] = {}
 
     def get(self, model: str) -> Detector:
         """The detector of that model; raises InvalidError when its file is missing, changed or broken."""
@@ -76,6 +79,12 @@ class Detectors:
         if model not in self._judges:
             self._judges[model] = open_judge(model, self._directory, threads=1)
         return self._judges[model]
+
+    def segmenter(self, model: str) -> WaterSegmenter:
+        """The segmenter of water of that model; raises as ``get`` does."""
+        if model not in self._segmenters:
+            self._segmenters[model] = open_segmenter(model, self._directory, threads=1)
+        return self._segmenters[model]
 
 
 class Camera:
@@ -270,7 +279,12 @@ class Camera:
     def _ready(self) -> VisionPipeline:
         if self._pipeline is None:
             detector = self._detectors.get(self.config.model)
-            pipeline = VisionPipeline(self.config, detector, open_judge=self._detectors.judge)
+            pipeline = VisionPipeline(
+                self.config,
+                detector,
+                open_judge=self._detectors.judge,
+                open_segmenter=self._detectors.segmenter,
+            )
             for known in self._book.open_conditions():
                 kind, _, rest = known.source.partition(":")
                 name, _, scene = rest.partition(":")

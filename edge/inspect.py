@@ -12,8 +12,8 @@ from edge.camera.build import build_source
 from edge.camera.rtsp import read_credential
 from edge.camera.stills import StillsSettings
 from edge.config import CameraConfig, DeviceConfig, source_of
-from edge.vision.scenes.config import HelmetConfig
-from models.manifest import HelmetManifest, Manifest, ModelManifest
+from edge.vision.scenes.config import HelmetConfig, WaterConfig
+from models.manifest import HelmetManifest, Manifest, ModelManifest, WaterManifest
 from models.store import open_as
 
 
@@ -33,6 +33,8 @@ def inspect(config: DeviceConfig, config_file: Path, environment: Mapping[str, s
         for scene in camera.scenes:
             if isinstance(scene, HelmetConfig):
                 yield _model(camera.name, HelmetManifest, scene.model, config.models_directory)
+            elif isinstance(scene, WaterConfig):
+                yield _model(camera.name, WaterManifest, scene.model, config.models_directory)
         yield _picture(camera, config_file, environment)
 
 

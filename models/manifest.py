@@ -114,7 +114,25 @@ class HelmetManifest(ModelManifest):
     ]
 
 
-_KINDS: dict[str, type[ModelManifest]] = {"helmet": HelmetManifest}
+class WaterThresholds(Settings):
+    """What the model's makers found to keep dry roads dry."""
+
+    water: Annotated[float, Field(gt=0, lt=1, description="from here on a cell is called water")]
+
+
+class WaterManifest(ModelManifest):
+    """A segmenter: one map of probabilities, that water stands in each cell of the picture."""
+
+    head: Literal["water"]
+    labels: tuple[Literal["water"]]
+    thresholds: WaterThresholds
+    parity: Annotated[
+        float,
+        Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output"),
+    ]
+
+
+_KINDS: dict[str, type[ModelManifest]] = {"helmet": HelmetManifest, "water": WaterManifest}
 """By ``head``; any other is a detector's."""
 
 

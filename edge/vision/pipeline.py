@@ -22,7 +22,9 @@ from edge.vision.scenes.build import build_scene
 from edge.vision.scenes.config import SceneConfig
 from edge.vision.scenes.scene import Scene, SceneEvent
 from edge.vision.tracker import Track, Tracker
+from edge.vision.waters import WaterWatch, open_segmenter
 from models.helmet import HelmetJudge
+from models.water import WaterSegmenter
 
 
 class GateSettings(Settings):
@@ -109,6 +111,7 @@ class VisionPipeline:
         detector: may be shared by cameras whose frames are taken in turn by one thread.
         make_tracker: called at the start and when the size of the pictures changes.
         open_judge: gives the judge of helmets by its model's name; asked when a scene wants one.
+        open_segmenter: the same for water.
     """
 
     def __init__(
@@ -117,12 +120,14 @@ class VisionPipeline:
         detector: Detector,
         make_tracker: Callable[[], Tracker] = Tracker,
         open_judge: Callable[[str], HelmetJudge] = open_judge,
+        open_segmenter: Callable[[str], WaterSegmenter] = open_segmenter,
     ) -> None:
         self.settings = settings
         self.detector = detector
         self.scenes: tuple[Scene, ...] = tuple(build_scene(config) for config in settings.scenes)
         self.counters = VisionCounters()
         self._helmets = HelmetWatch(self.scenes, open_judge)
+        self._waters = WaterWatch(self.scenes, open_segmenter)
         self._make_tracker = make_tracker
         self._tracker = make_tracker()
         self._gate = MotionGate() if settings.gate.enabled else None
@@ -162,6 +167,7 @@ class VisionPipeline:
         tracks = self._tracker.update(found, frame.captured_at)
         self._followed = tracks
         self._helmets.look(frame, everything, tracks)
+        self._waters.look(frame)
         events = tuple(event for scene in self.scenes for event in scene.step(tracks, frame.captured_at))
         strong = int(np.count_nonzero(found.score >= self._tracker.settings.strong_score))
         self._count(analysed=1, detections=strong, events=len(events))
@@ -184,13 +190,15 @@ class VisionPipeline:
     def _worth_a_look(self, frame: Frame) -> bool:
         if self._gate is None:
             return True
+        # Water rises without moving: its looks go by the clock.
+        wanted = self._waters.due(frame.captured_at)
         at, gate = frame.captured_at, self.settings.gate
         if self._gate.look(frame.image, at).moving:
             self._moved_at = at
         held = self._moved_at is not None and at - self._moved_at <= gate.hold_s * 1000
         self._held = held
         due = self._looked_at is None or at - self._looked_at >= round(self._idle_s() * 1000)
-        return held or due
+        return held or due or wanted
 
     def _idle_s(self) -> float:
         """How far apart looks may be while nothing moves."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from edge.vision.scenes.config import HelmetConfig, WrongWayConfig, ZoneConfig
+from edge.vision.scenes.config import HelmetConfig, WaterConfig, WrongWayConfig, ZoneConfig
 from edge.vision.scenes.helmet import HelmetScene
 from edge.vision.scenes.scene import Scene
+from edge.vision.scenes.water import WaterScene
 from edge.vision.scenes.wrong_way import WrongWayScene
 from edge.vision.scenes.zone import ZoneScene
 
 
-def build_scene(config: ZoneConfig | WrongWayConfig | HelmetConfig) -> Scene:
+def build_scene(config: ZoneConfig | WrongWayConfig | HelmetConfig | WaterConfig) -> Scene:
     """The state machine that a configuration asks for."""
     match config:
         case ZoneConfig():
@@ -18,3 +19,5 @@ def build_scene(config: ZoneConfig | WrongWayConfig | HelmetConfig) -> Scene:
             return WrongWayScene(config)
         case HelmetConfig():
             return HelmetScene(config)
+        case WaterConfig():
+            return WaterScene(config)

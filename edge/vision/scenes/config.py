@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -107,4 +108,65 @@ class HelmetConfig(Settings):
             )
 
 
-SceneConfig = Annotated[ZoneConfig | WrongWayConfig | HelmetConfig, Field(discriminator="scene")]
+class GaugeConfig(Settings):
+    """A line in the picture along which water rises: a post, a wall, a painted staff; a cell of the map is coarse.
+
+    ``foot`` stands on the ground, ``top`` is ``metres`` above it.
+    """
+
+    foot: Point
+    top: Point
+    metres: Annotated[float, Field(gt=0, le=10)]
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """The line has a length to read."""
+        if self.right("foot", "top") and math.dist(self.foot, self.top) < 0.03:
+            yield Wrong(("top",), "expected to lie at least 0.03 of the picture from foot")
+
+
+class WaterConfig(Settings):
+    """Water standing on the drivable area ``road``: a condition that starts, goes on and ends.
+
+    Every ``every_s`` the segmenter looks, whether anything moves or not. It starts once ``enter_looks`` looks in a row
+    show water on ``start_share`` of the road, or ``start_depth_m`` deep along ``gauge``; it ends once ``exit_looks``
+    show less than ``stop_share`` and ``stop_depth_m``; while it lasts it is said again every ``update_s``. A cell
+    counts only where it is ``above_dry`` more like water than it usually is: than in the pictures ``dry_pictures`` of
+    the dry road, by day, by night and after rain (absolute paths, or relative to where the box was started), and than
+    its mean over ``forget_days`` without an alarm. ``road_m2`` is the size of the road, if anybody measured it.
+    """
+
+    scene: Literal["water"]
+    id: SceneId
+    category: Literal["camera.standing_water"] = "camera.standing_water"
+    road: Polygon
+    gauge: GaugeConfig | None = None
+    road_m2: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "water"
+    dry_pictures: Annotated[tuple[Path, ...], Field(max_length=50)] = ()
+    every_s: Annotated[float, Field(ge=1, le=3600)] = 20.0
+    start_share: Annotated[float, Field(gt=0, le=1)] = 0.08
+    stop_share: Annotated[float, Field(gt=0, le=1)] = 0.04
+    start_depth_m: Annotated[float, Field(gt=0, le=10)] = 0.1
+    stop_depth_m: Annotated[float, Field(gt=0, le=10)] = 0.05
+    enter_looks: Annotated[int, Field(ge=1, le=100)] = 3
+    exit_looks: Annotated[int, Field(ge=1, le=100)] = 5
+    update_s: Annotated[float, Field(ge=1, le=86400)] = 300.0
+    above_dry: Annotated[float, Field(ge=0, le=1)] = 0.2
+    forget_days: Annotated[float, Field(ge=1, le=365)] = 7.0
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """What ends it lies below what starts it."""
+        if self.right("start_share", "stop_share") and self.stop_share > self.start_share:
+            yield Wrong(
+                ("stop_share",), f"expected at most start_share, {self.start_share}, got {self.stop_share}"
+            )
+        if self.right("start_depth_m", "stop_depth_m") and self.stop_depth_m > self.start_depth_m:
+            yield Wrong(
+                ("stop_depth_m",),
+                f"expected at most start_depth_m, {self.start_depth_m}, got {self.stop_depth_m}",
+            )
+
+
+SceneConfig = Annotated[
+    ZoneConfig | WrongWayConfig | HelmetConfig | WaterConfig, Field(discriminator="scene")
+]
