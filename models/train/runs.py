@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from common.runtime.errors import InvalidError
 from common.runtime.settings import closest
-from models.train import helmet_run
+from models.train import helmet_run, water_run
 
 
 class Run(Protocol):
@@ -22,7 +22,7 @@ class Run(Protocol):
         ...
 
 
-RUNS: Final[dict[str, Run]] = {"helmet": helmet_run}
+RUNS: Final[dict[str, Run]] = {"helmet": helmet_run, "water": water_run}
 
 
 def run_of(name: str) -> Run:
