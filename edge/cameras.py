@@ -24,6 +24,7 @@ from edge.camera.live import LiveSource
 from edge.camera.recorder import Recorder
 from edge.camera.retry import Patience
 from edge.camera.source import CameraLostError
+from edge.camera.stills import StillsSettings
 from edge.clips import ClipStore
 from edge.config import CameraConfig
 from edge.coverage import State
@@ -47,6 +48,7 @@ _FRESH_S: Final = 3.0
 """So long after a look a camera still counts as looked through: more than two idle looks, or two key frames, are apart."""
 
 _GOODBYE_S: Final = 5.0
+_HANGS_S: Final = 0.2
 _MOST_KEPT: Final = 16_000_000
 """Bytes of packets that a camera keeps for the beginning of a clip: ten seconds at 12 Mbit/s."""
 
@@ -179,7 +181,7 @@ class Camera:
             return "not_asked"
         if self._fault is not None:
             return self._fault
-        if self._looked_at is not None and now - self._looked_at <= _FRESH_S:
+        if self._looked_at is not None and now - self._looked_at <= self._fresh_s:
             return "looked"
         return "overloaded" if self._reader is not None and self._reader.waiting else "lost"
 
@@ -312,6 +314,13 @@ class Camera:
             )
 
     @property
+    def _fresh_s(self) -> float:
+        """A picture that is uploaded now and then stands for the time until the next is missed."""
+        if isinstance(self._source, StillsSettings):
+            return self._source.stalled_s if self._source.follow else 2 * self._source.every_s + _FRESH_S
+        return _FRESH_S
+
+    @property
     def _stalled_s(self) -> float:
         """Network and USB cameras notice by themselves; this is for a reader that hangs."""
         return max(_STALLED_S, 2 * getattr(self._source, "stalled_s", 0.0))
@@ -353,7 +362,8 @@ class Camera:
 
     def _lose(self, error: DrumtowerError) -> None:
         """The camera cannot see: say so once, and try again later where that is of use."""
-        self.close()
+        # A reader that hangs ends by itself; the other cameras are not kept waiting for that.
+        self.close(_HANGS_S)
         if isinstance(error, TransientError):
             self._reopen_at = self._clock.monotonic() + self._patience.after(error)
         else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -22,6 +23,7 @@ from common.wire.messages import Events, Observation, Readings
 from edge.camera.build import SourceSettings
 from edge.camera.frame import Image
 from edge.camera.rtsp import RtspSettings
+from edge.camera.stills import StillsSettings
 from edge.camera_loop import CameraLoop
 from edge.cameras import BLIND, STALLED, Camera, Detectors
 from edge.config import CameraConfig
@@ -71,7 +73,8 @@ class Box:
         """Add one."""
         detectors = more.pop("detectors", None) or _Detectors()
         told: dict[str, Any] = {"name": name, "scenes": [SCENE], "health": QUICK, **more}
-        key = "rtsp" if isinstance(source, RtspSettings) else "path"
+        keys = {RtspSettings: "rtsp", StillsSettings: "stills"}
+        key = next((name for kind, name in keys.items() if isinstance(source, kind)), "path")
         config = CameraConfig.model_validate(told | {key: source})
         camera = Camera(
             config,
@@ -341,3 +344,19 @@ def test_a_model_of_the_wrong_input_blinds_its_camera_alone_and_says_what_was_fo
     assert "float32" in str(blind.detail["message"])
     assert "uint8" in str(blind.detail["message"])
     assert good.valid_looks > 10
+
+
+def test_an_uploaded_picture_stands_for_the_time_until_the_next_is_missed(box: Box, tmp_path: Path) -> None:
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    camera = box.camera(StillsSettings(directory=uploads, stalled_s=600))
+    with box.running():
+        assert cv2.imwrite(str(tmp_path / "new.jpg"), scene(0))
+        eventually(lambda: camera.valid_looks == 0 and camera._reader is not None, 30)
+        (tmp_path / "new.jpg").rename(uploads / "new.jpg")
+        eventually(lambda: camera.valid_looks == 1, 30)
+    assert camera._looked_at is not None
+    camera._looked_at -= 500
+    assert camera.state() == "looked"
+    camera._looked_at -= 500
+    assert camera.state() == "lost"
