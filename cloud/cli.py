@@ -53,7 +53,7 @@ def run(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
 ) -> None:
     """Run it until SIGINT or SIGTERM."""
-    configure_logging("cloud")
+    configure_logging("cloud", level=log_level)
     stop = Stop().on_signals()
     centre = Cloud(read_settings(config), read_environment(), SystemClock(), role, host=host, port=port)
     try:
