@@ -212,7 +212,6 @@ def test_a_broker_that_cannot_save_goes_on_from_memory_and_what_a_kill_then_take
                 gateway.kill()
                 for number in range(20):
                     box.send(readings(*[float(number)] * 500))
-                assert broker.saving_fault() == ""
                 eventually(broker.saving_fault, 60)
                 gateway.start()
                 box.send(readings(20.0))
