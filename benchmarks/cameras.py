@@ -32,8 +32,10 @@ import yaml
 
 from benchmarks.vision import find_footage
 from edge.camera.frame import Image
+from edge.vision.detector import OnnxDetector
 from local.broker import Broker
 from local.ports import free_port
+from models.store import open_model
 
 ANALYSED_PER_S: Final = 2.0
 FAIRNESS: Final = 1.2
@@ -180,11 +182,28 @@ def share(broker: Broker, directory: Path, videos: Sequence[Path], seconds: floa
     return {
         "analysed_per_s": round(min(rates), 2),
         "analysed_most_per_s": round(max(rates), 2),
+        "total_per_s": round(sum(rates), 1),
         "fairness": round(max(rates) / max(min(rates), 1e-9), 3),
         "frames_per_s": round(frames / lasted / len(videos), 2),
         "dropped": dropped,
         "late": round(after["drumtower_edge_late"] - before["drumtower_edge_late"]),
     }
+
+
+def bare_per_s(pictures: Sequence[Image], seconds: float = 3.0) -> float:
+    """What the model alone does on the same two cores in the same minute, with the agent's number of threads."""
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(everywhere)[:2])
+    try:
+        detector = OnnxDetector(open_model("cocossd"), threads=2)
+        tensor = detector.prepare(pictures[0])
+        began, count = time.monotonic(), 0
+        while time.monotonic() - began < seconds:
+            detector.run(tensor)
+            count += 1
+        return count / (time.monotonic() - began)
+    finally:
+        os.sched_setaffinity(0, everywhere)
 
 
 def measure(seconds: float, footage: Path) -> dict[str, Any]:
@@ -198,13 +217,15 @@ def measure(seconds: float, footage: Path) -> dict[str, Any]:
         with Broker(directory / "broker") as broker:
             with box(broker, directory / "one", [busy]) as one:
                 first_s = one.wait_until("drumtower_edge_detections", 1)
+            before = bare_per_s(pictures)
             found = share(broker, directory, [busy] * _MANY, seconds)
+            bare = (before + bare_per_s(pictures)) / 2
             with box(broker, directory / "static", [quiet]) as static:
                 static.wait_until("drumtower_edge_camera_analysed:cam-0", 3)
                 time.sleep(5)
-                before, began = static.cpu_s(), time.monotonic()
+                spent, began = static.cpu_s(), time.monotonic()
                 time.sleep(min(seconds, 20.0))
-                core = (static.cpu_s() - before) / (time.monotonic() - began)
+                core = (static.cpu_s() - spent) / (time.monotonic() - began)
                 looked = static.told()["drumtower_edge_camera_analysed:cam-0"]
             with box(broker, directory / "four", [busy] * 4) as four:
                 four.wait_until("drumtower_edge_camera_analysed:cam-3", 3)
@@ -212,6 +233,8 @@ def measure(seconds: float, footage: Path) -> dict[str, Any]:
                 peak = four.peak_mb()
     return found | {
         "cameras": _MANY,
+        "bare_per_s": round(bare, 1),
+        "share_of_bare": round(found["total_per_s"] / bare, 3),
         "static_core": round(core, 3),
         "static_looks": round(looked),
         "four_cameras_mb": round(peak, 1),
