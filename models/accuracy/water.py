@@ -27,9 +27,9 @@ DATA: Final = Path("data")
 ROADS: Final = Path("helmet-riders")
 OTHERS: Final = Path("fire-smoke")
 SEGMENTER: Final = Path("../models/road_seg_adas_0001.onnx")
-ALARM: Final = 0.04
-"""Share of the drivable area in one single look that counts as a false alarm: half of what starts a condition,
-without any dry reference and without waiting for a second look."""
+ALARM: Final = 0.08
+"""Share of the drivable area in one single look that counts as a false alarm here: what starts a condition, but
+without the camera's dry reference and without waiting for a second look to agree."""
 _LEAST_IOU: Final = 0.6
 _SEED: Final = 5
 #: Videos, and how many frames lie between two that are looked at.

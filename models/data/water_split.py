@@ -43,13 +43,14 @@ class Background:
     group: str
 
 
-def roads_of(data: Path, segmenter: Path, *, judged: bool) -> list[Background]:
+def roads_of(data: Path, segmenter: Path, *, judged: bool, only: str | None = None) -> list[Background]:
     """The roads of one side of the split, with the group that nothing on the other side is of.
 
     Args:
         data: the folder ``helmet-riders``.
         segmenter: see ``read_roads``.
         judged: the held-out side; the other is learnt from.
+        only: one group of it.
 
     Raises:
         InvalidError: ``dataset.missing`` when the folder is not as ``models.data.riders`` says or the segmenter
@@ -61,14 +62,15 @@ def roads_of(data: Path, segmenter: Path, *, judged: bool) -> list[Background]:
             f"expected the road segmenter at {segmenter}, found nothing",
             "it is road-segmentation-adas-0001 of the Open Model Zoo as ONNX; lay it there",
         )
-    group_of = dict(_groups(data, judged=judged))
+    sides = names_of(data, judged=judged)
+    group_of = {name: group for name, group in sides if only in (None, group)}
     pictures = sorted(path for path in (data / "images").iterdir() if path.stem in group_of)
     roads = read_roads(pictures, segmenter, WIDTH, HEIGHT)
     return [Background(road, group_of[Path(road.name).stem]) for road in roads]
 
 
-def _groups(data: Path, *, judged: bool) -> Iterator[tuple[str, str]]:
-    """Names of one side's pictures with their groups."""
+def names_of(data: Path, *, judged: bool) -> Iterator[tuple[str, str]]:
+    """Names of one side's pictures with their groups; raises InvalidError ``dataset.missing``."""
     manifest = data / "manifest.csv"
     if not manifest.is_file():
         raise InvalidError(
