@@ -49,16 +49,18 @@ def unit_of(rung: Rung, place: Mapping[str, str]) -> str | None:
 def next_rung(
     ladder: Sequence[Rung], level: int, place: Mapping[str, str], owner: str | None, to: str = ""
 ) -> tuple[Rung, str] | None:
-    """The step to go to from a level, with its unit; None at the top.
+    """The step to go to from a level, with its unit; None at the top, or where the ticket stands as high already.
 
     Args:
         ladder: from the bottom up.
         level: where the ticket stands.
         place: the units of its place.
         owner: who has it; steps that are the owner's own unit or below it are passed over.
-        to: the step by name, or the first one above it that can be; empty: the next one up.
+        to: the step by name, or the first one above it that there is here; empty: the next one up.
     """
     least = next((rung.level for rung in ladder if rung.name == to), 0)
+    if 0 < least <= level:
+        return None  # whoever stands there, or above, has it: a late clock of less weight goes no further up
     for rung in ladder:
         unit = unit_of(rung, place)
         if rung.level <= level or rung.level < least or unit is None:

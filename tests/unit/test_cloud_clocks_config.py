@@ -162,7 +162,8 @@ def test_a_matter_goes_up_step_by_step_past_its_owner_to_the_head() -> None:
 
 def test_a_policy_may_name_the_step_and_a_missing_one_means_the_next() -> None:
     assert next_rung(DEFAULT_LADDER, 0, PLACE, "g-1", "head") == (DEFAULT_LADDER[2], "centre")
-    assert next_rung(DEFAULT_LADDER, 2, PLACE, "g-1", "street") == (DEFAULT_LADDER[2], "centre")
+    assert next_rung(DEFAULT_LADDER, 2, PLACE, "g-1", "street") is None  # it stands higher already
+    assert next_rung(DEFAULT_LADDER, 0, {"centre": "centre"}, None, "street") == (DEFAULT_LADDER[1], "centre")
     assert next_rung(DEFAULT_LADDER, 0, PLACE, "g-1", "gone") == (DEFAULT_LADDER[0], "s-1")
     village = Rung(1, "village", "村社", "Village", "level:community")
     assert next_rung([village], 0, PLACE, "s-1") is None  # the street does not hand down to its village
