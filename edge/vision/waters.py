@@ -39,7 +39,7 @@ class WaterWatch:
         for scene in scenes:
             if isinstance(scene, WaterScene):
                 segmenter = open_segmenter(scene.config.model)
-                scene.threshold = segmenter.manifest.thresholds.water
+                scene.threshold = scene.config.threshold or segmenter.manifest.thresholds.water
                 for path in scene.config.dry_pictures:
                     scene.learn_dry(segmenter.probability(_picture(path)))
                 self._pairs.append((scene, segmenter))

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.data.roads import Road
 from models.data.water import composed
@@ -48,6 +48,19 @@ def batches(
 def loss_of(net: DenseNet, batch: tuple[Tensor, ...]) -> Tensor:
     """Against every cell."""
     return mask_loss(net(batch[0]), batch[1], torch.ones_like(batch[1]))
+
+
+class Mirrored(nn.Module):
+    """The mean of what is said of a picture and of its mirror image: chance finds fall, water stays."""
+
+    def __init__(self, net: DenseNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the network itself."""
+        y: Tensor = (self.net(x) + self.net(x.flip(3)).flip(3)) / 2
+        return y
 
 
 def new_net(street_weights: Path) -> DenseNet:

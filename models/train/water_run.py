@@ -21,7 +21,7 @@ from models.manifest import WaterManifest, read_manifest
 from models.store import WEIGHTS, Model
 from models.train.export import export
 from models.train.loop import pictures_to_tensor
-from models.train.water import STEPS, new_net, train
+from models.train.water import STEPS, Mirrored, new_net, train
 from models.water import WaterSegmenter
 
 EPOCHS: Final = 9
@@ -74,7 +74,7 @@ def export_into(data: Path, trained: Path, out: Path) -> Path:
     rng = np.random.default_rng(0)
     views = [seen_elsewhere(one.road.picture, one.road.road, rng)[0] for one in roads[:_EXAMPLES]]
     file = out / "water.onnx"
-    parity = export(net, file, (1, 3, HEIGHT, WIDTH), (pictures_to_tensor(views) + 1.0) * 127.5)
+    parity = export(Mirrored(net), file, (1, 3, HEIGHT, WIDTH), (pictures_to_tensor(views) + 1.0) * 127.5)
     manifest = _manifest(file, parity, json.loads((trained / _STORY).read_text(encoding="utf-8")))
     segmenter = WaterSegmenter(Model(manifest, file), threads=2)
     threshold = choose_threshold(ask([*dressed(roads), *footage(data)], segmenter))

@@ -132,7 +132,8 @@ class WaterConfig(Settings):
     show less than ``stop_share`` and ``stop_depth_m``; while it lasts it is said again every ``update_s``. A cell
     counts only where it is ``above_dry`` more like water than it usually is: than in the pictures ``dry_pictures`` of
     the dry road, by day, by night and after rain (absolute paths, or relative to where the box was started), and than
-    its mean over ``forget_days`` without an alarm. ``road_m2`` is the size of the road, if anybody measured it.
+    its mean over ``forget_days`` without an alarm. A camera with such pictures may have a lower ``threshold`` than
+    the model's own, which has to do on every street without any. ``road_m2`` is the size of the road, if anybody measured it.
     """
 
     scene: Literal["water"]
@@ -142,6 +143,7 @@ class WaterConfig(Settings):
     gauge: GaugeConfig | None = None
     road_m2: Annotated[float, Field(gt=0, le=1e6)] | None = None
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "water"
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     dry_pictures: Annotated[tuple[Path, ...], Field(max_length=50)] = ()
     every_s: Annotated[float, Field(ge=1, le=3600)] = 20.0
     start_share: Annotated[float, Field(gt=0, le=1)] = 0.08
