@@ -42,7 +42,7 @@ def read_roads(pictures: Iterable[Path], segmenter: Path, width: int, height: in
         width: of the answers.
         height: of the answers.
     """
-    session = open_session(segmenter, threads=1)
+    session = open_session(segmenter, threads=2)
     name = session.get_inputs()[0].name
     for path in pictures:
         for frame in frames_of(path):
