@@ -22,6 +22,8 @@ ASKED = {
     "fleet": ("value", "<=", 120.0),
     "outage": ("value", "<=", 250.0),
 }
+#: What else is asked of a benchmark, by the key in its detail: at most so much.
+ASKED_OF_DETAIL = {"ingest": {"publish_to_commit_ms_p99": 120.0, "rules_share": 0.25}}
 
 
 def main() -> int:
@@ -39,12 +41,18 @@ def main() -> int:
                 cwd=Path(__file__).parents[1],
             )
         lines = ran.stdout.strip().splitlines()
-        if ran.returncode or not lines:
+        if not lines or not lines[-1].startswith("{"):
             table.add_row(name, "failed", "", "", f"{key} {sign} {bound:g}", "no")
             missed += 1
             continue
         result = json.loads(lines[-1])
         met = result[key] >= bound if sign == ">=" else result[key] <= bound
+        over = [
+            f"{part} {result['detail'][part]:g} <= {most:g}"
+            for part, most in ASKED_OF_DETAIL.get(name, {}).items()
+            if result["detail"][part] > most
+        ]
+        met = met and not over and ran.returncode == 0
         missed += not met
         table.add_row(
             name,
@@ -52,7 +60,7 @@ def main() -> int:
             f"{result['limit']:,.4g}",
             f"{result['ratio']:.3f}",
             f"{key} {sign} {bound:g}",
-            "yes" if met else "no",
+            "yes" if met else ", ".join(["no", *over]),
         )
         console.print(f"{name}: {json.dumps(result['detail'], ensure_ascii=False)}", style="dim")
     console.print(table)

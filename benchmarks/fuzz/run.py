@@ -183,6 +183,8 @@ def run(data: Path, count: int, broker_share: float, boxes: int, seed: int) -> d
     lost = max(len(account.missing) + foreign_lost - totals["rejects_beyond_quota"], 0)
     if lost:
         faults.append(f"{lost} messages are nowhere: {_samples(account.missing)}")
+    if beyond := totals["rejects_beyond_quota"]:
+        faults.append(f"{beyond} rejects were counted, not kept: a box's quota was full")
     if account.without_reason:
         faults.append(f"{account.without_reason} rejects have no reason")
     seconds = time.monotonic() - began

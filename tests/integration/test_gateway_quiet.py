@@ -87,6 +87,7 @@ def test_what_is_typed_wrongly_is_a_usage_error(database_url: str, arguments: tu
 def test_lengths_and_instants_are_read_as_people_write_them() -> None:
     assert spans.length("90m") == timedelta(minutes=90)
     assert spans.length("1.5h") == timedelta(minutes=90)
+    assert spans.length("7d") == timedelta(days=7)
     assert spans.instant("2026-01-31T14:00").astimezone(UTC).hour == 6, "the district's time"
     assert spans.instant("2026-01-31T14:00+00:00").astimezone(UTC).hour == 14
     for wrong in ("2 weeks", "", "-5m"):

@@ -56,6 +56,15 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
     }
 
 
+def test_a_box_keeps_what_is_receipted_for_two_days_and_waits_for_a_thousand_receipts_at_most() -> None:
+    plain = config()
+    assert (plain.outbox.keep_receipted_h, plain.evidence.keep_receipted_h, plain.uplink.window) == (
+        48,
+        48,
+        1000,
+    )
+
+
 def test_every_fault_is_told_at_once_with_its_line_and_what_was_meant(tmp_path: Path) -> None:
     path = write(tmp_path, FIVE_FAULTS)
     with pytest.raises(InvalidConfigError) as refused:
