@@ -36,7 +36,7 @@ extras: setup  ## install each tier alone, in a venv of its own, and start its c
 bench: setup  ## all benchmarks, as a table of ratios against their limits
 	@$(VENV)/python -m benchmarks
 
-accuracy: setup  ## how good the models are: docs/accuracy.md (needs the data of ../shared)
+accuracy: setup  ## how good the models are: docs/accuracy.md (needs the evaluation data)
 	@$(VENV)/python -m models.accuracy
 
 chaos: setup  ## 60 random kills, bad links, full disks and wrong clocks: nothing may be lost (ARGS: --seed N, --kills N)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-#: Name → the least or the most that its issue asks for, in the words of the table.
+#: Name → the least or the most that is asked of it, in the words of the table.
 ASKED = {
     "rules": ("value", "<=", 0.25),
     "ingest": ("ratio", ">=", 0.6),

@@ -13,6 +13,7 @@ from edge.camera.rtsp import read_credential
 from edge.camera.stills import StillsSettings
 from edge.config import CameraConfig, DeviceConfig, source_of
 from edge.vision.scenes.config import HelmetConfig, WaterConfig
+from edge.vision.waters import dry_picture
 from models.manifest import HelmetManifest, Manifest, ModelManifest, WaterManifest
 from models.store import open_as
 
@@ -35,6 +36,7 @@ def inspect(config: DeviceConfig, config_file: Path, environment: Mapping[str, s
                 yield _model(camera.name, HelmetManifest, scene.model, config.models_directory)
             elif isinstance(scene, WaterConfig):
                 yield _model(camera.name, WaterManifest, scene.model, config.models_directory)
+                yield from (_dry_picture(camera.name, path) for path in scene.dry_pictures)
         yield _picture(camera, config_file, environment)
 
 
@@ -45,6 +47,15 @@ def _model(camera: str, kind: type[ModelManifest], name: str, directory: Path | 
     except DrumtowerError as error:
         return Finding(what, "", error)
     return Finding(what, f"{model.path.name}, sha256 {model.manifest.sha256[:12]}…")
+
+
+def _dry_picture(camera: str, path: Path) -> Finding:
+    what = f"{camera}: dry road {path}"
+    try:
+        height, width = dry_picture(path).shape[:2]
+    except DrumtowerError as error:
+        return Finding(what, "", error)
+    return Finding(what, f"{width}×{height}")
 
 
 def _picture(camera: CameraConfig, config_file: Path, environment: Mapping[str, str]) -> Finding:

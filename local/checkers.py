@@ -1,7 +1,7 @@
 """Compose and systemd's verifier, for tests of what is deployed. Standard library only.
 
 Neither needs an engine or a running systemd to say whether a file is one that it would take. The system's are used
-where installed; else Debian's are unpacked to a prefix (15 MB), like database and broker.
+where installed; else Debian's are unpacked to a prefix (100 MB), like database and broker.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class WaterWatch:
                 segmenter = open_segmenter(scene.config.model)
                 scene.threshold = scene.config.threshold or segmenter.manifest.thresholds.water
                 for path in scene.config.dry_pictures:
-                    scene.learn_dry(segmenter.probability(_picture(path)))
+                    scene.learn_dry(segmenter.probability(dry_picture(path)))
                 self._pairs.append((scene, segmenter))
 
     def due(self, at_ms: int) -> bool:
@@ -56,7 +56,12 @@ class WaterWatch:
                 scene.look(segmenter.probability(frame.image), frame.captured_at)
 
 
-def _picture(path: Path) -> Image:
+def dry_picture(path: Path) -> Image:
+    """A picture of the dry road, as pixels (height × width × 3, BGR).
+
+    Raises:
+        InvalidError: ``camera.dry_picture`` when there is none.
+    """
     found = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if found is None:
         raise InvalidError(

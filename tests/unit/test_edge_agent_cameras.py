@@ -209,6 +209,19 @@ def test_a_camera_that_sees_again_ends_its_blindness(tmp_path: Path) -> None:
     after.database.close()
 
 
+def test_a_check_opens_the_pictures_of_the_dry_road(tmp_path: Path) -> None:
+    water = {
+        "scene": "water",
+        "id": "low-point",
+        "road": [[0, 0], [1, 0], [1, 1]],
+        "dry_pictures": [str(tmp_path / "dry.jpg")],
+    }
+    camera = {"name": "one", "path": str(FOOTAGE), "scenes": [water]}
+    config = DeviceConfig.model_validate({"site": "gulou", "device": "lamp-01", "cameras": [camera]})
+    codes = [one.error.code if one.error else "ok" for one in inspect(config, tmp_path / "box.yaml", {})]
+    assert codes == ["ok", "ok", "camera.dry_picture", "ok"]
+
+
 def test_a_check_tells_each_fault_on_its_own(tmp_path: Path) -> None:
     config = DeviceConfig.model_validate(
         {
