@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from common.runtime.stop import Stop
 from common.wire.topics import Address, is_name
 from local.broker import Broker
 from local.paths import data_directory, write_atomically
@@ -40,9 +39,7 @@ def run(
     """
     with setup_told():
         directory = data_directory() / "services"
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    ended = Stop().on_signals()
     broker = Broker(directory / "broker", broker_port)
     password = directory / "gateway-password"
     broker.add_gateway("gateway", _kept_password(password))

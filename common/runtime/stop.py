@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from queue import SimpleQueue
 from types import FrameType
 
 
@@ -34,12 +35,18 @@ class Stop:
         A second Ctrl-C ends the process at once, for a person who will not wait. A second SIGTERM does not:
         supervisors repeat themselves, and what is being sent should arrive.
         """
+        # A handler runs in the middle of whatever the main thread does. Were that setting or waiting for the event,
+        # setting it here would wait for itself; only a SimpleQueue takes something at any moment.
+        arrived: SimpleQueue[str] = SimpleQueue()
+        asked: list[int] = []
 
         def handle(number: int, _frame: FrameType | None) -> None:
-            if self.is_set() and number == signal.SIGINT:
+            if (asked or self.is_set()) and number == signal.SIGINT:
                 raise SystemExit(128 + number)
-            self.set(signal.Signals(number).name)
+            asked.append(number)
+            arrived.put(signal.Signals(number).name)
 
+        threading.Thread(target=lambda: self.set(arrived.get()), name="signals", daemon=True).start()
         signal.signal(signal.SIGINT, handle)
         signal.signal(signal.SIGTERM, handle)
         return self

@@ -174,6 +174,22 @@ def test_only_a_second_ctrl_c_cuts_an_orderly_stop_short(number: signal.Signals,
         assert ("in order" in child.stdout.read()) is not ends_at_once
 
 
+def test_signals_upon_signals_stop_a_loop_that_looks_all_the_time() -> None:
+    """In the middle of whatever it does with the flag, setting it included: it must not wait for itself."""
+    program = (
+        "from common.runtime.stop import Stop; s = Stop().on_signals(); print('up', flush=True)\n"
+        "while not s.wait(1e-6): pass\n"
+        "s.wait(0.5); print('stopped in order', flush=True)"
+    )
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "up\n"
+            for _ in range(200):
+                os.kill(child.pid, signal.SIGTERM)
+            assert child.stdout.read() == "stopped in order\n"
+
+
 def test_the_first_reason_to_stop_is_kept() -> None:
     stop = Stop()
     stop.set("the lease was lost")
