@@ -112,12 +112,12 @@ class Transport:
             while size < len(view):
                 got = tls.read(READ_BYTES, view[size:])
                 if not got:
-                    raise ConnectionResetError("the broker closed the connection")
+                    break
                 size += int(got)
         except ssl.SSLWantReadError:
             return size  # what came is opened
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as error:
-            if size:
-                return size  # the next read finds the end again
-            raise ConnectionResetError("the broker closed the connection") from error
-        return size
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            pass
+        if not size:
+            raise ConnectionResetError("the broker closed the connection")
+        return size  # its last words first: the next read finds the end again
