@@ -126,6 +126,7 @@ class FramesIntake:
         self._hears.setblocking(False)
         self._wakes.setblocking(False)
         self._connected = threading.Event()
+        self._open = False
         self._ended = threading.Event()
         self._closing = threading.Event()
         self._paused = False
@@ -176,7 +177,7 @@ class FramesIntake:
         with self._lock:
             new, gone = wanted - self._filters, self._filters - wanted
             self._filters = wanted
-            if not self._connected.is_set() or not (new or gone):
+            if not self._open or not (new or gone):
                 return
             self._session.subscribe(new)
             self._session.unsubscribe(gone)
@@ -269,17 +270,27 @@ class FramesIntake:
                 largest=link.largest,
             )
             self._session.subscribe(self._filters)  # every time: the broker may have lost the session
+            self._open = True
+        self._connect_when_answered()
+
+    def _connect_when_answered(self) -> None:
+        """Count as connected once the subscriptions stand: what is said before that is nobody's."""
+        with self._lock:
+            if self._connected.is_set() or self._session.is_asking():
+                return
             self._connected.set()
         self._on_connection(True)
 
     def _end(self, link: Link, reason: int | None) -> None:
         with self._lock:
             self._generation += 1
+            self._open, was_connected = False, self._connected.is_set()
             self._connected.clear()
         if reason is not None:
             link.say_goodbye(reason)
         link.close()
-        self._on_connection(False)
+        if was_connected:
+            self._on_connection(False)
 
     def _serve(self, link: Link) -> int:
         """Bring messages in and send what is to be sent, until closed; the reason to say goodbye with."""
@@ -331,6 +342,7 @@ class FramesIntake:
                 with self._lock:
                     topics = self._session.answered(frame.packet_id)
                 self._look_at_grants(topics, frame.reasons)
+                self._connect_when_answered()
             case Disconnect():
                 if frame.reason == TAKEN_OVER:
                     raise _EndedError(

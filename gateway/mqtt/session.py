@@ -109,6 +109,10 @@ class Session:
         """The filters that an answer is about; none when nobody asked."""
         return self._asked.pop(packet_id, ())
 
+    def is_asking(self) -> bool:
+        """Whether the broker has yet to answer something about filters."""
+        return bool(self._asked)
+
     def say(self, frame: Frame) -> None:
         """Send any other packet after what waits to be sent."""
         self._out += encode(frame, self._version)

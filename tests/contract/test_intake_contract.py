@@ -64,9 +64,6 @@ class Rig:
         if started:
             made.start()
             eventually(made.is_connected)
-            # What it subscribed to may still be on its way.
-            self.settle(made)
-            self.heard.clear()
         return made
 
     def settle(self, intake: Intake) -> None:
