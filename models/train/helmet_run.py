@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-import yaml
 
-from common.runtime.errors import InvalidError
 from models.accuracy.helmet import SMALLEST, Judged, choose_thresholds
 from models.data.riders import Head, parts, read_heads, read_picture
 from models.helmet import HelmetJudge
-from models.manifest import HelmetManifest, read_manifest
+from models.manifest import HelmetManifest
 from models.store import WEIGHTS, Model
 from models.train.augment import other_camera
 from models.train.export import export
 from models.train.helmet import CONTEXT, SIZE, HeadCrops, HelmetNet, Mirrored, train
+from models.train.kept import keep, load_kept, write_manifest
 from models.train.loop import pictures_to_tensor
 
 EPOCHS: Final = 48
 STREET: Final = WEIGHTS / "cocossd_mbv2lite.onnx"
-_WEIGHTS: Final = "helmet.pt"
-_STORY: Final = "training.json"
 _EXAMPLES: Final = 64
 #: Errors that the thresholds may make on the heads they are chosen on.
 _MOST_FALSE, _MOST_MISSED = 0.03, 0.08
@@ -39,41 +35,24 @@ def train_into(data: Path, out: Path, *, epochs: int | None, seed: int, resume: 
     heads = parts(read_heads(data)).learnt
     rounds = EPOCHS if epochs is None else epochs
     net = train(heads, STREET, rounds, seed, checkpoint=out / "checkpoint.pt", resume=resume)
-    torch.save(net.state_dict(), out / _WEIGHTS)
-    story = {
-        "model": "helmet",
-        "epochs": rounds,
-        "seed": seed,
-        "heads": len(heads),
-        "torch": torch.__version__,
-    }
-    (out / _STORY).write_text(json.dumps(story) + "\n", encoding="utf-8")
+    keep(net, out, "helmet", epochs=rounds, seed=seed, heads=len(heads))
 
 
 def export_into(data: Path, trained: Path, out: Path) -> Path:
     """Write ``helmet.onnx`` and ``helmet.yaml``, thresholds chosen on heads neither learnt nor judged on."""
-    if not (trained / _WEIGHTS).is_file():
-        raise InvalidError(
-            "training.missing",
-            f"expected {_WEIGHTS} in {trained}, found none",
-            "name the folder that `drumtower models train helmet --out` wrote",
-        )
-    out.mkdir(parents=True, exist_ok=True)
     net = HelmetNet()
-    net.load_state_dict(torch.load(trained / _WEIGHTS, weights_only=True))
+    story = load_kept(net, trained, "helmet")
+    out.mkdir(parents=True, exist_ok=True)
     tuned = parts(read_heads(data)).tuned
     file = out / "helmet.onnx"
     parity = export(Mirrored(net), file, (0, 3, SIZE, SIZE), _pixels(tuned[:_EXAMPLES]))
-    manifest = _manifest(file, parity, json.loads((trained / _STORY).read_text(encoding="utf-8")))
+    manifest = _manifest(file, parity, story)
     judged = _in_any_weather(tuned, HelmetJudge(Model(manifest, file), threads=2))
     thresholds = choose_thresholds(judged, _MOST_FALSE, _MOST_MISSED)
-    path = out / "helmet.yaml"
     content = manifest.model_copy(update={"thresholds": thresholds}).model_dump(
         mode="json", exclude_defaults=True
     )
-    path.write_text(yaml.safe_dump(content, sort_keys=False, width=110), encoding="utf-8")
-    read_manifest(path)
-    return path
+    return write_manifest(content, out / "helmet.yaml")
 
 
 def _in_any_weather(heads: list[Head], model: HelmetJudge) -> Judged:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
-import yaml
 
-from common.runtime.errors import InvalidError
 from models.accuracy.water import OTHERS, ROADS, SEGMENTER, ask, choose_threshold, dressed, footage
 from models.data.flames import read_scenes
 from models.data.riders import held_out_groups
 from models.data.water_split import roads_of, small_pictures
 from models.data.water_views import HEIGHT, WIDTH, seen_elsewhere
-from models.manifest import WaterManifest, read_manifest
+from models.manifest import WaterManifest
 from models.store import WEIGHTS, Model
 from models.train.export import export
+from models.train.kept import keep, load_kept, write_manifest
 from models.train.loop import pictures_to_tensor
 from models.train.water import STEPS, Mirrored, new_net, train
 from models.water import WaterSegmenter
@@ -27,8 +24,6 @@ from models.water import WaterSegmenter
 EPOCHS: Final = 9
 STREET: Final = WEIGHTS / "cocossd_mbv2lite.onnx"
 _EXAMPLES: Final = 16
-_WEIGHTS: Final = "water.pt"
-_STORY: Final = "training.json"
 #: Frames of one video resemble each other: one in so many is enough.
 _EVERY: Final = 4
 
@@ -40,16 +35,7 @@ def train_into(data: Path, out: Path, *, epochs: int | None, seed: int, resume: 
     dry = small_pictures(learnt_others(data / OTHERS))
     rounds = EPOCHS if epochs is None else epochs
     net = train(roads, dry, STREET, rounds, seed, checkpoint=out / "checkpoint.pt", resume=resume)
-    torch.save(net.state_dict(), out / _WEIGHTS)
-    story = {
-        "model": "water",
-        "steps": rounds * STEPS,
-        "seed": seed,
-        "roads": len(roads),
-        "dry": len(dry),
-        "torch": torch.__version__,
-    }
-    (out / _STORY).write_text(json.dumps(story) + "\n", encoding="utf-8")
+    keep(net, out, "water", steps=rounds * STEPS, seed=seed, roads=len(roads), dry=len(dry))
 
 
 def learnt_others(data: Path) -> list[Path]:
@@ -61,28 +47,19 @@ def learnt_others(data: Path) -> list[Path]:
 
 def export_into(data: Path, trained: Path, out: Path) -> Path:
     """Write ``water.onnx`` and ``water.yaml``, with the threshold that keeps everything dry at hand dry."""
-    if not (trained / _WEIGHTS).is_file():
-        raise InvalidError(
-            "training.missing",
-            f"expected {_WEIGHTS} in {trained}, found none",
-            "name the folder that `drumtower models train water --out` wrote",
-        )
-    out.mkdir(parents=True, exist_ok=True)
     net = new_net(STREET)
-    net.load_state_dict(torch.load(trained / _WEIGHTS, weights_only=True))
+    story = load_kept(net, trained, "water")
+    out.mkdir(parents=True, exist_ok=True)
     roads = roads_of(data / ROADS, data / SEGMENTER, judged=True)
     rng = np.random.default_rng(0)
     views = [seen_elsewhere(one.road.picture, one.road.road, rng)[0] for one in roads[:_EXAMPLES]]
     file = out / "water.onnx"
     parity = export(Mirrored(net), file, (1, 3, HEIGHT, WIDTH), (pictures_to_tensor(views) + 1.0) * 127.5)
-    manifest = _manifest(file, parity, json.loads((trained / _STORY).read_text(encoding="utf-8")))
+    manifest = _manifest(file, parity, story)
     segmenter = WaterSegmenter(Model(manifest, file), threads=2)
     threshold = choose_threshold(ask([*dressed(roads), *footage(data)], segmenter))
-    path = out / "water.yaml"
     content = manifest.model_dump(mode="json", exclude_defaults=True) | {"thresholds": {"water": threshold}}
-    path.write_text(yaml.safe_dump(content, sort_keys=False, width=110), encoding="utf-8")
-    read_manifest(path)
-    return path
+    return write_manifest(content, out / "water.yaml")
 
 
 def _manifest(file: Path, parity: float, story: dict[str, Any]) -> WaterManifest:

@@ -1,0 +1,48 @@
+"""What a training leaves in its folder for the export, and the manifest that the export writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import yaml
+from torch import nn
+
+from common.runtime.errors import InvalidError
+from models.manifest import read_manifest
+
+_STORY: Final = "training.json"
+
+
+def keep(net: nn.Module, out: Path, model: str, **story: object) -> None:
+    """Write a model's weights and what they came from into ``out``."""
+    torch.save(net.state_dict(), out / f"{model}.pt")
+    told = {"model": model, **story, "torch": torch.__version__}
+    (out / _STORY).write_text(json.dumps(told) + "\n", encoding="utf-8")
+
+
+def load_kept(net: nn.Module, trained: Path, model: str) -> dict[str, Any]:
+    """Fill ``net`` with the weights in ``trained``; what they came from.
+
+    Raises:
+        InvalidError: ``training.missing`` when no training of this model left anything there.
+    """
+    weights = trained / f"{model}.pt"
+    if not weights.is_file():
+        raise InvalidError(
+            "training.missing",
+            f"expected {weights.name} in {trained}, found none",
+            f"name the folder that `drumtower models train {model} --out` wrote",
+        )
+    net.load_state_dict(torch.load(weights, weights_only=True))
+    story: dict[str, Any] = json.loads((trained / _STORY).read_text(encoding="utf-8"))
+    return story
+
+
+def write_manifest(content: dict[str, Any], path: Path) -> Path:
+    """Write a manifest and read it again as a box will; the path."""
+    path.write_text(yaml.safe_dump(content, sort_keys=False, width=110), encoding="utf-8")
+    read_manifest(path)
+    return path
