@@ -23,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from common.runtime.clock import Clock
 from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
+from common.runtime.sockets import send_at_once
 from common.wire.codec import WireError, decode_receipt, encode_status
 from common.wire.messages import Status
 from common.wire.topics import Address
@@ -202,6 +203,7 @@ class Session:
             qos=1,
             retain=True,
         )
+        client.on_socket_open = lambda _client, _data, connection: send_at_once(connection)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe

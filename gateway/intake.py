@@ -33,6 +33,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from common.runtime.clock import Clock, SystemClock
 from common.runtime.log import get_logger
+from common.runtime.sockets import send_at_once
 from common.wire.codec import MAX_PACKET_BYTES
 from gateway.config import BrokerAddress
 from gateway.decode import KEPT_OF_OVERSIZED, RawMessage
@@ -238,6 +239,7 @@ class PahoIntake:
         client.reconnect_delay_set(1, 8)
         client.max_inflight_messages_set(1000)
         client.max_queued_messages_set(_OUTGOING)
+        client.on_socket_open = lambda _client, _data, connection: send_at_once(connection)
         client.on_pre_connect = self._before_connect
         client.on_connect = self._connect_answered
         client.on_connect_fail = self._connect_failed

@@ -48,6 +48,10 @@ acl_file {directory}/acl
 # or the gateway's, and with it the queue.
 use_username_as_clientid true
 
+# Else the last small answer of a handshake waits until the other side's kernel has confirmed the one before, which
+# takes it 40 ms: 10,000 boxes that come back one after the other took 400 s (RFC 896 against RFC 1122, 4.2.3.2).
+set_tcp_nodelay true
+
 # With its default limits the broker drops QoS 1 messages that it has acknowledged once a queue is full. Not 0 for
 # the queue, though it means no limit: Mosquitto 2.0 then also cuts off whoever publishes to a forbidden topic.
 max_inflight_messages 0

@@ -10,6 +10,7 @@ import socket
 import ssl
 from typing import Final
 
+from common.runtime.sockets import send_at_once
 from gateway.config import BrokerAddress
 
 READ_BYTES: Final = 256 * 1024
@@ -29,7 +30,7 @@ class Transport:
         self._socket = socket.create_connection((broker.host, broker.port), timeout_s)
         self._tls: ssl.SSLObject | None = None
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            send_at_once(self._socket)
             if broker.tls:
                 self._shake_hands(broker)
         except OSError:
