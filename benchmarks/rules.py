@@ -62,7 +62,7 @@ def every_kind() -> list[dict[str, Any]]:
     ]
     measured.append(
         {
-            "id": "rain-hour",
+            "id": "intensity-hour",
             "kind": "window_sum",
             "of": "intensity",
             "metric": "rain_intensity",
@@ -94,7 +94,7 @@ def every_kind() -> list[dict[str, Any]]:
             },
         ]
     for number, kind in enumerate(("all_of", "any_of")):
-        members = ["rain-hour", "manhole-water"]
+        members = ["intensity-hour", "manhole-water"]
         category = "flood.water_level"
         combined = {
             "id": f"both-{number}",
