@@ -28,7 +28,7 @@ from edge.outbox import SqliteOutbox
 from edge.sensors.build import build_line
 from edge.sensors.loop import SILENT, SensorLoop
 from edge.sensors.modbus import ModbusSensor
-from edge.sensors.modbus_config import ModbusSettings
+from edge.sensors.modbus_config import ModbusSettings, profiles
 from edge.sensors.port import SensorLostError
 from local.broker import Broker
 from tests.conftest import Credential
@@ -40,6 +40,32 @@ LEVEL = {"name": "level-1", "unit_id": 7, "registers": "level"}
 RAIN = {"name": "rain-1", "unit_id": 3, "registers": "rain"}
 #: 1.5 as a 32-bit float, the higher word first.
 ONE_AND_A_HALF = {0: 0x3FC0, 1: 0x0000}
+#: Every profile that ships: what a device of its kind has in its registers, and what that means.
+OF_PROFILE: dict[str, tuple[dict[str, dict[int, int]], dict[str, float]]] = {
+    "smoke": (
+        {"holding": {0: 0b1, 1: 152, 2: 0xFFCE}},
+        {"smoke_alarm": 1, "smoke_density": 0.152, "temperature": -5.0},
+    ),
+    "level": ({"holding": ONE_AND_A_HALF}, {"water_level": 1.5}),
+    "rain": ({"holding": {0: 61}}, {"rain_total": 12.2}),
+    "tilt": (
+        {"holding": {0: 0xF830, 1: 0}},
+        {"tilt_x": -20.0, "tilt_y": 0.0, "tilt": 20.0},
+    ),
+    "air": (
+        {"input": {0: 35, 1: 71, 2: 50, 3: 20, 4: 2, 5: 55, 6: 251, 7: 634}},
+        {
+            "pm2_5": 35,
+            "pm10": 71,
+            "co": 0.57245,
+            "no2": 37.613,
+            "so2": 5.23768,
+            "o3": 107.90945,
+            "temperature": 25.1,
+            "humidity": 63.4,
+        },
+    ),
+}
 
 
 @contextmanager
@@ -95,6 +121,54 @@ def later(sensor: ModbusSensor, within_s: float = 30.0) -> dict[str, float]:
         except SensorLostError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_there_is_a_device_here_for_every_profile_that_ships() -> None:
+    assert set(OF_PROFILE) == set(profiles())
+
+
+def every_profile() -> tuple[list[Device], list[dict[str, Any]]]:
+    """A device of each profile, each a unit of its own, and the sensors that a box's file names for them."""
+    devices = [Device(unit, **tables) for unit, (tables, _) in enumerate(OF_PROFILE.values(), start=11)]
+    sensors = [
+        {"name": f"{name}-1", "unit_id": unit, "registers": name}
+        for unit, name in enumerate(OF_PROFILE, start=11)
+    ]
+    return devices, sensors
+
+
+def assert_all_are_read(sensors: list[ModbusSensor]) -> None:
+    for sensor, (name, (_, expected)) in zip(sensors, OF_PROFILE.items(), strict=True):
+        assert values(sensor) == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize("framer", [FramerType.SOCKET, FramerType.RTU])
+def test_every_profile_that_ships_is_read_from_a_server_over_tcp(framer: FramerType) -> None:
+    devices, sensors = every_profile()
+    transport = "tcp" if framer == FramerType.SOCKET else "rtu_over_tcp"
+    with (
+        tcp_devices(*devices, framer=framer) as (port, _),
+        line_of(network(port, *sensors, transport=transport)) as found,
+    ):
+        assert_all_are_read(found)
+
+
+def test_every_profile_that_ships_is_read_over_a_serial_line() -> None:
+    devices, sensors = every_profile()
+    with serial_devices(*devices) as (cable, _), line_of(wired(cable, *sensors)) as found:
+        assert_all_are_read(found)
+
+
+def test_what_a_smoke_detector_has_no_value_for_is_not_told_and_its_contact_is() -> None:
+    smoke = Device(5, holding={0: 0, 1: 0xFFFF, 2: 0x7FFF})
+    with (
+        tcp_devices(smoke) as (port, _),
+        line_of(network(port, {"name": "smoke-1", "unit_id": 5, "registers": "smoke"})) as (sensor,),
+        pytest.raises(SensorLostError) as lost,
+    ):
+        sensor.read(T0)
+    assert lost.value.code == "modbus.no_value"
+    assert [(one.metric, one.value) for one in lost.value.readings] == [("smoke_alarm", 0)]
 
 
 @pytest.mark.parametrize("framer", [FramerType.SOCKET, FramerType.RTU])
