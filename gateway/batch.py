@@ -122,6 +122,8 @@ class BatchResult:
     observations: int = 0
     statuses: int = 0
     ignored: int = 0
+    #: Sites of which nothing is ours, and still something came.
+    strays: set[str] = field(default_factory=set)
     abandoned: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     rejects_dropped: int = 0
@@ -138,6 +140,7 @@ class BatchResult:
         self.observations += other.observations
         self.statuses += other.statuses
         self.ignored += other.ignored
+        self.strays |= other.strays
         self.abandoned += other.abandoned
         self.rejects.update(other.rejects)
         self.rejects_dropped += other.rejects_dropped

@@ -23,9 +23,11 @@ from common.runtime.errors import DrumtowerError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 
-#: Asked first in every batch's transaction: the store's incarnation and the rules' version; no row: the lease is lost.
+#: Asked first in every batch's transaction: the store's incarnation, the rules' version, and what last moved a device
+#: into or out of the partition; no row: the lease is lost.
 CHECK_LEASE: Final = (
-    "SELECT (SELECT incarnation FROM store), (SELECT coalesce(max(version), 0) FROM rule_set) FROM partition_lease"
+    "SELECT (SELECT incarnation FROM store), (SELECT coalesce(max(version), 0) FROM rule_set),"
+    " coalesce(moved_by::text, '') FROM partition_lease"
     " WHERE partition = %s AND fencing = %s AND holder IS NOT NULL FOR KEY SHARE"
 )
 _CONNECT_SECONDS: Final = 5

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from common.runtime.clock import Clock
+from common.runtime.log import get_logger
 from common.wire.topics import Address
 from gateway import repo
 from gateway.batch import Device, Series, StreamKey
@@ -27,6 +28,7 @@ from gateway.rules.watch import Watch
 
 _REGISTRY_SECONDS: Final = 10.0
 _MISS_SECONDS: Final = 1.0
+_log = get_logger("memory")
 
 
 class Memory:
@@ -62,10 +64,30 @@ class Memory:
         self.categories: set[str] = set()
         self.foreign = ForeignMemory()
         self._loaded_at = 0.0
+        self._moved_by: str | None = None
+
+    def follow_moves(self, connection: repo.Connection, moved_by: str) -> None:
+        """Read everything anew if a device came into the partition or left it, in the transaction that counts on it.
+
+        What is remembered of a device that was elsewhere is out of date: another gateway stepped its rules. None can
+        move before this transaction ends (docs/adr/0018).
+
+        Args:
+            connection: the batch's.
+            moved_by: what last moved a device, as ``CHECK_LEASE`` says.
+        """
+        if moved_by == self._moved_by:
+            return
+        if self._moved_by is not None:
+            _log.info("devices came or left, so all is read anew", partition=self.partition)
+        self.load(connection)
+        self._moved_by = moved_by  # last, so that it is done again should anything go wrong
 
     def load(self, connection: repo.Connection) -> None:
         """Read everything anew."""
         self.restored = keeping.was_restored(connection)
+        self.devices = {}
+        self.foreign = ForeignMemory()
         self.load_devices(connection)
         devices = rulebook.device_states(connection, self.partition)
         self.rules = RuleMemory(Watch(self.rules.watch.rules, devices), self.rules.version)

@@ -237,6 +237,7 @@ class Store:
             row = connection.execute(CHECK_LEASE, [self._partition, self._fencing]).fetchone()
             if row is None:
                 raise LeaseLostError(self._partition, self._fencing)
+            memory.follow_moves(connection, row[2])
             if self._rule_book is not None and row[1] != memory.rules.version:
                 version, rules = self._rule_book.read(connection)
                 memory.change_rules(connection, rules, version)
@@ -274,7 +275,6 @@ class Store:
                 bounds=self._limits.bounds,
                 rules_version=version,
             )
-            self._memory.load(self._connection)
         elif self._memory.lacks(batch):
             self._memory.load_devices(self._connection)
         return self._connection, self._memory

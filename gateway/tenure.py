@@ -109,6 +109,7 @@ class Tenure:
             Committer(store, intake, metrics, clock, _backlog(settings.intake, clock)) for store in stores
         ]
         self._results: queue.SimpleQueue[BatchResult] = queue.SimpleQueue()
+        self._strays: set[str] = set()
         self._ended = threading.Event()
 
     def run(self, stop: Stop) -> str:
@@ -161,7 +162,19 @@ class Tenure:
             self._metrics.shed.set(self._intake.shed())
             if self._clock.monotonic() - refreshed_at > _REFRESH_SECONDS:
                 refreshed_at = self._clock.monotonic()
-                self._intake.listen_to(self._sites(), self._topics)
+                self._listen()
+
+    def _listen(self) -> None:
+        """Hear the sites that are ours now, and no others.
+
+        The broker keeps a session's subscriptions through a gateway's absence, those too of sites that left meanwhile;
+        nobody here knows of them but by what they bring. What is listened to first can be left.
+        """
+        sites = self._sites()
+        if self._strays:
+            self._intake.listen_to(sites | self._strays, self._topics)
+            self._strays.clear()
+        self._intake.listen_to(sites, self._topics)
 
     def _sites(self) -> frozenset[str]:
         return self._committers[0].store.sites()
@@ -172,6 +185,7 @@ class Tenure:
             result = self._results.get(timeout=_IDLE_SECONDS)
             while True:
                 self._metrics.count(result)
+                self._strays |= result.strays
                 self._receipts.note(result.progress, result.incarnation, self._clock.monotonic())
                 result = self._results.get_nowait()
         except queue.Empty:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.wire.messages import Abandoned, Events, Readings
 from gateway import repo
@@ -27,6 +26,7 @@ from gateway.batch import (
     observation_of_loss,
     of_nobody,
 )
+from gateway.box_clocks import ClocksOfBatch
 from gateway.decode import Decoded, DecodedPacket, DecodedStatus, ForeignReading, Rejected
 from gateway.foreign.batch import ForeignOfBatch
 from gateway.keeping.forgotten import ForgottenStreams
@@ -68,7 +68,7 @@ class Transaction:
         self._future_ms = future_ms
         self._past_ms = past_ms
         self._replay_ms = replay_ms
-        self._clocks: dict[int, int] = {}
+        self._clocks = ClocksOfBatch(future_ms=future_ms, past_ms=past_ms, replay_ms=replay_ms)
         self._streams: dict[StreamKey, Stream] = {}
         self._readings: list[tuple[Device, DecodedPacket]] = []
         self._statuses: list[tuple[int, DecodedStatus]] = []
@@ -132,8 +132,7 @@ class Transaction:
             memory.digests.popitem(last=False)
         self._rules.remember()
         self.result.rules_s = self._rules.seconds
-        for device in memory.devices.values() if self._clocks else ():
-            device.clock_behind_ms = self._clocks.get(device.device_id, device.clock_behind_ms)
+        self._clocks.remember(memory.devices.values())
         for device in self._quarantined.values():
             device.quarantined = True
 
@@ -149,11 +148,13 @@ class Transaction:
             elif device.partition != self._memory.partition:
                 # Not lost: without a receipt the box keeps it, for the right gateway.
                 self.result.ignored += 1
+                if device.address.site not in self._memory.sites:
+                    self.result.strays.add(device.address.site)
             elif device.quarantined:
                 self._hold(device, item)
             elif isinstance(item, DecodedStatus):
                 self._statuses.append((device.device_id, item))
-                self._compare_clocks(device, item)
+                self._clocks.compare(device, item)
                 self._pings.append((len(numbered), item, device))
             elif isinstance(item, Rejected) and (item.epoch is None or item.seq is None):
                 self._rejects.append((device.device_id, item))
@@ -212,27 +213,13 @@ class Transaction:
                     item.raw.received_at,
                     epoch,
                     seq,
-                    self._past_of(device, item, seen.at),
+                    self._clocks.past_of(device, item, seen.at),
                 )
                 for seen in item.data.observations
             ]
         else:
             stream.urgent = True
             self._abandon(device, item, item.data)
-
-    def _compare_clocks(self, device: Device, item: DecodedStatus) -> None:
-        """What a box says right now tells its clock; what the broker kept of it does so only for want of better."""
-        known = self._clocks.get(device.device_id, device.clock_behind_ms)
-        if item.status.state == "online" and (known is None or not item.raw.retain):
-            self._clocks[device.device_id] = item.raw.received_at - item.status.at
-
-    def _clock_is_right(self, device: Device) -> bool:
-        behind = self._clocks.get(device.device_id, device.clock_behind_ms)
-        return behind is not None and -self._future_ms <= behind <= self._past_ms
-
-    def _past_of(self, device: Device, packet: DecodedPacket, at: int) -> int | None:
-        """How far back something may lie: further than usual when a box with a right clock kept it till now."""
-        return self._replay_ms if at <= packet.sent_at and self._clock_is_right(device) else None
 
     def _check_ranges(self, device: Device, item: DecodedPacket | Rejected) -> None:
         """A stream with too many holes costs every batch that touches it."""
@@ -311,7 +298,7 @@ class Transaction:
         if not count:
             return
         seen = observation_of_loss(packet, data, count)
-        past_ms = self._past_of(device, packet, seen.at)
+        past_ms = self._clocks.past_of(device, packet, seen.at)
         self._told.append(
             Told(device.device_id, seen, packet.raw.received_at, packet.epoch, packet.seq, past_ms)
         )
@@ -324,7 +311,7 @@ class Transaction:
             columns.claimed_at, received, future_ms=self._future_ms, past_ms=self._past_ms
         )
         if wild is not None:
-            captured, wild = self._believe_replay(columns, captured, received, wild)
+            captured, wild = self._clocks.believe_replay(self._readings, columns, captured, received, wild)
         if wild is not None:
             flags[wild] |= Flag.CLOCK
         low, high = columns.bounds()
@@ -341,22 +328,6 @@ class Transaction:
         with self._connection.cursor().copy(COPY_READINGS) as copy:
             copy.write(copy_bytes(rows))
         note_readings(self._connection, captured, received, columns.offset[:-1], columns.series_id)
-
-    def _believe_replay(
-        self, columns: Columns, captured: Ints, received: Ints, wild: NDArray[np.bool_]
-    ) -> tuple[Ints, NDArray[np.bool_]]:
-        """Of the readings from long ago, let those be that a box with a right clock kept through an outage."""
-        rights = np.array([self._clock_is_right(device) for device, _ in self._readings], bool)
-        numbered = np.array([packet.sent_at for _, packet in self._readings], np.int64)
-        claimed, owner = columns.claimed_at, columns.owner
-        replayed = (
-            wild
-            & np.repeat(rights[owner], columns.lengths)
-            & (claimed <= np.repeat(numbered[owner], columns.lengths))
-            & (claimed <= received)
-            & (claimed >= received - self._replay_ms)
-        )
-        return np.where(replayed, claimed, captured), wild & ~replayed
 
     def _step_rules(self, columns: Columns, captured: Ints, received: Ints, flags: Ints) -> None:
         pings = [status for _, status, _ in self._pings]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,113 +11,36 @@ import psycopg
 import pytest
 
 from common.runtime.stop import Stop
-from common.schema.runner import migrate
 from common.wire.codec import encode_packet
 from common.wire.topics import Address
 from gateway.decode import Decoded, Decoder, RawMessage
 from gateway.lease import LeaseKeeper, LeaseLostError, application_name
 from gateway.metrics_catalogue import catalogue
 from gateway.store import Store
-from local.broker import Broker
-from local.postgres import PostgresServer
-from tests.integration.gateway_rig import (
-    SETTINGS,
-    Box,
-    GatewayProcess,
-    add_box,
-    eventually,
-    gateway_process,
-    now_ms,
-    readings,
-    register,
-    rows,
-)
+from tests.fixtures.gateway_district import District, opened_district
+from tests.integration.gateway_rig import SETTINGS, eventually, now_ms, readings, register, rows
 
 pytestmark = pytest.mark.services
-BOXES = 3
 
 
-class District:
-    """Services of this test alone, boxes that keep sending, and gateways."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.stack = ExitStack()
-        self.postgres = self.stack.enter_context(PostgresServer(directory / "postgres"))
-        self.url = self.postgres.create_database("district")
-        migrate(self.url)
-        self.broker = self.stack.enter_context(Broker(directory / "broker"))
-        self.password = secrets.token_urlsafe(16)
-        self.broker.add_gateway("gateway", self.password)
-        self.broker.reload()
-        self.boxes: list[Box] = []
-        self._sending = threading.Event()
-        self._threads: list[threading.Thread] = []
-
-    def gateway(self, name: str, settings: str = SETTINGS) -> GatewayProcess:
-        """One more gateway of the one partition."""
-        return self.stack.enter_context(
-            gateway_process(
-                self.directory / name, self.url, self.broker, "gateway", self.password, settings=settings
-            )
-        )
-
-    def start_boxes(self) -> None:
-        """Boxes that send a packet of five readings every few milliseconds."""
-        names = [f"box-{number}" for number in range(BOXES)]
-        register(self.url, "kiln", *names)
-        self.boxes = [add_box(self.broker, "kiln", name) for name in names]
-        self._sending.set()
-        for box in self.boxes:
-            thread = threading.Thread(target=self._send, args=(box,))
-            thread.start()
-            self._threads.append(thread)
-
-    def finish(self) -> None:
-        """Stop sending, wait until everything is receipted, and check that all is there once."""
-        eventually(lambda: sum(box.numbered for box in self.boxes) > 200)
-        self._sending.clear()
-        for thread in self._threads:
-            thread.join()
-        for box in self.boxes:
-            box.settle()
-        numbered = sum(box.numbered for box in self.boxes)
-        assert rows(self.url, "SELECT sum(committed)::int, sum(missing)::int FROM device_packets") == [
-            (numbered, 0)
-        ]
-        assert rows(self.url, "SELECT count(*)::int FROM reading") == [(numbered * 5,)]
-        # Each packet's readings hold its own number: a doubled one could not hide behind a lost one.
-        doubled = "SELECT series_id, value FROM reading GROUP BY 1, 2 HAVING count(*) <> 5"
-        assert rows(self.url, doubled) == []
-
-    def close(self) -> None:
-        """Leave nothing running."""
-        self._sending.clear()
-        for thread in self._threads:
-            thread.join()
-        for box in self.boxes:
-            box.close()
-        self.stack.close()
-
-    def _send(self, box: Box) -> None:
-        while self._sending.is_set():
-            box.send(readings(*[float(box.numbered)] * 5))
-            threading.Event().wait(0.01)
+@pytest.fixture(params=["paho", "frames"])
+def settings(request: pytest.FixtureRequest) -> str:
+    """Settings with either intake: what is promised of a gateway is promised of both."""
+    return f"{SETTINGS}intake: {{client: {request.param}}}\n"
 
 
 @pytest.fixture
 def district(tmp_path: Path) -> Iterator[District]:
     """A small district."""
-    made = District(tmp_path)
-    try:
+    with opened_district(tmp_path) as made:
         yield made
-    finally:
-        made.close()
 
 
-def test_a_second_gateway_takes_over_from_a_killed_one_without_loss_or_doubles(district: District) -> None:
-    first = district.gateway("first").await_connected()
-    second = district.gateway("second")
+def test_a_second_gateway_takes_over_from_a_killed_one_without_loss_or_doubles(
+    district: District, settings: str
+) -> None:
+    first = district.gateway("first", settings).await_connected()
+    second = district.gateway("second", settings)
     eventually(lambda: "waiting for the lease" in second.log)
     district.start_boxes()
     eventually(lambda: rows(district.url, "SELECT count(*) > 200 FROM reading") == [(True,)])
@@ -130,8 +51,8 @@ def test_a_second_gateway_takes_over_from_a_killed_one_without_loss_or_doubles(d
     assert rows(district.url, "SELECT fencing >= 2 FROM partition_lease") == [(True,)]
 
 
-def test_a_clean_stop_hands_the_partition_over_at_once(district: District) -> None:
-    lasting = SETTINGS.replace("ttl_s: 2", "ttl_s: 300")  # it is given back: it cannot have expired
+def test_a_clean_stop_hands_the_partition_over_at_once(district: District, settings: str) -> None:
+    lasting = settings.replace("ttl_s: 2", "ttl_s: 300")  # it is given back: it cannot have expired
     first = district.gateway("first", lasting).await_connected()
     second = district.gateway("second", lasting)
     eventually(lambda: "waiting for the lease" in second.log)
@@ -143,8 +64,8 @@ def test_a_clean_stop_hands_the_partition_over_at_once(district: District) -> No
     assert second.stop() == 0
 
 
-def test_a_killed_database_costs_nothing(district: District) -> None:
-    gateway = district.gateway("only").await_connected()
+def test_a_killed_database_costs_nothing(district: District, settings: str) -> None:
+    gateway = district.gateway("only", settings).await_connected()
     district.start_boxes()
     eventually(lambda: rows(district.url, "SELECT count(*) > 200 FROM reading") == [(True,)])
     district.postgres.kill()
@@ -154,8 +75,8 @@ def test_a_killed_database_costs_nothing(district: District) -> None:
     assert "trying again" in gateway.log
 
 
-def test_a_killed_broker_without_its_memory_costs_nothing(district: District) -> None:
-    district.gateway("only").await_connected()
+def test_a_killed_broker_without_its_memory_costs_nothing(district: District, settings: str) -> None:
+    district.gateway("only", settings).await_connected()
     district.start_boxes()
     eventually(lambda: rows(district.url, "SELECT count(*) > 200 FROM reading") == [(True,)])
     district.broker.kill(delete_persistence=True)
