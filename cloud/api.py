@@ -7,12 +7,12 @@ from pathlib import Path as FilePath
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
-from cloud.auth.api import CurrentAccount, StillSignedIn
+from cloud.auth.api import CurrentAccount, StillSignedIn, client_address
 from cloud.errors import NotFoundError
 from cloud.incidents.schemas import IncidentFilters, IncidentPage
 from cloud.problem import responses
@@ -155,25 +155,26 @@ async def stream(
     "/evidence/{sha256}",
     tags=["evidence"],
     response_class=FileResponse,
-    responses=responses(*_SIGNED_IN, HTTPStatus.NOT_FOUND)
-    | {200: {"description": "the picture", "content": {kind: {} for kind in _SUFFIXES.values()}}},
+    responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+    | {
+        200: {"description": "the picture", "content": {kind: {} for kind in _SUFFIXES.values()}},
+        304: {"description": "the browser has it already"},
+    },
 )
 def evidence(
     sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")],
+    request: Request,
     services: CurrentServices,
-    _account: CurrentAccount,
-) -> FileResponse:
-    """A picture by its SHA-256. It may arrive after its ticket."""
+    account: CurrentAccount,
+) -> Response:
+    """A picture by its SHA-256. It may arrive after its ticket; who looks at it is written down."""
     file, media_type = _find_evidence(services.evidence_directory, sha256)
-    return FileResponse(
-        file,
-        media_type=media_type,
-        # A name that is a hash of the content never means anything else.
-        headers={
-            "Cache-Control": "private, max-age=31536000, immutable",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
+    services.auth.looked_at(account, sha256, client_address(request))
+    # A browser keeps it but asks each time, so that every look is known; the name is a hash of the content.
+    headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff", "ETag": f'"{sha256}"'}
+    if sha256 in request.headers.get("if-none-match", ""):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return FileResponse(file, media_type=media_type, headers=headers)
 
 
 @operations.get("/healthz", responses=responses())

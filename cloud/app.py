@@ -12,12 +12,16 @@ from datetime import timedelta
 from typing import Final, Literal
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from prometheus_client import CollectorRegistry
 
-from cloud import problem
+from cloud import openapi, problem
 from cloud.api import api, operations
+from cloud.audit.service import anchor_due
+from cloud.auth.endpoints import access
+from cloud.auth.guard import guard
 from cloud.auth.service import AuthService
+from cloud.auth.tokens import TokenService
 from cloud.body_limit import BodyLimit
 from cloud.calendar.api import calendar
 from cloud.calendar.repo import sync_years
@@ -31,6 +35,12 @@ from cloud.duty.api import duty
 from cloud.duty.watch import DutyWatch
 from cloud.incidents.repo import sync_categories
 from cloud.incidents.service import IncidentService
+from cloud.limits import RateLimit
+from cloud.notify.service import Notifier, NotifyMetrics
+from cloud.open311.api import open311
+from cloud.reports.api import public, reports
+from cloud.reports.sealing import read_keys
+from cloud.reports.service import forget
 from cloud.services import Services
 from cloud.sla.service import escalate_due, fire_due, remind_of_reviews
 from cloud.storm.api import storms
@@ -38,6 +48,7 @@ from cloud.storm.service import follow
 from cloud.stream.repo import prune
 from cloud.stream.service import StreamHub
 from cloud.tickets.service import TicketService
+from cloud.verify.api import verification
 from cloud.verify.service import check_claims
 from cloud.watch.service import Watch, WatchMetrics
 from cloud.worker import Worker, WorkerMetrics
@@ -74,16 +85,22 @@ def build_api(services: Services, run_stream: bool = True) -> FastAPI:
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
         lifespan=lifespan,
+        dependencies=[Depends(guard)],
     )
     app.state.services = services
     app.state.auth = services.auth
+    app.state.tokens = TokenService(services.database, services.clock)
     problem.install(app)
-    app.add_middleware(BodyLimit)
+    photos = int((services.reports.photos * services.reports.photo_mb + 1) * 1_000_000)
+    proof = int((services.verify.photo_mb + 1) * 1_000_000)
+    larger = {"/api/public/reports": photos, "/open311/": photos, "/api/tickets/*/photos": proof}
+    app.add_middleware(BodyLimit, larger=larger | {"/tickets/*/photos": proof})
     app.include_router(api)
-    for router in (operations, rules, storms, duty, calendar):
+    for router in (operations, rules, storms, duty, calendar, access, reports, public, open311, verification):
         app.include_router(router)
     console.install(app)
     app.include_router(storm_pages)
+    openapi.install(app)
     return app
 
 
@@ -118,6 +135,8 @@ class Cloud:
         self._database = Database(environment.database_url, settings.connections)
         self.registry = CollectorRegistry()
         self._workers: list[Worker] = []
+        keys = environment.personal_keys_file
+        self._personal_keys = read_keys(keys) if keys is not None else None
 
     @property
     def url(self) -> str:
@@ -161,6 +180,8 @@ class Cloud:
                 self._workers.append(worker)
                 parts.append((f"worker {number}", worker.run))
             parts.append(("sweeper", self._sweep))
+            told = NotifyMetrics(self.registry)
+            parts += Notifier(self._database, self._settings.notify, self._clock, told).parts()
         if self._role != "worker":
             parts.append(("web interface", self._serve))
         parts += self._watching()
@@ -242,6 +263,8 @@ class Cloud:
                     check_claims(self._database, self._settings.verify, now, blind=True)
                     calendars.look(now)
                     rota.look(now)
+                    forget(self._database, self._settings.reports, now)
+                    anchor_due(self._database, self._settings.audit, now)
                     with self._database.transaction() as transaction:
                         prune(transaction, now - timedelta(hours=self._settings.stream_keep_h))
                     next_slow = self._clock.monotonic() + _SLOW_SWEEP_S
@@ -259,7 +282,12 @@ class Cloud:
             registry=self.registry,
             evidence_directory=self._environment.evidence_directory,
             watch=self._settings.watch,
+            verify=self._settings.verify,
             clock=self._clock,
+            reports=self._settings.reports,
+            open311=self._settings.open311,
+            personal_keys=self._personal_keys,
+            visitors=RateLimit(self._clock, self._settings.reports.public_per_minute),
         )
 
     def _serve(self, stop: Stop) -> None:

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cloud.app import Cloud, Role
+from cloud.audit.cli import app as audit_app
 from cloud.auth.cli import app as account_app
+from cloud.auth.token_cli import app as token_app
 from cloud.calendar.cli import app as calendar_app
 from cloud.config import read_environment, read_settings
 from cloud.db import Database
@@ -18,6 +20,8 @@ from cloud.dispatch.cli import app as routing_app
 from cloud.district.cli import load as load_district
 from cloud.duty.cli import app as duty_app
 from cloud.inbox import repo as inbox
+from cloud.reports.cli import app as personal_app
+from cloud.notify.cli import app as notify_app
 from cloud.summary.schemas import Summary
 from cloud.summary.service import summarise
 from common.runtime.clock import SystemClock
@@ -30,9 +34,13 @@ app = typer.Typer(
 )
 app.command("load-district")(load_district)
 app.add_typer(account_app, name="account")
+app.add_typer(token_app, name="token")
+app.add_typer(audit_app, name="audit")
 app.add_typer(routing_app, name="routing")
 app.add_typer(duty_app, name="duty")
 app.add_typer(calendar_app, name="calendar")
+app.add_typer(personal_app, name="personal")
+app.add_typer(notify_app, name="notify")
 
 Config = Annotated[
     Path | None, typer.Option(help="settings (YAML); by default those of DRUMTOWER_CLOUD_CONFIG, or none")

@@ -10,8 +10,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cloud.audit.service import AuditSettings
 from cloud.dispatch.domain import fits
 from cloud.incidents.domain import DEFAULT_RULES, FusionRule
+from cloud.notify.settings import NotifySettings
+from cloud.open311.domain import Open311Settings
+from cloud.reports.domain import ReportSettings
 from cloud.verify.domain import VerifySettings
 from cloud.watch.domain import WatchSettings
 from common.runtime.config import Settings, Wrong, load_config
@@ -29,6 +33,10 @@ class CloudSettings(Settings):
     ] = DEFAULT_RULES
     verify: VerifySettings = VerifySettings()
     watch: WatchSettings = WatchSettings()
+    audit: AuditSettings = AuditSettings()
+    notify: NotifySettings = NotifySettings()
+    reports: ReportSettings = ReportSettings()
+    open311: Open311Settings = Open311Settings()
     workers: Annotated[int, Field(ge=1, le=16, description="threads that apply observations")] = 1
     sweep_s: Annotated[
         float, Field(ge=0.1, le=60, description="how often clocks and claims are looked through")
@@ -54,17 +62,21 @@ class Environment:
 
     database_url: str = field(repr=False)
     evidence_directory: Path | None
+    personal_keys_file: Path | None = None
 
 
 def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
-    """Where the database and the pictures are.
+    """Where the database, the pictures and the keys of personal data are.
 
     Raises:
         ConfigError: when the environment names no database.
     """
     env = os.environ if variables is None else variables
     evidence = env.get("DRUMTOWER_EVIDENCE_DIR", "")
-    return Environment(database_url(env), Path(evidence) if evidence else None)
+    keys = env.get("DRUMTOWER_PERSONAL_KEYS_FILE", "")
+    return Environment(
+        database_url(env), Path(evidence) if evidence else None, Path(keys) if keys else None
+    )
 
 
 def read_settings(path: Path | None) -> CloudSettings:

@@ -16,7 +16,14 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from cloud.auth.errors import NotSignedInError, TooManyAttemptsError, WrongPasswordError
-from cloud.errors import ConflictError, ForbiddenError, NotFoundError, StaleVersionError
+from cloud.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    StaleVersionError,
+    TooLargeError,
+    TooManyRequestsError,
+)
 from common.runtime.errors import DrumtowerError, InvalidError, TransientError
 from common.runtime.log import get_logger
 
@@ -32,6 +39,8 @@ _STATUSES: Final[Mapping[type[DrumtowerError], HTTPStatus]] = {
     ConflictError: HTTPStatus.CONFLICT,
     StaleVersionError: HTTPStatus.PRECONDITION_FAILED,
     TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     InvalidError: HTTPStatus.UNPROCESSABLE_ENTITY,
     TransientError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -132,8 +141,8 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     status = status_of(error)
     headers = {}
     if status is HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = 'Cookie realm="drumtower"'
-    elif isinstance(error, TooManyAttemptsError):
+        headers["WWW-Authenticate"] = 'Bearer realm="drumtower", Cookie realm="drumtower"'
+    elif isinstance(error, TooManyAttemptsError | TooManyRequestsError):
         headers["Retry-After"] = str(error.wait_s)
     elif status is HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "1"

@@ -1,7 +1,7 @@
-"""Who sends a request: sessions in a cookie, and proof that the request comes from our own page.
+"""Who sends a request: sessions in a cookie, tokens in a header, and proof that a request comes from our own page.
 
-Wiring (``cloud/app.py``): ``app.state.auth = AuthService(database, clock)``. Endpoints depend on
-``CurrentAccount``. A signed-in browser's requests that change something carry its session's token, as the
+Wiring (``cloud/app.py``): ``app.state.auth = AuthService(database, clock)``, ``app.state.tokens``. Endpoints depend
+on ``CurrentAccount``, which ``cloud/auth/guard.py`` has found and let pass. A signed-in browser's requests that change something carry its session's token, as the
 header ``X-CSRF-Token`` or (forms) the field ``csrf_token``; a request from another site has neither.
 """
 
@@ -14,22 +14,27 @@ from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
-from fastapi.security import APIKeyCookie
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from cloud.auth.domain import Account
+from cloud.auth.domain import Account, Caller
 from cloud.auth.errors import ForgedRequestError, NotSignedInError
 from cloud.auth.service import SESSION_LIFE, AuthService, NewSession, Session
+from cloud.auth.tokens import TokenService
 
 SESSION_COOKIE: Final = "drumtower_session"
 SIGN_IN_COOKIE: Final = "drumtower_sign_in"
 CSRF_HEADER: Final = "X-CSRF-Token"
 CSRF_FIELD: Final = "csrf_token"
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 _cookie = APIKeyCookie(
     name=SESSION_COOKIE, auto_error=False, description="set by signing in on the page; ends after 12 h"
 )
+_bearer = HTTPBearer(
+    auto_error=False, description="a service token: drumtower cloud token add, or POST /api/tokens"
+)
+_SCHEME: Final = "bearer"
 
 
 def auth_service(request: Request) -> AuthService:
@@ -59,49 +64,70 @@ def current_session(request: Request, token: Annotated[str | None, Depends(_cook
     return session
 
 
-def still_signed_in(
-    request: Request, token: Annotated[str | None, Depends(_cookie)] = None
-) -> Callable[[], bool]:
-    """Asks again, later, whether the session of this request is still good; may be called from any thread."""
+def sent_token(request: Request) -> str | None:
+    """The service token that a request carries, good or not."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == _SCHEME else None
+
+
+def session_cookie(request: Request) -> str:
+    """The token of a browser's session, good or not; empty for none."""
+    return request.cookies.get(SESSION_COOKIE, "")
+
+
+def still_signed_in(request: Request) -> Callable[[], bool]:
+    """Asks again, later, whether who sent this request still may; may be called from any thread."""
+    token, cookie = sent_token(request), session_cookie(request)
+    if token is not None:
+        tokens: TokenService = request.app.state.tokens
+        return lambda: tokens.caller(token) is not None
     service = auth_service(request)
-    return lambda: token is not None and service.session(token) is not None
+    return lambda: service.session(cookie) is not None
 
 
+_Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 StillSignedIn = Annotated[Callable[[], bool], Depends(still_signed_in)]
 CurrentSession = Annotated[Session, Depends(current_session)]
 
 
+async def prove_own_page(request: Request, csrf_token: str) -> None:
+    """That a request which changes something comes from our own page.
+
+    Raises:
+        ForgedRequestError: when the proof is missing or wrong.
+    """
+    refuse_other_sites(request)
+    given = request.headers.get(CSRF_HEADER) or await _form_token(request)
+    if not hmac.compare_digest(given.encode(), csrf_token.encode()):
+        raise ForgedRequestError(
+            "auth.forged_request",
+            f"expected this session's token in the header {CSRF_HEADER} or the form field {CSRF_FIELD},"
+            f" got {'another one' if given else 'none'}",
+            "load the page again and repeat; it may have been open since before you signed in",
+        )
+
+
 async def checked_session(request: Request, session: CurrentSession) -> Session:
-    """The session, and for a request that changes something the proof that our own page sent it.
+    """The session of a page, and for a request that changes something the proof that our own page sent it.
 
     Raises:
         NotSignedInError: when nobody is signed in.
         ForgedRequestError: when the proof is missing or wrong.
     """
-    if request.method not in _SAFE:
-        refuse_other_sites(request)
-        given = request.headers.get(CSRF_HEADER) or await _form_token(request)
-        if not hmac.compare_digest(given.encode(), session.csrf_token.encode()):
-            raise ForgedRequestError(
-                "auth.forged_request",
-                f"expected this session's token in the header {CSRF_HEADER} or the form field {CSRF_FIELD},"
-                f" got {'another one' if given else 'none'}",
-                "load the page again and repeat; it may have been open since before you signed in",
-            )
+    if request.method not in SAFE_METHODS:
+        await prove_own_page(request, session.csrf_token)
     return session
 
 
 CheckedSession = Annotated[Session, Depends(checked_session)]
 
 
-def current_account(session: CheckedSession) -> Account:
-    """Who sends a request.
-
-    Raises:
-        NotSignedInError: when nobody is signed in (401, or to the sign-in page).
-        ForgedRequestError: when a request that changes something may come from another site (403).
-    """
-    return session.account
+def current_account(
+    request: Request, _by_cookie: Annotated[str | None, Depends(_cookie)], _by_token: _Bearer
+) -> Account:
+    """Who sends a request that the guard let pass; the two schemes stand here for the OpenAPI document."""
+    caller: Caller = request.state.caller
+    return caller.account
 
 
 CurrentAccount = Annotated[Account, Depends(current_account)]

@@ -6,7 +6,8 @@ import re
 import unicodedata
 import uuid
 from dataclasses import dataclass, field
-from typing import Literal
+from datetime import datetime
+from typing import Literal, get_args
 
 Role = Literal["viewer", "handler", "dispatcher", "supervisor", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "handler", "dispatcher", "supervisor", "admin")
@@ -25,10 +26,38 @@ Action = Literal[
     "reopen",
     "void",
     "confirm",
+    "accept",
+    "photo",
     "storm",
     "duty",
+    "audit",
+    "report",
+    "merge",
+    "split",
+    "personal",
     "manage",
 ]
+
+#: What a service token may be for; people who signed in are limited by their role and place alone.
+Scope = Literal[
+    "tickets:read",
+    "tickets:act",
+    "incidents:read",
+    "evidence:read",
+    "stream:read",
+    "rules:read",
+    "rules:write",
+    "duty:read",
+    "duty:write",
+    "storms:read",
+    "storms:write",
+    "summary:read",
+    "audit:read",
+    "reports:read",
+    "reports:write",
+    "personal:read",
+]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 MIN_PASSWORD = 10
 MAX_PASSWORD = 200  # hashing an endless one would be a way to keep the server busy
@@ -57,6 +86,37 @@ class Account:
     def shown_name(self) -> str:
         """How others see it: its title, or its name where it has none."""
         return self.title or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request: a person with a session, or a program with a token.
+
+    Attributes:
+        account: in whose name.
+        csrf_token: of a session, what proves that our own page sent a request.
+        scopes: of a token, what it is for; None for a person.
+    """
+
+    account: Account
+    csrf_token: str = field(default="", repr=False)
+    scopes: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceToken:
+    """What is known of a program's token; the token itself is not."""
+
+    token_id: uuid.UUID
+    name: str
+    role: Role
+    unit_code: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
 
 
 def wait_after(failures: int) -> int:

@@ -30,5 +30,9 @@ class ForgedRequestError(ForbiddenError):
     """A request that changes something came without this session's token: another site may have sent it (403)."""
 
 
+class TokenError(InvalidError):
+    """A service token that cannot be made as asked (422)."""
+
+
 class AccountError(InvalidError):
     """An account that cannot be made or changed as asked (422)."""

@@ -71,3 +71,30 @@ DELETE FROM sign_in_failure WHERE last_at < %(before)s
 -- name: add_audit
 INSERT INTO audit (at, account_id, actor, action, address, detail)
 VALUES (%(at)s, %(account_id)s, %(actor)s, %(action)s, %(address)s, %(detail)s)
+
+-- name: add_token
+INSERT INTO service_token (token_id, name, token_hash, role, unit_code, scopes, created_at, created_by, expires_at)
+VALUES (%(token_id)s, %(name)s, %(token_hash)s, %(role)s, %(unit_code)s, %(scopes)s, %(created_at)s, %(created_by)s,
+    %(expires_at)s)
+ON CONFLICT (name) DO NOTHING
+
+-- name: token_by_hash
+SELECT token_id, name, role, unit_code, scopes, created_at, created_by, expires_at, last_used_at, revoked_at
+FROM service_token WHERE token_hash = %(token_hash)s AND revoked_at IS NULL AND expires_at > %(at)s
+
+-- name: touch_token
+UPDATE service_token SET last_used_at = %(at)s WHERE token_id = %(token_id)s
+
+-- name: tokens
+SELECT token_id, name, role, unit_code, scopes, created_at, created_by, expires_at, last_used_at, revoked_at
+FROM service_token
+WHERE (%(token_id)s::uuid IS NULL OR token_id = %(token_id)s) AND (%(name)s::text IS NULL OR name = %(name)s)
+ORDER BY name
+
+-- name: revoke_token
+UPDATE service_token SET revoked_at = %(at)s WHERE token_id = %(token_id)s AND revoked_at IS NULL
+
+-- name: evidence_views
+SELECT at, actor, address FROM audit
+WHERE action = 'evidence_viewed' AND detail ->> 'sha256' = %(sha256)s
+ORDER BY audit_id DESC LIMIT %(limit)s

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from cloud.auth.domain import Account
+from cloud.auth.domain import Account, ServiceToken
 from cloud.db import Queries, Transaction
 
 _SQL = Queries("cloud.auth")
@@ -201,3 +201,55 @@ def add_audit(
         address=address,
         detail=Jsonb(dict(detail or {})),
     )
+
+
+def add_token(tx: Transaction, token: ServiceToken, token_hash: bytes) -> bool:
+    """A new service token; whether its name was free."""
+    return bool(
+        tx.run(
+            _SQL["add_token"],
+            token_id=token.token_id,
+            name=token.name,
+            token_hash=token_hash,
+            role=token.role,
+            unit_code=token.unit_code,
+            scopes=list(token.scopes),
+            created_at=token.created_at,
+            created_by=token.created_by,
+            expires_at=token.expires_at,
+        )
+    )
+
+
+def token_by_hash(tx: Transaction, token_hash: bytes, at: datetime) -> tuple[ServiceToken, Account] | None:
+    """A token that is neither revoked nor over, and in whose name it acts."""
+    row = tx.row(_SQL["token_by_hash"], token_hash=token_hash, at=at)
+    if row is None:
+        return None
+    token = _token(row)
+    reach = _reach(tx, token.unit_code)
+    return token, Account(token.token_id, f"token:{token.name}", token.role, token.unit_code, "", reach)
+
+
+def touch_token(tx: Transaction, token_id: uuid.UUID, at: datetime) -> None:
+    """It was used."""
+    tx.run(_SQL["touch_token"], token_id=token_id, at=at)
+
+
+def tokens(tx: Transaction, token_id: uuid.UUID | None = None, name: str | None = None) -> list[ServiceToken]:
+    """Every token by name, revoked ones too; or the one that is asked for."""
+    return [_token(row) for row in tx.rows(_SQL["tokens"], token_id=token_id, name=name)]
+
+
+def revoke_token(tx: Transaction, token_id: uuid.UUID, at: datetime) -> bool:
+    """Whether there was one to revoke."""
+    return bool(tx.run(_SQL["revoke_token"], token_id=token_id, at=at))
+
+
+def evidence_views(tx: Transaction, sha256: str, limit: int) -> list[DictRow]:
+    """Who looked at a picture, the latest first."""
+    return tx.rows(_SQL["evidence_views"], sha256=sha256, limit=limit)
+
+
+def _token(row: DictRow) -> ServiceToken:
+    return ServiceToken(**(row | {"scopes": tuple(row["scopes"])}))

@@ -28,8 +28,15 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
     "reopen": _DISPATCHERS,
     "void": _SUPERVISORS,  # declare a false alarm
     "confirm": _SUPERVISORS,  # close without a clean look
+    "accept": _DISPATCHERS,  # another's photo, where no device can look
+    "photo": _HANDLERS,  # of what was done, there and after the claim
     "storm": _SUPERVISORS,  # begin and end storm mode in an area
     "duty": _DISPATCHERS,  # write the rota of a unit
+    "audit": _SUPERVISORS,  # who looked at which picture
+    "report": _HANDLERS,  # take a report down, and what its reporter answers
+    "merge": _DISPATCHERS,  # let a ticket rest in another one
+    "split": _DISPATCHERS,  # and take it out again
+    "personal": _DISPATCHERS,  # see who reported
     "manage": frozenset({"admin"}),  # accounts and configuration
 }
 

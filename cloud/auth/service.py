@@ -208,6 +208,19 @@ class AuthService:
             repo.end_sessions_of(tx, account.account_id)
             repo.add_audit(tx, self._now(), "command line", "account_disabled", detail={"name": name})
 
+    def looked_at(self, account: Account, sha256: str, address: str) -> None:
+        """Write down that somebody is shown a picture."""
+        with self._database.transaction() as tx:
+            repo.add_audit(
+                tx,
+                self._now(),
+                account.name,
+                "evidence_viewed",
+                account_id=account.account_id,
+                address=address,
+                detail={"sha256": sha256},
+            )
+
     def accounts(self) -> list[repo.AccountRow]:
         """Every account."""
         with self._database.transaction() as tx:

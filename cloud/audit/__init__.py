@@ -1,0 +1,1 @@
+"""The audit: each history a chain, anchored every hour, and looked through on request."""

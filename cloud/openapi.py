@@ -1,0 +1,48 @@
+"""What holds for every endpoint stands in the OpenAPI document once, from the tables that enforce it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from cloud.auth.access import ACCESS
+from cloud.problem import responses
+
+_CHANGING: Final = ("post", "put", "patch", "delete")
+
+
+def install(app: FastAPI) -> None:
+    """Complete an application's OpenAPI document; call it after every router is in."""
+    build = app.openapi
+
+    def completed() -> dict[str, Any]:
+        document = build()
+        for path, method, operation in operations(document):
+            _complete(path, method, operation)
+        return document
+
+    app.openapi = completed  # type: ignore[method-assign] # the place FastAPI names for extending it
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every operation of an OpenAPI document: path, method in small letters, what is said of it."""
+    for path, item in document.get("paths", {}).items():
+        for method, operation in item.items():
+            if method in {"get", "put", "post", "delete", "options", "head", "patch", "trace"}:
+                yield path, method, operation
+
+
+def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
+    row = ACCESS.get((method.upper(), path))
+    statuses: list[HTTPStatus] = []
+    if row is not None and not row.is_open:
+        statuses += [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN]
+        operation["x-scope"] = row.scope or ""
+    if method in _CHANGING:
+        statuses.append(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    told: dict[str, Any] = operation.setdefault("responses", {})
+    for status, response in responses(*statuses).items():
+        told.setdefault(str(status), response)
