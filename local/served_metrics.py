@@ -10,6 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from cloud.db import Database
+from cloud.notify.service import NotifyMetrics
 from cloud.stream.service import StreamHub
 from cloud.watch.service import WatchMetrics
 from cloud.worker import WorkerMetrics
@@ -39,6 +40,7 @@ def served_metrics() -> list[ServedMetric]:
     cloud = CollectorRegistry()
     WorkerMetrics(cloud)
     WatchMetrics(cloud)
+    NotifyMetrics(cloud)
     StreamHub(Database("postgresql://nobody@nowhere/none"), cloud)
     edge = EdgeMetrics(lambda: dict.fromkeys((*COUNTERS, ANALYSED_BY + "camera"), 0))
     found = [

@@ -36,6 +36,7 @@ class Unit:
     area: Ring | None = None
     lead: str = ""
     phone: str = ""
+    email: str = ""
     hours: str = ""
     after_hours: str | None = None
     duty: bool = False

@@ -2,13 +2,14 @@
 LOCK TABLE unit IN SHARE ROW EXCLUSIVE MODE
 
 -- name: store_unit
-INSERT INTO unit (unit_code, parent_code, kind, name_zh, name_en, area, lead, phone, hours, duty)
+INSERT INTO unit (unit_code, parent_code, kind, name_zh, name_en, area, lead, phone, email, hours,
+    duty)
 VALUES (%(unit_code)s, %(parent_code)s, %(kind)s, %(name_zh)s, %(name_en)s, %(area)s::polygon, %(lead)s, %(phone)s,
-    %(hours)s, %(duty)s)
+    %(email)s, %(hours)s, %(duty)s)
 ON CONFLICT (unit_code) DO UPDATE SET
     parent_code = excluded.parent_code, kind = excluded.kind, name_zh = excluded.name_zh,
     name_en = excluded.name_en, area = excluded.area, lead = excluded.lead, phone = excluded.phone,
-    hours = excluded.hours, duty = excluded.duty
+    email = excluded.email, hours = excluded.hours, duty = excluded.duty
 
 -- name: clear_stand_ins
 UPDATE unit SET after_hours = NULL WHERE after_hours IS NOT NULL
@@ -68,7 +69,8 @@ INSERT INTO map_feature (position, kind, name_zh, name_en, shape)
 VALUES (%(position)s, %(kind)s, %(name_zh)s, %(name_en)s, %(shape)s::path)
 
 -- name: all_units
-SELECT unit_code, parent_code, kind, name_zh, name_en, area::text AS area, lead, phone, hours, after_hours, duty
+SELECT unit_code, parent_code, kind, name_zh, name_en, area::text AS area, lead, phone, email, hours,
+       after_hours, duty
 FROM unit
 ORDER BY array_position(%(kinds)s::text[], kind), unit_code
 

@@ -48,6 +48,7 @@ def store_units(tx: Transaction, district: DistrictFile, areas: Mapping[str, Rin
             area=_shape(areas[unit.code]) if unit.code in areas else None,
             lead=unit.lead,
             phone=unit.phone,
+            email=unit.email,
             hours=unit.hours or "",
             duty=unit.duty,
         )

@@ -12,6 +12,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from cloud.calendar.schemas import CalendarEntry, CalendarName
 from cloud.district.domain import MapFeature, UnitKind
 from cloud.district.geometry import Ring
+from cloud.duty.domain import MAIL_ADDRESS
 from common.runtime.config import Settings, Wrong
 from common.runtime.settings import texts, twice
 
@@ -67,6 +68,7 @@ class UnitEntry(Settings):
     area: Annotated[list[tuple[Longitude, Latitude]], Field(min_length=3, max_length=5000)] | None = None
     lead: Annotated[str, Field(max_length=60)] = ""
     phone: Annotated[str, Field(max_length=40)] = ""
+    email: Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=254)] = ""
     hours: Annotated[CalendarName | None, Field(description="the calendar of its working hours")] = None
     after_hours: Annotated[UnitCode | None, Field(description="who stands in for it outside them")] = None
     duty: Annotated[bool, Field(description="somebody must always be on duty")] = False

@@ -11,6 +11,7 @@ from typing import Final
 from cloud.config import CloudSettings, read_settings
 from cloud.db import Database, Transaction
 from cloud.doctor import repo
+from cloud.doctor.notify import notify_findings
 from cloud.watch import repo as watch_repo
 from cloud.watch.domain import HINTS
 from common.runtime.doctor import Asked, Examination, Finding, span
@@ -69,6 +70,7 @@ class CloudDoctor:
             yield from self._district(transaction)
             yield from self._workers(transaction, settings)
             yield from self._tickets(transaction)
+            yield from notify_findings(self._told, transaction, settings.notify)
             yield from self._gateways(transaction, settings)
 
     def _district(self, transaction: Transaction) -> Iterator[Finding]:

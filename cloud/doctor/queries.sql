@@ -1,5 +1,5 @@
 -- name: is_of_release
-SELECT to_regclass('worker_heartbeat') IS NOT NULL AS it
+SELECT to_regclass('notification_delivery') IS NOT NULL AS it
 
 -- name: district
 SELECT (SELECT count(*) FROM unit) AS units, (SELECT count(*) FROM routing_rule) AS rules,

@@ -12,7 +12,7 @@ from pydantic import Field
 from cloud.calendar.domain import DISTRICT_ZONE
 from cloud.db import Database
 from cloud.duty import service
-from cloud.duty.domain import Shift
+from cloud.duty.domain import MAIL_ADDRESS, Shift
 from cloud.instants import Instant
 from common.runtime.config import Settings, load_config
 from common.runtime.errors import InvalidError
@@ -26,6 +26,7 @@ app = typer.Typer(
 class _ShiftOfFile(Settings):
     person: Annotated[str, Field(min_length=1, max_length=60)]
     phone: Annotated[str, Field(max_length=40)] = ""
+    email: Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=254)] = ""
     begins_at: Instant
     ends_at: Instant
     position: Annotated[int, Field(ge=1, le=99)] = 1

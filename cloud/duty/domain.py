@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 Span = tuple[datetime, datetime]
+#: One address, or none: RFC 5321 in ASCII, as mail servers without SMTPUTF8 take it.
+MAIL_ADDRESS = r"^([^\s@<>,;:\"\x00-\x1f\x7f-\uffff]+@[A-Za-z0-9.-]+)?$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Shift:
     begins_at: datetime
     ends_at: datetime
     position: int = 1
+    email: str = ""
 
 
 def on_duty(shifts: Iterable[Shift], at: datetime) -> list[Shift]:
@@ -50,7 +53,7 @@ class Callee:
 
     Attributes:
         unit_code: the unit called.
-        person, phone: who; empty where nobody is known.
+        person, phone, email: who; empty where nobody is known, or no address.
         how: ``rota``, ``lead`` (of the unit, for want of a rota) or ``nobody``.
     """
 
@@ -58,3 +61,4 @@ class Callee:
     person: str
     phone: str
     how: str
+    email: str = ""

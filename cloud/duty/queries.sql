@@ -1,5 +1,5 @@
 -- name: shifts
-SELECT unit_code, person, phone, begins_at, ends_at, position FROM duty_shift
+SELECT unit_code, person, phone, begins_at, ends_at, position, email FROM duty_shift
 WHERE (%(unit_code)s::text IS NULL OR unit_code = %(unit_code)s)
   AND ends_at > %(since)s AND begins_at < %(until)s
 ORDER BY unit_code, begins_at, position, person LIMIT %(limit)s
@@ -9,8 +9,8 @@ SELECT unit_code FROM unit WHERE unit_code = %(unit_code)s FOR UPDATE
 
 -- name: keep_tails
 -- What goes on after the time that is written anew keeps its end.
-INSERT INTO duty_shift (unit_code, person, phone, begins_at, ends_at, position)
-SELECT unit_code, person, phone, %(until)s, ends_at, position FROM duty_shift
+INSERT INTO duty_shift (unit_code, person, phone, begins_at, ends_at, position, email)
+SELECT unit_code, person, phone, %(until)s, ends_at, position, email FROM duty_shift
 WHERE unit_code = %(unit_code)s AND begins_at < %(until)s AND ends_at > %(until)s
 
 -- name: cut_heads
@@ -21,8 +21,8 @@ WHERE unit_code = %(unit_code)s AND begins_at < %(since)s AND ends_at > %(since)
 DELETE FROM duty_shift WHERE unit_code = %(unit_code)s AND begins_at >= %(since)s AND begins_at < %(until)s
 
 -- name: add
-INSERT INTO duty_shift (unit_code, person, phone, begins_at, ends_at, position)
-VALUES (%(unit_code)s, %(person)s, %(phone)s, %(begins_at)s, %(ends_at)s, %(position)s)
+INSERT INTO duty_shift (unit_code, person, phone, begins_at, ends_at, position, email)
+VALUES (%(unit_code)s, %(person)s, %(phone)s, %(begins_at)s, %(ends_at)s, %(position)s, %(email)s)
 
 -- name: units_on_duty
 -- Those that must always have somebody, and those that have a rota: once begun, it should not end unnoticed.
@@ -32,7 +32,7 @@ WHERE duty OR EXISTS (
 ORDER BY unit_code
 
 -- name: unit
-SELECT unit_code, lead, phone FROM unit WHERE unit_code = %(unit_code)s
+SELECT unit_code, lead, phone, email FROM unit WHERE unit_code = %(unit_code)s
 
 -- name: notify
 INSERT INTO notification (kind, unit_code, person, channel, payload, dedupe_key, created_at, due_at)

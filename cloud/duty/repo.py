@@ -48,11 +48,14 @@ def units_on_duty(transaction: Transaction, since: datetime) -> list[str]:
 def callee(transaction: Transaction, unit_code: str, now: datetime, *, lead: bool = False) -> Callee:
     """Whom to call of a unit: who is on duty, else its lead; ``lead`` asks for the lead at once."""
     if not lead and (there := on_duty(shifts(transaction, now, now + datetime.resolution, unit_code), now)):
-        return Callee(unit_code, there[0].person, there[0].phone, "rota")
+        first = there[0]
+        return Callee(unit_code, first.person, first.phone, "rota", first.email)
     unit = transaction.row(_Q["unit"], unit_code=unit_code)
     if unit is not None and unit["lead"]:
-        return Callee(unit_code, unit["lead"], unit["phone"], "lead")
-    return Callee(unit_code, "", "" if unit is None else unit["phone"], "nobody")
+        return Callee(unit_code, unit["lead"], unit["phone"], "lead", unit["email"])
+    if unit is None:
+        return Callee(unit_code, "", "", "nobody")
+    return Callee(unit_code, "", unit["phone"], "nobody", unit["email"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Notice:
 def notify(transaction: Transaction, notice: Notice, now: datetime) -> bool:
     """Write it down for whoever sends; False: it was written before."""
     who = notice.callee
-    payload = dict(notice.payload) | {"phone": who.phone, "found_by": who.how}
+    payload = dict(notice.payload) | {"phone": who.phone, "email": who.email, "found_by": who.how}
     return (
         transaction.run(
             _Q["notify"],

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.duty.domain import Shift
+from cloud.duty.domain import MAIL_ADDRESS, Shift
 from cloud.instants import Instant
 from cloud.tickets.schemas import UnitCode
 
@@ -21,6 +21,7 @@ class ShiftEntry(BaseModel):
 
     person: Annotated[_Text, Field(min_length=1, max_length=60)]
     phone: Annotated[_Text, Field(max_length=40)] = ""
+    email: Annotated[str, Field(pattern=MAIL_ADDRESS, max_length=254)] = ""
     begins_at: Instant
     ends_at: Instant
     position: Annotated[int, Field(ge=1, le=99, description="who of several is called first")] = 1
@@ -47,6 +48,7 @@ class ShiftRead(BaseModel):
     unit_code: str
     person: str
     phone: str
+    email: str = ""
     begins_at: datetime
     ends_at: datetime
     position: int
