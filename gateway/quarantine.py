@@ -14,6 +14,8 @@ from common.wire.topics import Address
 from gateway.decode import DecodedPacket, ForeignReading, Rejected
 
 CATEGORY: Final = "device.quarantined"
+#: The reason of what a quarantined device says; the box keeps that as well.
+HELD: Final = "quarantined"
 _SOURCE: Final = "quarantine"
 _SERIOUS: Final = 3
 
@@ -54,4 +56,4 @@ def observed(address: Address, since_ms: int, why: str, *, released_ms: int | No
 def held(item: DecodedPacket | ForeignReading | Rejected) -> Rejected:
     """A message of a quarantined device; without its number, so that it does not count as received."""
     message = f"{item.address} is quarantined; drumtower gateway quarantine release lets it go on"
-    return Rejected("quarantined", message, item.raw, item.address)
+    return Rejected(HELD, message, item.raw, item.address)

@@ -105,6 +105,9 @@ class Transaction:
             self._store_readings(columns, flags)
         elif self._pings:
             self._step_rules(columns, columns.claimed_at, columns.claimed_at, flags)
+        kept = keep_rejects(self._connection, self._rejects, self._memory.reject_quota)
+        self.result.rejects_dropped = kept.dropped
+        self._told += kept.told
         self._categories = repo.insert_observations(
             self._connection,
             self._told,
@@ -113,7 +116,6 @@ class Transaction:
             known=self._memory.categories,
         )
         repo.insert_statuses(self._connection, self._statuses)
-        self.result.rejects_dropped = keep_rejects(self._connection, self._rejects, self._memory.reject_quota)
         repo.widen_streams(self._connection, self._streams)
         self._sum_up(len(columns))
 

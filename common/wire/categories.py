@@ -57,5 +57,6 @@ CATEGORIES: tuple[Category, ...] = (
     Category("device.camera_frozen", "Camera's picture frozen", "画面冻结", "condition", 2),
     Category("device.sensor_silent", "Sensor cannot be read", "传感器读数异常", "condition", 2),
     Category("device.packets_abandoned", "Box gave up packets", "数据丢弃", "act", 2),
+    Category("device.rejects_not_kept", "Box's bad messages beyond their quota", "异常报文超额", "act", 2),
 )
 BY_CODE: dict[str, Category] = {category.code: category for category in CATEGORIES}

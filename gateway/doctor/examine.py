@@ -174,6 +174,12 @@ class GatewayDoctor:
             yield told.warn("rejects", f"of the last day: {said}", "drumtower gateway rejects list")
         else:
             yield told.ok("rejects", "none in the last day")
+        yield self._some(
+            "rejects not kept",
+            repo.rejects_not_kept(connection),
+            "with more rejects in a day than are kept",
+            "drumtower gateway quarantine show SITE/BOX, and mend it; docs/adr/0019 says why it is not kept out by itself",
+        )
 
     def _some(self, what: str, names: list[str], how: str, fix: str) -> Finding:
         if not names:

@@ -45,3 +45,13 @@ def rejects_of_day(connection: Connection) -> list[tuple[str, int]]:
     return connection.execute(
         "SELECT reason, count(*) FROM reject WHERE received_at > now() - interval '24 hours' GROUP BY 1 ORDER BY 2 DESC"
     ).fetchall()
+
+
+def rejects_not_kept(connection: Connection) -> list[str]:
+    """``site/box`` of each device of which more was rejected today or yesterday than its quota keeps, the worst first."""
+    rows = connection.execute(
+        "SELECT d.site || '/' || d.name FROM reject_day r JOIN device d USING (device_id)"
+        " WHERE r.dropped > 0 AND r.day >= (now() AT TIME ZONE 'Asia/Shanghai')::date - 1"
+        " GROUP BY 1 ORDER BY sum(r.dropped) DESC, 1"
+    ).fetchall()
+    return [row[0] for row in rows]

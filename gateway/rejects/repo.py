@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from common.wire.topics import Address
+from gateway.batch import Told
 from gateway.decode import Rejected
 from gateway.fleet.audit import Actor
 from gateway.fleet.repo import Connection
+from gateway.quarantine import HELD
+from gateway.rejects.flood import observed
 from gateway.repo import DISTRICT, UNKNOWN_DEVICE
 
 
@@ -146,24 +149,39 @@ def partition_of(connection: Connection, site: str, device: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How many rejects of a batch were only counted, and what is told of devices that came to that today."""
+
+    dropped: int = 0
+    told: tuple[Told, ...] = ()
+
+
+#: A device's id and the district's day.
+_Key = tuple[int, date]
+
+
 def keep_rejects(
     connection: Connection, rejects: Sequence[tuple[int | None, Rejected]], quota_bytes: int
-) -> int:
-    """Keep rejects with their bytes, up to a device's quota a day; how many were only counted."""
+) -> Kept:
+    """Keep rejects with their bytes, up to a device's quota a day; beyond it they are counted."""
     if not rejects:
-        return 0
+        return Kept()
     day_of = [datetime.fromtimestamp(reject.raw.received_at / 1000, DISTRICT).date() for _, reject in rejects]
     days = sorted({(device or UNKNOWN_DEVICE, day) for (device, _), day in zip(rejects, day_of, strict=True)})
-    used = _lock_reject_days(connection, days)
-    kept_bytes: Counter[tuple[int, Any]] = Counter()
-    kept_count: Counter[tuple[int, Any]] = Counter()
-    dropped: Counter[tuple[int, Any]] = Counter()
+    used, full = _lock_reject_days(connection, days)
+    kept_bytes: Counter[_Key] = Counter()
+    kept_count: Counter[_Key] = Counter()
+    dropped: Counter[_Key] = Counter()
+    told: dict[_Key, Told] = {}
     rows = []
     for (device, reject), day in zip(rejects, day_of, strict=True):
         key = (device or UNKNOWN_DEVICE, day)
         size = len(reject.raw.payload)
         if used[key] + kept_bytes[key] + size > quota_bytes:
             dropped[key] += 1
+            if device is not None and key not in full and key not in told and reject.reason != HELD:
+                told[key] = _told_of(device, reject, day, quota_bytes)
             continue
         kept_bytes[key] += size
         kept_count[key] += 1
@@ -188,18 +206,26 @@ def keep_rejects(
             [dropped[key] for key in days],
         ],
     )
-    return dropped.total()
+    return Kept(dropped.total(), tuple(told.values()))
 
 
-def _lock_reject_days(connection: Connection, days: Sequence[tuple[int, Any]]) -> dict[tuple[int, Any], int]:
+def _told_of(device: int, reject: Rejected, day: date, quota_bytes: int) -> Told:
+    assert reject.address is not None, "a reject of a known device has its address"
+    at = reject.raw.received_at
+    return Told(device, observed(reject.address, day, at, reject.reason, quota_bytes), at, None, None)
+
+
+def _lock_reject_days(connection: Connection, days: Sequence[_Key]) -> tuple[dict[_Key, int], set[_Key]]:
+    """Bytes kept so far, by device and day; and of which some were beyond the quota already."""
     columns = [[device for device, _ in days], [day for _, day in days]]
     rows = connection.execute(
         "INSERT INTO reject_day AS r (device_id, day) SELECT d, t FROM unnest(%s::integer[], %s::date[])"
         " AS k (d, t) ORDER BY d, t ON CONFLICT (device_id, day) DO UPDATE SET kept = r.kept"
-        " RETURNING device_id, day, kept_bytes",
+        " RETURNING device_id, day, kept_bytes, dropped > 0",
         columns,
     ).fetchall()
-    return {(device, day): kept for device, day, kept in rows}
+    used = {(device, day): kept for device, day, kept, _ in rows}
+    return used, {(device, day) for device, day, _, full in rows if full}
 
 
 def _reject_row(device: int | None, reject: Rejected) -> tuple[object, ...]:
