@@ -73,7 +73,7 @@ class ModelManifest(Settings):
 class Manifest(ModelManifest):
     """A detector: boxes with labels."""
 
-    head: Literal["ssd", "yolox"]
+    head: Literal["ssd", "yolox", "yolox_decoded", "yolo", "end_to_end"]
     exclusive: tuple[tuple[str, ...], ...] = ()
     """Groups of labels that one object cannot wear two of at once (a lorry is not also a bus)."""
     thresholds: Thresholds
@@ -118,6 +118,15 @@ class WaterThresholds(Settings):
     """What the model's makers found to keep dry roads dry."""
 
     water: Annotated[float, Field(gt=0, lt=1, description="from here on a cell is called water")]
+    dry_shown: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="the same on a camera that was shown its dry road; `water` unless given"),
+    ] = None
+
+    @property
+    def known(self) -> float:
+        """The threshold on a camera that was shown its dry road."""
+        return self.water if self.dry_shown is None else self.dry_shown
 
 
 class WaterManifest(ModelManifest):
@@ -132,7 +141,50 @@ class WaterManifest(ModelManifest):
     ]
 
 
-_KINDS: dict[str, type[ModelManifest]] = {"helmet": HelmetManifest, "water": WaterManifest}
+class FireThresholds(Settings):
+    """What the model's makers found to raise no alarm where nothing burns."""
+
+    fire: Annotated[float, Field(gt=0, lt=1, description="from here on a cell is called open fire")]
+    smoke: Annotated[float, Field(gt=0, lt=1, description="from here on a cell is called smoke")]
+
+
+class FireManifest(ModelManifest):
+    """A segmenter: two maps of probabilities, that each cell of the picture shows open fire, or smoke."""
+
+    head: Literal["fire"]
+    labels: tuple[Literal["fire"], Literal["smoke"]]
+    thresholds: FireThresholds
+    parity: Annotated[
+        float,
+        Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output"),
+    ]
+
+
+class PrivacyThresholds(Settings):
+    """What the model's makers found to hide nearly everybody without hiding the street."""
+
+    head: Annotated[float, Field(gt=0, lt=1, description="from here on a cell is hidden as part of a head")]
+    plate: Annotated[float, Field(gt=0, lt=1, description="from here on a cell is hidden as part of a plate")]
+
+
+class PrivacyManifest(ModelManifest):
+    """A segmenter: two maps of probabilities, that each cell of the picture shows a head, or a number plate."""
+
+    head: Literal["privacy"]
+    labels: tuple[Literal["head"], Literal["plate"]]
+    thresholds: PrivacyThresholds
+    parity: Annotated[
+        float,
+        Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output"),
+    ]
+
+
+_KINDS: dict[str, type[ModelManifest]] = {
+    "fire": FireManifest,
+    "helmet": HelmetManifest,
+    "privacy": PrivacyManifest,
+    "water": WaterManifest,
+}
 """By ``head``; any other is a detector's."""
 
 

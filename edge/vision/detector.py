@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -51,7 +52,8 @@ class OnnxDetector:
 
     Raises:
         InvalidError: ``model.broken`` when the file is no ONNX model, ``model.shape`` when inputs or outputs
-            are not what the manifest says, ``model.labels`` when a wanted label is unknown to it.
+            are not what the manifest says, ``model.labels`` when a wanted label is unknown to it or the file itself
+            names its classes otherwise.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class OnnxDetector:
         self._check_inputs()
         self._outputs = [output.name for output in self.session.get_outputs()]
         self._check_outputs()
+        self._check_names()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -146,6 +149,38 @@ class OnnxDetector:
                 f"with {len(self.manifest.labels)} labels, found {_spell(found)}",
                 "correct `head`, `input` or `labels` in the manifest",
             )
+
+    def _check_names(self) -> None:
+        """Exporters that write the names of the classes into the file (ultralytics does) are held to them."""
+        written = self.session.get_modelmeta().custom_metadata_map.get("names")
+        if written is None:
+            return
+        found = _names_in(written)
+        expected = self.manifest.labels
+        if len(found) != len(expected) or any(
+            label is not None and label != name for label, name in zip(expected, found, strict=True)
+        ):
+            raise InvalidError(
+                "model.labels",
+                f"{self.manifest.name}: expected the labels of the manifest, {_few(expected)}, "
+                f"found in the file {_few(found)}",
+                "write the file's own names into `labels`, in its order",
+            )
+
+
+def _names_in(written: str) -> list[str]:
+    """Names by class as Python writes a dict or list, blanks as in manifests; none where it is something else."""
+    try:
+        told = ast.literal_eval(written)
+    except (ValueError, SyntaxError):
+        return []
+    names = [told[place] for place in sorted(told)] if isinstance(told, dict) else list(told)
+    return [str(name).replace(" ", "_") for name in names]
+
+
+def _few(names: Sequence[str | None]) -> str:
+    shown = ", ".join(str(name) for name in names[:6])
+    return f"{len(names)} ({shown}{', …' if len(names) > 6 else ''})"
 
 
 class _Picture:

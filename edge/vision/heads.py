@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
+from common.runtime.errors import InvalidError
 from models.manifest import Manifest
 
 
@@ -91,11 +93,94 @@ class YoloxHead:
         best = score.max(axis=1)
         passed = best >= threshold
         cells, chosen = cells[passed], likely[passed]
-        centre = (cells[:, :2] + self._corners[chosen]) * self._strides[chosen]
-        half = np.exp(cells[:, 2:4]) * self._strides[chosen] / 2
-        boxes = np.concatenate((centre - half, centre + half), axis=1)
+        centre, size = self._decoded(cells, chosen)
+        boxes = np.concatenate((centre - size / 2, centre + size / 2), axis=1, dtype=np.float32)
         return Candidates(boxes, best[passed], score[passed].argmax(axis=1))
 
+    def _decoded(
+        self, cells: NDArray[np.float32], chosen: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Centres and sizes in pixels of the input."""
+        strides = self._strides[chosen]
+        return (cells[:, :2] + self._corners[chosen]) * strides, np.exp(cells[:, 2:4]) * strides
 
-HEADS: dict[str, type[SsdHead] | type[YoloxHead]] = {"ssd": SsdHead, "yolox": YoloxHead}
+
+class DecodedYoloxHead(YoloxHead):
+    """YOLOX exported with its decoding in the graph: the same shape, centre and size in pixels of the input."""
+
+    @override
+    def _decoded(
+        self, cells: NDArray[np.float32], chosen: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return cells[:, :2], cells[:, 2:4]
+
+
+class YoloHead:
+    """YOLOv8 to YOLO12 as ultralytics exports them (G. Jocher et al., 2023): ``[1, 4 + C, N]``, to be suppressed.
+
+    A column gives centre x, centre y, width, height in pixels of the input, and a probability for each class.
+    """
+
+    def __init__(self, manifest: Manifest, wanted: NDArray[np.intp]) -> None:
+        self._classes = len(manifest.labels)
+        self._wanted = wanted + 4
+
+    def expected(self) -> tuple[tuple[int | None, ...], ...]:
+        """One grid, boxes and classes down, places across."""
+        return ((1, 4 + self._classes, None),)
+
+    def read(self, outputs: Sequence[NDArray[Any]], threshold: float) -> Candidates:
+        """Threshold first, as for the others."""
+        grid = outputs[0][0]
+        score = grid[self._wanted]
+        best = score.max(axis=0)
+        passed = np.flatnonzero(best >= threshold)
+        centre, half = grid[:2, passed].T, grid[2:4, passed].T / 2
+        boxes = np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
+        return Candidates(boxes, best[passed].astype(np.float32), score[:, passed].argmax(axis=0))
+
+
+class EndToEndHead:
+    """Detectors that suppress by themselves (YOLOv10, YOLO26 end to end): ``[1, N, 6]``, surest first.
+
+    A row gives left, top, right, bottom in pixels of the input, score, and the class as a number; rows that found
+    nothing score nothing.
+    """
+
+    def __init__(self, manifest: Manifest, wanted: NDArray[np.intp]) -> None:
+        self._column = np.full(len(manifest.labels), -1, np.intp)
+        self._column[wanted] = np.arange(len(wanted))
+
+    def expected(self) -> tuple[tuple[int | None, ...], ...]:
+        """One list of finds."""
+        return ((1, None, 6),)
+
+    def read(self, outputs: Sequence[NDArray[Any]], threshold: float) -> Candidates:
+        """The finds of wanted classes.
+
+        Raises:
+            InvalidError: ``model.labels`` when a find is of a class that the manifest has no label for.
+        """
+        rows = outputs[0][0]
+        rows = rows[rows[:, 4] >= threshold]
+        label = rows[:, 5].astype(np.intp)
+        if label.size and not (label.min() >= 0 and label.max() < len(self._column)):
+            raise InvalidError(
+                "model.labels",
+                f"expected classes 0..{len(self._column) - 1}, as many as the manifest has labels, "
+                f"found a find of class {int(label.max() if label.min() >= 0 else label.min())}",
+                "correct `labels` in the manifest: one for each class, in the model's order",
+            )
+        column = self._column[label]
+        kept = column >= 0
+        return Candidates(rows[kept, :4].astype(np.float32), rows[kept, 4].astype(np.float32), column[kept])
+
+
+HEADS: dict[str, type[SsdHead] | type[YoloxHead] | type[YoloHead] | type[EndToEndHead]] = {
+    "ssd": SsdHead,
+    "yolox": YoloxHead,
+    "yolox_decoded": DecodedYoloxHead,
+    "yolo": YoloHead,
+    "end_to_end": EndToEndHead,
+}
 """By the manifest's ``head``."""
