@@ -57,13 +57,26 @@ def list_tickets(
     return services.tickets.list_tickets(filters, query.cursor)
 
 
-@api.get("/tickets/{ticket_id}", tags=["tickets"], responses=responses(*_SIGNED_IN, HTTPStatus.NOT_FOUND))
+@api.get(
+    "/tickets/{ticket_id}",
+    tags=["tickets"],
+    response_model=TicketDetail,
+    responses=responses(*_SIGNED_IN, HTTPStatus.NOT_FOUND)
+    | {304: {"description": "it is still the version that If-None-Match names"}},
+)
 def get_ticket(
-    ticket_id: UUID, services: CurrentServices, response: Response, _account: CurrentAccount
-) -> TicketDetail:
+    ticket_id: UUID,
+    services: CurrentServices,
+    response: Response,
+    _account: CurrentAccount,
+    if_none_match: Annotated[str | None, Header(max_length=100, description="the ETag that was read")] = None,
+) -> TicketDetail | Response:
     """A ticket with its history, clocks, units, incidents and pictures. The ETag is its version."""
     ticket = services.tickets.get_ticket(ticket_id)
-    response.headers["ETag"] = f'"{ticket.version}"'
+    etag = f'"{ticket.version}"'
+    if if_none_match is not None and if_none_match.strip().removeprefix("W/") == etag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
+    response.headers["ETag"] = etag
     return ticket
 
 
@@ -171,7 +184,11 @@ def evidence(
     file, media_type = _find_evidence(services.evidence_directory, sha256)
     services.auth.looked_at(account, sha256, client_address(request))
     # A browser keeps it but asks each time, so that every look is known; the name is a hash of the content.
-    headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff", "ETag": f'"{sha256}"'}
+    headers = {
+        "Cache-Control": "private, no-cache",
+        "X-Content-Type-Options": "nosniff",
+        "ETag": f'"{sha256}"',
+    }
     if sha256 in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return FileResponse(file, media_type=media_type, headers=headers)

@@ -33,6 +33,9 @@ from cloud.db import Database
 from cloud.district.api import rules
 from cloud.duty.api import duty
 from cloud.duty.watch import DutyWatch
+from cloud.exports.api import exports
+from cloud.idempotency import repo as kept_answers
+from cloud.idempotency.middleware import KEPT_FOR, Idempotency
 from cloud.incidents.repo import sync_categories
 from cloud.incidents.service import IncidentService
 from cloud.limits import RateLimit
@@ -51,6 +54,8 @@ from cloud.tickets.service import TicketService
 from cloud.verify.api import verification
 from cloud.verify.service import check_claims
 from cloud.watch.service import Watch, WatchMetrics
+from cloud.whistle.api import whistle
+from cloud.whistle.watching import follow_calls
 from cloud.worker import Worker, WorkerMetrics
 from common.runtime.clock import Clock, to_datetime
 from common.runtime.errors import ConfigError, DrumtowerError, TransientError
@@ -94,9 +99,16 @@ def build_api(services: Services, run_stream: bool = True) -> FastAPI:
     photos = int((services.reports.photos * services.reports.photo_mb + 1) * 1_000_000)
     proof = int((services.verify.photo_mb + 1) * 1_000_000)
     larger = {"/api/public/reports": photos, "/open311/": photos, "/api/tickets/*/photos": proof}
+    app.add_middleware(
+        Idempotency,
+        database=services.database,
+        clock=services.clock,
+        auth=services.auth,
+        tokens=app.state.tokens,
+    )
     app.add_middleware(BodyLimit, larger=larger | {"/tickets/*/photos": proof})
     app.include_router(api)
-    for router in (operations, rules, storms, duty, calendar, access, reports, public, open311, verification):
+    for router in (operations, rules, storms, duty, calendar, access, exports, reports, public, open311, verification, whistle):
         app.include_router(router)
     console.install(app)
     app.include_router(storm_pages)
@@ -259,6 +271,7 @@ class Cloud:
                 remind_of_reviews(self._database, now)
                 follow(self._database, now)
                 check_claims(self._database, self._settings.verify, now)
+                follow_calls(self._database, self._settings.whistle, now)
                 if self._clock.monotonic() >= next_slow:
                     check_claims(self._database, self._settings.verify, now, blind=True)
                     calendars.look(now)
@@ -267,6 +280,7 @@ class Cloud:
                     anchor_due(self._database, self._settings.audit, now)
                     with self._database.transaction() as transaction:
                         prune(transaction, now - timedelta(hours=self._settings.stream_keep_h))
+                        kept_answers.prune(transaction, now - KEPT_FOR)
                     next_slow = self._clock.monotonic() + _SLOW_SWEEP_S
             except TransientError as error:
                 _log.warning("the sweep is put off", error=error.message)
@@ -283,6 +297,7 @@ class Cloud:
             evidence_directory=self._environment.evidence_directory,
             watch=self._settings.watch,
             verify=self._settings.verify,
+            whistle=self._settings.whistle,
             clock=self._clock,
             reports=self._settings.reports,
             open311=self._settings.open311,

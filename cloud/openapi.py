@@ -9,8 +9,17 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from cloud.auth.access import ACCESS
+from cloud.idempotency.middleware import HEADER, is_kept
 from cloud.problem import responses
 
+_KEY: Final = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 8, "maxLength": 200, "pattern": "^[!-~]+$", "title": HEADER},
+    "description": "a new one for each thing to be done; sent again within a day, it is not done again, and the"
+    " answer is the first one, with Idempotency-Replayed",
+}
 _CHANGING: Final = ("post", "put", "patch", "delete")
 
 
@@ -43,6 +52,11 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         operation["x-scope"] = row.scope or ""
     if method in _CHANGING:
         statuses.append(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    if is_kept(method.upper(), path):
+        statuses.append(HTTPStatus.CONFLICT)
+        parameters = operation.setdefault("parameters", [])
+        if _KEY not in parameters:
+            parameters.append(_KEY)
     told: dict[str, Any] = operation.setdefault("responses", {})
     for status, response in responses(*statuses).items():
         told.setdefault(str(status), response)

@@ -92,9 +92,9 @@ def status_of(error: DrumtowerError) -> HTTPStatus:
 
 def install(app: FastAPI) -> None:
     """Make an application answer every error with a problem, and its OpenAPI document say so."""
-    app.add_exception_handler(DrumtowerError, _ours)
+    app.add_exception_handler(DrumtowerError, ours)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _of_the_framework)
+    app.add_exception_handler(HTTPException, of_the_framework)
     app.add_exception_handler(Exception, _bug)
     build = app.openapi
 
@@ -136,7 +136,8 @@ def answer(
     )
 
 
-async def _ours(request: Request, error: Exception) -> JSONResponse:
+async def ours(request: Request, error: Exception) -> JSONResponse:
+    """The response to one of our errors."""
     assert isinstance(error, DrumtowerError)
     status = status_of(error)
     headers = {}
@@ -170,7 +171,8 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     )
 
 
-async def _of_the_framework(request: Request, error: Exception) -> JSONResponse:
+async def of_the_framework(request: Request, error: Exception) -> JSONResponse:
+    """The response to an error of the framework."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.BAD_REQUEST:  # a body so wrong that the framework's parser gave up on it

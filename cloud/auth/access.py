@@ -65,6 +65,22 @@ ACCESS: Final[Mapping[tuple[str, str], Access]] = {
     ("POST", "/api/tickets/{ticket_id}/photos"): Access(
         "tickets:act", ("photo",), "ticket", "ticket.forbidden"
     ),
+    ("GET", "/api/tickets/{ticket_id}/whistle"): _reads("tickets:read"),
+    ("POST", "/api/tickets/{ticket_id}/calls/{unit_code}/arrival"): Access(
+        "tickets:act", ("arrive",), "unit", "ticket.forbidden"
+    ),
+    ("POST", "/api/tickets/{ticket_id}/conferences"): Access(
+        "tickets:act", ("call",), "ticket", "ticket.forbidden"
+    ),
+    ("POST", "/api/tickets/{ticket_id}/tasks/{task_id}/done"): Access(
+        "tickets:act", ("resolve",), "ticket", "ticket.forbidden"
+    ),
+    ("POST", "/api/tickets/{ticket_id}/advice"): Access("tickets:act", ("note",), "ticket", "ticket.forbidden"),
+    ("POST", "/api/tickets/{ticket_id}/advice/{advice_id}/answer"): Access(
+        "tickets:act", ("note",), "ticket", "ticket.forbidden"
+    ),
+    ("GET", "/api/exports/tickets.csv"): _reads("tickets:read"),
+    ("GET", "/api/exports/tickets.geojson"): _reads("tickets:read"),
     ("GET", "/api/incidents"): _reads("incidents:read"),
     ("GET", "/api/evidence/{sha256}"): _reads("evidence:read"),
     ("GET", "/api/evidence/{sha256}/views"): Access("audit:read", ("audit",)),

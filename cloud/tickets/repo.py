@@ -111,6 +111,7 @@ def summaries(
 ) -> list[DictRow]:
     """Lines of the list, newest first; ``extra`` more than the limit, to see whether there is a next page."""
     before_at, before_id = before or (None, None)
+    west, south, east, north = filters.bbox.split(",") if filters.bbox else (None, None, None, None)
     return transaction.rows(
         _Q["summaries"],
         ticket_id=ticket_id,
@@ -122,6 +123,14 @@ def summaries(
         unassigned=filters.unassigned,
         overdue=filters.overdue,
         unit_code=filters.unit_code,
+        number=filters.number,
+        grid_code=filters.grid_code,
+        opened_since=filters.opened_since,
+        opened_until=filters.opened_until,
+        west=west,
+        south=south,
+        east=east,
+        north=north,
         before_at=before_at,
         before_id=before_id,
         limit=filters.limit + extra,

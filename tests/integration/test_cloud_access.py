@@ -1,5 +1,6 @@
 """Who may call what: every endpoint of the OpenAPI document, as every role, inside and outside its units."""
 
+# ruff: noqa: F811 - tests ask for the fixture that is imported above them
 from __future__ import annotations
 
 import re
@@ -29,6 +30,7 @@ REFUSED = {401, 403}
 #: Somebody whose units hold what the requests are about, and somebody of the same role next door.
 OWN, OTHER = "centre", "street-b"
 ABOUT = "street-a"
+ACTIONS = "/api/tickets/{ticket_id}/actions"
 
 
 @dataclass
@@ -37,10 +39,10 @@ class Sample:
 
     path: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
+    form: dict[str, str] = field(default_factory=dict)
 
 
-def samples(running: Running) -> dict[tuple[str, str], Callable[[], Sample]]:  # noqa: F811 - the fixture
+def samples(running: Running) -> dict[tuple[str, str], Callable[[], Sample]]:
     """Requests about ``ABOUT`` for every endpoint that is limited by place; the others need none."""
     centre = running.centre
     tokens = TokenService(centre.database, centre.clock)
@@ -54,7 +56,14 @@ def samples(running: Running) -> dict[tuple[str, str], Callable[[], Sample]]:  #
             unit=ABOUT,
             at=centre.now,
         )
+    first, second = (centre.open_one("smoke.alarm", lon=lon) for lon in (119.295, 119.305))
+    told = {"category": "smoke.alarm", "description": "it smells", "lon": 119.295, "lat": 26.0805}
+    with running.client("admin") as admin:
+        report_id = admin.post("/api/reports", json={"channel": "hotline", **told}).json()["report_id"]
+    place = {"ticket_id": str(first)}
+    taken = {"lon": "119.295", "lat": "26.0805", "taken_at": centre.now.isoformat()}
     since = centre.now
+    later = (since + timedelta(days=1)).isoformat()
     rota = {"since": since.isoformat(), "until": (since + timedelta(days=1)).isoformat(), "shifts": []}
     name = (f"made-{number}" for number in range(1000))
     return {
@@ -66,16 +75,35 @@ def samples(running: Running) -> dict[tuple[str, str], Callable[[], Sample]]:  #
         ("POST", "/api/tokens"): lambda: Sample(
             body={"name": next(name), "scopes": ["tickets:read"], "role": "viewer", "unit_code": ABOUT}
         ),
+        ("POST", "/api/tickets/{ticket_id}/merge"): lambda: Sample(
+            place, {"into": str(second), "note": "the same", "expected_version": 999}
+        ),
+        ("POST", "/api/tickets/{ticket_id}/split"): lambda: Sample(
+            place, {"ticket_id": str(second), "note": "another"}
+        ),
+        ("POST", "/api/tickets/{ticket_id}/photos"): lambda: Sample(place, form=taken),
+        ("POST", "/api/tickets/{ticket_id}/calls/{unit_code}/arrival"): lambda: Sample(
+            place | {"unit_code": "fire"}, {"lon": 0, "lat": 0}
+        ),
+        ("POST", "/api/tickets/{ticket_id}/conferences"): lambda: Sample(
+            place, {"held_at": later, "present": [ABOUT], "decision": "pump"}
+        ),
+        ("POST", "/api/tickets/{ticket_id}/tasks/{task_id}/done"): lambda: Sample(place),
+        ("POST", "/api/tickets/{ticket_id}/advice"): lambda: Sample(
+            place, {"adviser": "Wu", "unit_code": "nowhere", "question": "how?"}
+        ),
+        ("POST", "/api/tickets/{ticket_id}/advice/{advice_id}/answer"): lambda: Sample(place, {"answer": "so"}),
+        ("GET", "/api/reports/{report_id}/person"): lambda: Sample({"report_id": report_id}),
         ("POST", "/api/tokens/{token_id}/revoke"): lambda: Sample({"token_id": str(kept.token_id)}),
     }
 
 
-def document(running: Running) -> dict[str, Any]:  # noqa: F811 - the fixture
+def document(running: Running) -> dict[str, Any]:
     found: dict[str, Any] = httpx.get(f"{running.url}/api/openapi.json", timeout=60).json()
     return found
 
 
-def endpoints(running: Running) -> list[tuple[str, str]]:  # noqa: F811 - the fixture
+def endpoints(running: Running) -> list[tuple[str, str]]:
     return [(method.upper(), path) for path, method, _ in operations(document(running))]
 
 
@@ -83,34 +111,36 @@ def status_of(client: httpx.Client, method: str, path: str, sample: Sample) -> i
     """Only the head of the answer is waited for: one of them never ends."""
     values = {"sha256": SHA} | sample.path
     url = re.sub(r"{(\w+)}", lambda name: values.get(name[1], str(uuid.UUID(int=5))), path)
-    body = None if method == "GET" else sample.body
-    with client.stream(method, url, json=body, headers=sample.headers) as response:
+    sent: dict[str, Any] = {} if method == "GET" else {"json": sample.body}
+    if sample.form:
+        sent = {"data": sample.form, "files": {"photo": b"no photo at all"}}
+    with client.stream(method, url, **sent) as response:
         return response.status_code
 
 
 @contextmanager
-def everybody(running: Running) -> Iterator[dict[tuple[Role, str], httpx.Client]]:  # noqa: F811 - the fixture
+def everybody(running: Running) -> Iterator[dict[tuple[Role, str], httpx.Client]]:
     clients = {(role, unit): running.client(role, unit) for role in ROLES for unit in (OWN, OTHER)}
     yield clients
     for client in clients.values():
         client.close()
 
 
-def test_every_endpoint_has_a_row_and_every_row_an_endpoint(running: Running) -> None:  # noqa: F811
+def test_every_endpoint_has_a_row_and_every_row_an_endpoint(running: Running) -> None:
     assert set(endpoints(running)) == set(ACCESS), "a new endpoint needs its row in cloud/auth/access.py"
 
 
 def test_each_role_may_what_the_table_says_inside_its_units_and_nothing_else_outside(
-    running: Running,  # noqa: F811 - the fixture
+    running: Running,
 ) -> None:
     about = samples(running)
     wrong = []
     with everybody(running) as clients:
         for method, path in endpoints(running):
             row = ACCESS[method, path]
-            if row.where == "ticket":
-                continue  # the test below goes through each of its actions
-            limited = row.where == "unit"
+            if path == ACTIONS:
+                continue  # the test below goes through each of them
+            limited = row.where != "everywhere"
             assert not limited or (method, path) in about, f"{method} {path} needs a sample request"
             make = about.get((method, path), Sample)
             for (role, unit), client in clients.items():
@@ -123,27 +153,26 @@ def test_each_role_may_what_the_table_says_inside_its_units_and_nothing_else_out
 
 
 def test_each_action_on_a_ticket_is_for_the_roles_and_units_of_the_table(
-    running: Running,  # noqa: F811 - the fixture
+    running: Running,
 ) -> None:
     ticket_id = running.centre.open_one("smoke.alarm")  # of street-a, in grid-a
-    path = "/api/tickets/{ticket_id}/actions"
     wrong = []
     with everybody(running) as clients:
         for action in TICKET_ACTIONS:
             for (role, unit), client in clients.items():
                 # A version that nobody read: whoever may gets 412, and nothing changes for the next.
                 body = {"action": action, "note": "why", "expected_version": 999}
-                answered = status_of(client, "POST", path, Sample({"ticket_id": str(ticket_id)}, body))
+                answered = status_of(client, "POST", ACTIONS, Sample({"ticket_id": str(ticket_id)}, body))
                 expected = role in ALLOWED[action] and unit == OWN
                 if answered not in ({412} if expected else {403}):
                     wrong.append((action, role, unit, answered))
     assert not wrong
 
 
-def test_a_token_reaches_what_its_scopes_name_and_nothing_else(running: Running) -> None:  # noqa: F811
+def test_a_token_reaches_what_its_scopes_name_and_nothing_else(running: Running) -> None:
     tokens = TokenService(running.centre.database, running.centre.clock)
     about = samples(running)
-    about["POST", "/api/tickets/{ticket_id}/actions"] = lambda: Sample(body={"action": "note", "note": "x"})
+    about["POST", ACTIONS] = lambda: Sample(body={"action": "note", "note": "x"})
     for scope in SCOPES:
         only, _ = tokens.add(
             f"only-{scope.replace(':', '-')}", [scope], role="admin", unit_code="centre", days=1
@@ -163,7 +192,7 @@ def test_a_role_that_only_looks_changes_nothing() -> None:
             assert all("viewer" not in ALLOWED[action] for action in row.actions)
 
 
-def test_the_document_says_of_every_endpoint_what_a_token_needs(running: Running) -> None:  # noqa: F811
+def test_the_document_says_of_every_endpoint_what_a_token_needs(running: Running) -> None:
     for path, method, operation in operations(document(running)):
         row = ACCESS[method.upper(), path]
         if row.is_open:
@@ -173,11 +202,11 @@ def test_the_document_says_of_every_endpoint_what_a_token_needs(running: Running
             assert operation["x-scope"] == (row.scope or "")
 
 
-def bearer(running: Running, token: str) -> httpx.Client:  # noqa: F811 - the fixture
+def bearer(running: Running, token: str) -> httpx.Client:
     return httpx.Client(base_url=running.url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
 
-def test_a_token_is_made_over_http_used_and_revoked(running: Running) -> None:  # noqa: F811
+def test_a_token_is_made_over_http_used_and_revoked(running: Running) -> None:
     wish = {"name": "hotline", "scopes": ["tickets:read"], "role": "dispatcher", "unit_code": "street-a"}
     with running.client("admin") as admin:
         made = admin.post("/api/tokens", json=wish)
@@ -205,7 +234,7 @@ def test_a_token_is_made_over_http_used_and_revoked(running: Running) -> None:  
     assert actions.count("token_added") == actions.count("token_revoked") == 1
 
 
-def test_a_token_acts_under_its_own_name_and_needs_no_proof_of_a_page(running: Running) -> None:  # noqa: F811
+def test_a_token_acts_under_its_own_name_and_needs_no_proof_of_a_page(running: Running) -> None:
     tokens = TokenService(running.centre.database, running.centre.clock)
     text, _ = tokens.add("patrol", ["tickets:act"], role="handler", unit_code="water", days=1)
     ticket_id = running.centre.open_one()
@@ -216,7 +245,7 @@ def test_a_token_acts_under_its_own_name_and_needs_no_proof_of_a_page(running: R
         assert answer.json()["events"][-1]["actor_name"] == "token:patrol"
 
 
-def test_a_text_that_is_no_token_is_refused_even_beside_a_good_session(running: Running) -> None:  # noqa: F811
+def test_a_text_that_is_no_token_is_refused_even_beside_a_good_session(running: Running) -> None:
     with running.client() as somebody:
         assert_problem(
             somebody.get("/api/tickets", headers={"Authorization": "Bearer"}), 401, "auth.bad_token"
@@ -226,7 +255,7 @@ def test_a_text_that_is_no_token_is_refused_even_beside_a_good_session(running: 
             assert_problem(somebody.get("/api/tickets", headers=header), 401, "auth.bad_token")
 
 
-def test_every_look_at_a_picture_is_known_by_name(running: Running) -> None:  # noqa: F811
+def test_every_look_at_a_picture_is_known_by_name(running: Running) -> None:
     folder = running.evidence / "ab"
     folder.mkdir()
     (folder / f"{SHA}.jpg").write_bytes(b"\xff\xd8 a picture")
@@ -242,7 +271,7 @@ def test_every_look_at_a_picture_is_known_by_name(running: Running) -> None:  # 
         assert supervisor.get(f"/api/evidence/{'cd' * 32}/views").json() == {"items": []}
 
 
-def test_a_token_ends_with_its_day_and_only_its_hash_is_kept(running: Running) -> None:  # noqa: F811
+def test_a_token_ends_with_its_day_and_only_its_hash_is_kept(running: Running) -> None:
     clock = ManualClock(to_ms(running.centre.now))
     tokens = TokenService(running.centre.database, clock)
     text, kept = tokens.add(
@@ -260,7 +289,7 @@ def test_a_token_ends_with_its_day_and_only_its_hash_is_kept(running: Running) -
     assert tokens.caller(text) is None
 
 
-def test_nobody_makes_or_revokes_tokens_of_units_they_do_not_manage(running: Running) -> None:  # noqa: F811
+def test_nobody_makes_or_revokes_tokens_of_units_they_do_not_manage(running: Running) -> None:
     with running.client("admin", "street-b") as elsewhere:
         wish = {"name": "x", "scopes": ["tickets:read"], "role": "viewer", "unit_code": "street-a"}
         assert_problem(elsewhere.post("/api/tokens", json=wish), 403, "token.forbidden")
@@ -268,7 +297,7 @@ def test_nobody_makes_or_revokes_tokens_of_units_they_do_not_manage(running: Run
 
 
 def test_the_command_makes_lists_and_revokes(
-    running: Running,  # noqa: F811 - the fixture
+    running: Running,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DRUMTOWER_DATABASE_URL", running.centre.database.url)

@@ -1,0 +1,1 @@
+"""Tickets as files for other programs: GeoJSON and CSV, streamed."""

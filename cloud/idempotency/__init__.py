@@ -1,0 +1,1 @@
+"""Requests that change something are done once, however often they are sent."""
