@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import secrets
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.chaos.disk import alone
 from benchmarks.chaos.run import run
+from benchmarks.last_line import LastLine
 from common.runtime.stop import Stop
 
 
@@ -30,11 +30,15 @@ def main() -> int:
     alone(["-m", "benchmarks.chaos", *sys.argv[1:]])
     seed = secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed
     stop = Stop().on_signals()
-    with tempfile.TemporaryDirectory(prefix="drumtower-chaos-", ignore_cleanup_errors=True) as made:
+    with (
+        LastLine("chaos", seed=seed) as summary,
+        tempfile.TemporaryDirectory(prefix="drumtower-chaos-", ignore_cleanup_errors=True) as made,
+    ):
         data = (arguments.keep or Path(made) / "run").absolute()
-        result = run(data, arguments.kills, arguments.every, seed, stop, camera=not arguments.no_camera)
-    print(json.dumps(result, ensure_ascii=False))
-    return 0 if result["ok"] else 1
+        summary.update(
+            run(data, arguments.kills, arguments.every, seed, stop, camera=not arguments.no_camera)
+        )
+    return 0 if summary["ok"] else 1
 
 
 if __name__ == "__main__":

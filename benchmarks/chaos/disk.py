@@ -1,6 +1,7 @@
 """A disk of a few megabytes that can be filled and freed: a file system in memory, where one may be mounted.
 
-Mounts are made in a mount namespace of this process (``alone``), so they are gone with it whatever ends it.
+Mounts are made in a mount namespace of this process (``alone``), so they are gone with it whatever ends it. Who is not
+root has one within a user namespace (user_namespaces(7)), where the machine allows it: it mounts, and stays who it is.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ _STEP: Final = 4096
 
 def alone(arguments: list[str]) -> None:
     """Go on in a mount namespace of our own; does not return where that works, and does nothing elsewhere."""
-    if os.environ.get(_ALONE) or os.geteuid() != 0 or shutil.which("unshare") is None:
+    if os.environ.get(_ALONE) or shutil.which("unshare") is None:
         return
-    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0:
+    command = ["unshare", "--mount"]
+    if os.geteuid() != 0:
+        command += ["--user", "--map-current-user", "--keep-caps"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
         os.environ[_ALONE] = "1"
-        os.execvp("unshare", ["unshare", "--mount", sys.executable, *arguments])  # noqa: S606 - no shell is meant
+        os.execvp("unshare", [*command, sys.executable, *arguments])  # noqa: S606 - no shell is meant
 
 
 class SmallDisk:

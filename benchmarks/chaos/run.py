@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import psycopg
 
+from benchmarks.chaos.database_log import faults_of, troubles_in
 from benchmarks.chaos.driver import Driver
 from benchmarks.chaos.ledger import GivenUp, Ledger
 from benchmarks.chaos.plan import draw
@@ -68,16 +69,19 @@ def run(data: Path, kills: int, every_s: float, seed: int, stop: Stop, *, camera
         if not stop.is_set():
             say("comparing what boxes numbered with what the store has")
             found, unseen = _compare(town, ledger)
-    faults += [*driver.faults, *ledger.changed(), *found.faults]
+    assert town.postgres is not None
+    troubles = troubles_in(town.postgres.log)
+    faults += [*driver.faults, *ledger.changed(), *found.faults, *faults_of(troubles, town.postgres.log)]
     if stop.is_set():
         faults.append(f"ended early: {stop.reason}")
     elif driver.done.total() != len(acts):
         faults.append(f"{len(acts) - driver.done.total()} of {len(acts)} acts were not done")
     for fault in faults:
         say(f"fault: {fault}")
-    summary = _summary(driver, found, faults, mounted=_mounted(town))
     return {
-        **summary,
+        **_summary(driver, found, faults),
+        **troubles,
+        **_full_disk(town),
         "seed": seed,
         "seconds": round(say.elapsed(), 1),
         "packets_unseen": unseen,
@@ -191,12 +195,16 @@ def _until(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def _mounted(town: Town) -> bool:
+def _full_disk(town: Town) -> dict[str, Any]:
+    """What it was that filled up, and how often the box could not write and said so."""
     disk = town.disks.get(SMALL_DISK)
-    return disk is not None and disk.mounted
+    log = town.boxes[SMALL_DISK].log if SMALL_DISK in town.boxes else None
+    said = log.read_text(encoding="utf-8", errors="replace").count("database.disk_full") if log else 0
+    by = "filesystem" if disk is not None and disk.mounted else "limit"
+    return {"disk_full": f"by {by}", "disk_full_met": said}
 
 
-def _summary(driver: Driver, found: Audit, faults: list[str], *, mounted: bool) -> dict[str, Any]:
+def _summary(driver: Driver, found: Audit, faults: list[str]) -> dict[str, Any]:
     kills: Counter[str] = Counter()
     others: Counter[str] = Counter()
     for (what, target), count in driver.done.items():
@@ -216,7 +224,6 @@ def _summary(driver: Driver, found: Audit, faults: list[str], *, mounted: bool) 
         "links": {what: others[what] for what in ("cut", "freeze", "slow")},
         "clock_jumps": others["set clock"],
         "disks_full": others["fill"],
-        "small_file_system": mounted,
         "tickets_voided_by_a_person": others["void"],
         **figures,
     }

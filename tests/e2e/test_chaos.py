@@ -45,5 +45,7 @@ def test_nothing_is_lost_doubled_or_opened_twice_under_chaos(tmp_path: Path) -> 
     # Boxes whose disk was full let go of packets that the store had: they can no longer show all they sent.
     assert found["readings_stored"] >= found["readings_sent"] > 1000
     assert found["disks_full"] > 0
+    assert found["disk_full"] in {"by filesystem", "by limit"}
     assert found["clock_jumps"] > 0
+    assert found["deadlocks"] == found["serialization_failures"] == found["panics"] == 0
     assert found["incidents_without_one_ticket"] == found["matters_with_two_open_tickets"] == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from benchmarks.chaos.database_log import troubles_in
 from local.demo.audit import Audit, audit
 from local.demo.stack import CONFIGS, Plan, Stack
 from local.footage import find_footage
@@ -143,3 +144,4 @@ def test_each_packet_is_committed_once_and_each_matter_has_one_ticket_whatever_i
     assert result.incidents_without_one_ticket == 0
     assert result.matters_with_two_open_tickets == 0
     assert count(stack, b"SELECT count(*) FROM ticket WHERE dispatched_at IS NULL") == 0
+    assert troubles_in(stack.postgres.log).total() == 0

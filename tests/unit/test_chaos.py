@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,9 +17,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos.clock import MovedClock, set_offset
+from benchmarks.chaos.database_log import faults_of, troubles_in
+from benchmarks.chaos.disk import SmallDisk
 from benchmarks.chaos.ledger import Ledger
 from benchmarks.chaos.links import Link, Switchboard
 from benchmarks.chaos.plan import Cast, draw
+from benchmarks.last_line import LastLine
 from common.runtime.clock import ManualClock
 from edge.database import Database
 from edge.outbox import SqliteOutbox
@@ -175,3 +182,78 @@ def test_the_ledger_knows_what_a_box_let_go_since_and_counts_given_up_packets_as
         connection.execute("UPDATE packet SET payload = x'7b7d' WHERE seq = (SELECT max(seq) FROM packet)")
     assert len(ledger.changed()) == 1
     database.close()
+
+
+LOG = """\
+2026-11-22 06:00:00.001 UTC [70] LOG:  database system is ready to accept connections
+2026-11-22 06:00:01.002 UTC [71] ERROR:  deadlock detected
+2026-11-22 06:00:01.002 UTC [71] DETAIL:  Process 71 waits for ShareLock on transaction 9; blocked by process 72.
+2026-11-22 06:00:02.000 UTC [70] LOG:  server process (PID 73) was terminated by signal 9: Killed
+"""
+
+
+def test_a_deadlock_is_found_in_the_databases_log_and_our_own_kill_is_none(tmp_path: Path) -> None:
+    log = tmp_path / "postgres.log"
+    log.write_bytes(LOG.encode() + b"\xff torn line")
+    found = troubles_in(log)
+    assert found == {"deadlocks": 1, "serialization_failures": 0, "panics": 0}
+    assert faults_of(found, log) == ["1 deadlocks in postgres.log"]
+    with log.open("a") as more:
+        more.write("[70] LOG:  server process (PID 75) was terminated by signal 11: Segmentation fault\n")
+        more.write("[75] ERROR:  could not serialize access due to concurrent update\n")
+        more.write("[76] PANIC:  could not write to file\n")
+    assert troubles_in(log) == {"deadlocks": 1, "serialization_failures": 1, "panics": 2}
+
+
+def test_what_ends_a_run_is_in_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> None:
+        with LastLine("chaos", seed=3) as summary:
+            summary |= {"ok": True, "faults": ["one"], "kills": 4}
+            raise RuntimeError("the broker did not start")
+
+    with pytest.raises(RuntimeError):
+        run()
+    assert json.loads(capsys.readouterr().out) == {
+        "name": "chaos",
+        "ok": False,
+        "seed": 3,
+        "faults": ["one", "ended by RuntimeError: the broker did not start"],
+        "kills": 4,
+    }
+    with LastLine("chaos") as summary:
+        summary["ok"] = True
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+
+
+FILLS = """
+import sys
+from pathlib import Path
+from benchmarks.chaos.disk import SmallDisk, alone
+
+alone(["-c", sys.argv[2], *sys.argv[1:]])
+disk = SmallDisk(Path(sys.argv[1]), 400)
+print(disk.mounted, flush=True)
+disk.fill()
+wrote = 0
+try:
+    wrote = (disk.path / "more").write_bytes(bytes(100_000))
+except OSError as error:
+    print(error.errno)
+disk.free()
+print(wrote or (disk.path / "more").write_bytes(bytes(100_000)))
+"""
+
+
+def test_a_full_disk_refuses_whoever_writes_where_one_may_be_mounted(tmp_path: Path) -> None:
+    """As whoever runs the tests, root or not; where no file system may be mounted nothing is filled."""
+    ran = subprocess.run(
+        [sys.executable, "-c", FILLS, str(tmp_path / "disk"), FILLS],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    mounted, *rest = ran.stdout.split()
+    assert rest == ([str(errno.ENOSPC), "100000"] if mounted == "True" else ["100000"])
+    assert not (tmp_path / "disk" / "more").exists() or mounted == "False", "it is gone with its process"
+    assert SmallDisk(tmp_path / "other", 400).mounted is False
