@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 import yaml
 from paho.mqtt.client import Client
@@ -38,8 +38,9 @@ from local.broker import Broker
 from local.demo.stack import CONFIGS
 from local.postgres import PostgresServer
 
-#: Of all messages so many are left as they are, and so many are sent again.
-_WHOLE, _AGAIN = 0.20, 0.04
+#: Beside the mutated messages: of all, so many are left as they are, and so many are sent again.
+_WHOLE, _AGAIN = 0.10, 0.02
+WHOLE, AGAIN = "nothing", "sent again"
 _CHUNK: Final = 25_000
 #: Messages that nobody finds yet may still be under way through broker and gateway.
 _PATIENCE_S: Final = 60.0
@@ -47,6 +48,8 @@ _PATIENCE_S: Final = 60.0
 GROWTH_MB, GROWTH_SHARE = 8.0, 0.05
 #: What comes first, small and whole: so many packets fill what the gateway remembers of packets, which is bounded.
 _FIRST, _FIRST_SHARE = 150_000, 0.15
+#: A flipped bit makes a sensor of its own, which the gateway has to remember: so few a box that the run soon has them all.
+_SERIES: Final = 60
 #: In fewer messages its other caches are still filling.
 _LONG_ENOUGH: Final = 500_000
 #: Of each half of the run, to look for growth in.
@@ -54,7 +57,7 @@ _WINDOWS: Final = 10
 
 
 class Stream:
-    """Messages, one after the other, and how many were spoilt in which way."""
+    """Messages, one after the other, and how many were mutated in which way."""
 
     def __init__(self, seed: int, boxes: int) -> None:
         self.done: Counter[str] = Counter()
@@ -64,14 +67,22 @@ class Stream:
         self._recent: list[Message] = []
 
     def messages(self, count: int, *, by_broker: bool) -> Iterator[Message]:
-        """So many of them; only such as reach the gateway where they go by the broker."""
+        """So many mutated ones, with whole ones and repeats between them, so that sound devices are seen to go on.
+
+        Where they go by the broker, only such as reach the gateway.
+        """
         while count > 0:
             message = self._next()
             if by_broker and not over.reaches_the_gateway(message.topic):
                 continue
             self.done[message.done] += 1
-            count -= 1
+            count -= message.done not in {WHOLE, AGAIN}
             yield message
+
+    def counts(self) -> dict[str, int]:
+        """How many messages so far were mutated, were whole, and came again."""
+        whole, again = self.done[WHOLE], self.done[AGAIN]
+        return {"mutated": self.done.total() - whole - again, "whole": whole, "repeats": again}
 
     def first(self, count: int) -> Iterator[Message]:
         """So many small packets with nothing wrong."""
@@ -82,10 +93,10 @@ class Stream:
         chance = self._chance.random()
         if chance < _AGAIN and self._recent:
             again = self._chance.choice(self._recent)
-            return Message(again.topic, again.payload, "sent again")
+            return Message(again.topic, again.payload, AGAIN)
         message, box = self._corpus.message()
         if chance > _AGAIN + _WHOLE:
-            message = self._mutator.spoil(message)
+            message = self._mutate(message)
             if box is not None and self._chance.random() < 0.97:  # not always: boxes leave gaps
                 box.take_back()
         if len(self._recent) < 200:
@@ -94,12 +105,19 @@ class Stream:
             self._recent[self._chance.randrange(200)] = message
         return message
 
+    def _mutate(self, message: Message) -> Message:
+        """Another message than this one: a value may be replaced by itself, and a bit turned back."""
+        while True:
+            mutated = self._mutator.spoil(message)
+            if (mutated.topic, mutated.payload) != (message.topic, message.payload):
+                return mutated
+
 
 class PipedProcess:
-    """The gateway with the pipe, and what it says of itself."""
+    """The gateway with the pipe, and what it says of itself. A context manager: it does not outlive its block."""
 
     def __init__(self, url: str, settings: Path, log: Path) -> None:
-        self.acknowledged = 0
+        self.acknowledged = self.fed = 0
         self.memory: list[tuple[int, float]] = []
         environment = {
             **os.environ,
@@ -120,11 +138,21 @@ class PipedProcess:
         self._listener = threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True)
         self._listener.start()
 
+    def __enter__(self) -> Self:
+        """It runs already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left running, whatever went wrong."""
+        self._process.kill()
+        self._process.wait(15)
+
     def feed(self, messages: list[Message]) -> None:
         """Hand messages over; raises BrokenPipeError when the process is gone."""
         for message in messages:
             self._pipe.write(pack(message.topic, message.payload))
         self._pipe.flush()
+        self.fed += len(messages)
 
     def await_acknowledged(self, count: int, seconds: float = 300.0) -> bool:
         """Whether so many messages were acknowledged within that time."""
@@ -151,7 +179,7 @@ class PipedProcess:
 
 
 def run(data: Path, count: int, broker_share: float, boxes: int, seed: int) -> dict[str, Any]:
-    """Everything from the services to the summary."""
+    """Everything from the services to the summary; ``count`` is of mutated messages, what else is sent comes on top."""
     began = time.monotonic()
     settings = _settings(data)
     by_broker, first = round(count * broker_share), min(_FIRST, round(count * _FIRST_SHARE))
@@ -164,7 +192,7 @@ def run(data: Path, count: int, broker_share: float, boxes: int, seed: int) -> d
         catalogue = load_config(settings, GatewaySettings).catalogue()
         enrol_foreign(url, load_mappings(folder_of(settings), catalogue), data / "credentials")
         stream, account = Stream(seed, boxes), Account(url)
-        say = _Teller(began, count + first, account)
+        say = _Teller(began, first + round(count / (1 - _WHOLE - _AGAIN)), account)
         faults = []
         if by_broker:
             with (
@@ -172,12 +200,14 @@ def run(data: Path, count: int, broker_share: float, boxes: int, seed: int) -> d
                 over.publisher(broker) as client,
             ):
                 faults = _through_broker(gateway, client, stream, account=account, count=by_broker, say=say)
-        piped = PipedProcess(url, settings, data / "piped.log")
-        faults += _through_pipe(piped, stream, account, [first, count - by_broker], say)
-        if code := piped.finish():
+        through_broker = account.looked_up
+        with PipedProcess(url, settings, data / "piped.log") as piped:
+            faults += _through_pipe(piped, stream, account, [first, count - by_broker], say)
+            code = piped.finish()
+        if code:
             faults.append(f"the gateway ended with {code}: {(data / 'piped.log').read_text()[-2000:]}")
         totals, foreign_lost = account.totals(), account.foreign_lost()
-    memory = _memory(piped.memory, first, count - by_broker)
+    memory = _memory(piped.memory, first, piped.fed - first)
     if count >= _LONG_ENOUGH and memory["growth_mb"] > memory["limit_mb"]:
         faults.append(f"the gateway grew by {memory['growth_mb']} MB in the second half")
     lost = max(len(account.missing) + foreign_lost - totals["rejects_beyond_quota"], 0)
@@ -193,8 +223,9 @@ def run(data: Path, count: int, broker_share: float, boxes: int, seed: int) -> d
         "ok": not faults,
         "seed": seed,
         "messages": account.looked_up - first,
+        **stream.counts(),
         "whole_packets_first": first,
-        "through_the_broker": by_broker,
+        "through_the_broker": through_broker,
         "seconds": round(seconds, 1),
         "messages_per_s": round(account.looked_up / seconds),
         "lost": lost,
@@ -236,14 +267,14 @@ def _through_broker(
 def _through_pipe(
     piped: PipedProcess, stream: Stream, account: Account, counts: list[int], say: _Teller
 ) -> list[str]:
-    """So many whole packets and then so many messages of all kinds."""
+    """So many whole packets and then so many mutated messages, with what comes between them."""
     first, count = counts
     before: list[Message] = []
-    fed = 0
     sources = [stream.first(size) for size in _chunks(first)]
     sources += [stream.messages(size, by_broker=False) for size in _chunks(count)]
     for source in (*sources, iter(())):
         messages = list(source)
+        fed = piped.fed
         try:
             piped.feed(messages)
         except BrokenPipeError:
@@ -252,7 +283,7 @@ def _through_pipe(
         if before and not piped.await_acknowledged(fed):
             return [f"only {piped.acknowledged} of {fed} messages were acknowledged"]
         account.look_up(before)
-        before, fed = messages, fed + len(messages)
+        before = messages
         say(f"by the pipe, {piped.memory[-1][1] if piped.memory else 0} MB")
     return []
 
@@ -263,9 +294,9 @@ def _chunks(count: int) -> list[int]:
 
 
 def _settings(data: Path) -> Path:
-    """The rules that ship, room for all rejects, and a mapping file of foreign devices beside them."""
+    """The rules that ship, room for all rejects, few series, and a mapping file of foreign devices beside them."""
     settings = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
-    settings["limits"]["reject_mb_per_device_day"] = 1024
+    settings["limits"] |= {"reject_mb_per_device_day": 1024, "series_per_device": _SERIES}
     path = data / "gateway.yaml"
     path.write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
     folder_of(path).mkdir(exist_ok=True)
