@@ -18,6 +18,7 @@ from cloud.open311.domain import Open311Settings
 from cloud.reports.domain import ReportSettings
 from cloud.verify.domain import VerifySettings
 from cloud.watch.domain import WatchSettings
+from cloud.whistle.domain import WhistleSettings
 from common.runtime.config import Settings, Wrong, load_config
 from common.runtime.places import database_url
 from common.runtime.settings import nearest, texts
@@ -35,6 +36,7 @@ class CloudSettings(Settings):
     watch: WatchSettings = WatchSettings()
     audit: AuditSettings = AuditSettings()
     notify: NotifySettings = NotifySettings()
+    whistle: WhistleSettings = WhistleSettings()
     reports: ReportSettings = ReportSettings()
     open311: Open311Settings = Open311Settings()
     workers: Annotated[int, Field(ge=1, le=16, description="threads that apply observations")] = 1

@@ -19,3 +19,15 @@ class ConflictError(InvalidError):
 
 class StaleVersionError(InvalidError):
     """Somebody changed it since it was read (412)."""
+
+
+class TooLargeError(InvalidError):
+    """It is larger than what is taken (413)."""
+
+
+class TooManyRequestsError(InvalidError):
+    """This address asks too often (429); ``wait_s`` is how long until the next request counts."""
+
+    def __init__(self, code: str, message: str, hint: str, wait_s: int) -> None:
+        super().__init__(code, message, hint)
+        self.wait_s = wait_s

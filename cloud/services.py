@@ -14,9 +14,15 @@ from cloud.auth.service import AuthService
 from cloud.db import Database
 from cloud.incidents.domain import FusionRule
 from cloud.incidents.service import IncidentService
+from cloud.limits import RateLimit
+from cloud.open311.domain import Open311Settings
+from cloud.reports.domain import ReportSettings
+from cloud.reports.sealing import KeyRing
 from cloud.stream.service import StreamHub
 from cloud.tickets.service import TicketService
+from cloud.verify.domain import VerifySettings
 from cloud.watch.domain import WatchSettings
+from cloud.whistle.domain import WhistleSettings
 from common.runtime.clock import Clock, SystemClock
 
 
@@ -33,7 +39,15 @@ class Services:
     registry: CollectorRegistry
     evidence_directory: Path | None
     watch: WatchSettings = field(default_factory=WatchSettings)
+    verify: VerifySettings = field(default_factory=VerifySettings)
+    whistle: WhistleSettings = field(default_factory=WhistleSettings)
     clock: Clock = field(default_factory=SystemClock)
+    reports: ReportSettings = field(default_factory=ReportSettings)
+    open311: Open311Settings = field(default_factory=Open311Settings)
+    personal_keys: KeyRing | None = None
+    visitors: RateLimit = field(
+        default_factory=lambda: RateLimit(SystemClock(), ReportSettings().public_per_minute)
+    )
 
 
 def services_of(request: Request) -> Services:

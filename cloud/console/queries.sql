@@ -5,20 +5,20 @@ SELECT count(*) AS open,
        count(*) FILTER (WHERE EXISTS (
            SELECT FROM clock WHERE clock.ticket_id = ticket.ticket_id AND clock.missed_at IS NOT NULL
        )) AS overdue
-FROM ticket WHERE state NOT IN ('closed', 'void')
+FROM ticket WHERE state NOT IN ('closed', 'void', 'merged')
 
 -- name: open_tickets
 SELECT ticket.ticket_id, ticket.number, ticket.severity, ticket.state, ticket.lon, ticket.lat,
        coalesce(nullif(category.zh, ''), ticket.category) AS category_zh,
        coalesce(nullif(category.en, ''), ticket.category) AS category_en
 FROM ticket LEFT JOIN category ON category.code = ticket.category
-WHERE ticket.state NOT IN ('closed', 'void')
+WHERE ticket.state NOT IN ('closed', 'void', 'merged')
 ORDER BY ticket.severity DESC, ticket.opened_at DESC LIMIT %(limit)s
 
 -- name: counts_by_community
 SELECT grid.parent_code AS unit_code, count(*) AS open, max(ticket.severity) AS worst
 FROM ticket JOIN unit AS grid ON grid.unit_code = ticket.grid_code
-WHERE ticket.state NOT IN ('closed', 'void')
+WHERE ticket.state NOT IN ('closed', 'void', 'merged')
 GROUP BY grid.parent_code
 
 -- name: devices

@@ -101,9 +101,11 @@ def matters_near(transaction: Transaction, category: str, box: Box) -> list[Matt
     return [Matter(**row) for row in transaction.rows(_Q["matters_near"], category=category, **asdict(box))]
 
 
-def new_matter(transaction: Transaction, category: str, scope: str, device: Device, now: datetime) -> Matter:
-    """A matter nobody had seen before, where the device stands."""
-    lon, lat = device.lon, device.lat
+def new_matter(
+    transaction: Transaction, category: str, scope: str, place: tuple[float, float], now: datetime
+) -> Matter:
+    """A matter nobody had seen before, at the place (longitude, latitude) of who saw it first."""
+    lon, lat = place
     row = transaction.one(_Q["new_matter"], category=category, scope=scope, lon=lon, lat=lat, now=now)
     return Matter(row["matter_id"], lon, lat)
 

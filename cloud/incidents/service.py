@@ -124,7 +124,7 @@ def _find_matter(
         box = domain.box_around(device.lon, device.lat, rule.radius_m)
         near = repo.matters_near(transaction, state.category, box)
         found = domain.nearest(near, device.lon, device.lat, rule.radius_m)
-    return found or repo.new_matter(transaction, state.category, scope, device, now)
+    return found or repo.new_matter(transaction, state.category, scope, (device.lon, device.lat), now)
 
 
 def _announce(transaction: Transaction, change: Change) -> None:

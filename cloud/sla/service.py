@@ -115,7 +115,7 @@ def _escalate(database: Database, ticket_id: UUID, name: ClockName, number: int,
         if over or clock is None or not _still_missed(editing.clocks, clock):
             repo.drop_pending(transaction, ticket_id, name, number)
             return False
-        if ticket.state is State.SUSPENDED:
+        if ticket.state in {State.SUSPENDED, State.MERGED}:
             # Nobody is blamed while it rests; what was left of the wait is not kept, so begin it again.
             wait = timedelta(seconds=pending.again_s or 0) or REMIND_AGAIN
             repo.put_off(transaction, replace(pending, due_at=now + wait))

@@ -64,12 +64,12 @@ SELECT DISTINCT unit_code FROM above
 SELECT kind FROM unit WHERE unit_code = %(unit_code)s
 
 -- name: categories_open
-SELECT DISTINCT category FROM ticket WHERE state NOT IN ('closed', 'void') AND severity < %(raise_to)s
+SELECT DISTINCT category FROM ticket WHERE state NOT IN ('closed', 'void', 'merged') AND severity < %(raise_to)s
 
 -- name: to_raise
 -- The district's centre is everywhere, also where no grid is.
 SELECT ticket_id FROM ticket
-WHERE state NOT IN ('closed', 'void') AND severity < %(raise_to)s AND category = ANY (%(codes)s)
+WHERE state NOT IN ('closed', 'void', 'merged') AND severity < %(raise_to)s AND category = ANY (%(codes)s)
   AND ((SELECT kind = 'centre' FROM unit WHERE unit_code = %(unit_code)s)
        OR grid_code IN (
         WITH RECURSIVE below AS (

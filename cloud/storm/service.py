@@ -17,7 +17,7 @@ from cloud.storm import repo
 from cloud.storm.domain import Plan, Storm, codes
 from cloud.storm.repo import NewEvent
 from cloud.tickets import repo as ticket_repo
-from cloud.tickets.domain import FINAL, EventKind
+from cloud.tickets.domain import NOT_OPEN, EventKind
 from cloud.tickets.editing import SYSTEM, Actor, Editing
 from common.runtime.clock import Clock, to_datetime, to_ms
 from common.runtime.errors import InvalidError
@@ -219,7 +219,7 @@ def raise_open(database: Database, plan: Plan, now: datetime) -> int:
 def _raise(database: Database, ticket_id: UUID, storm: Storm, plan: Plan, now: datetime) -> bool:
     with database.transaction() as transaction:
         ticket = ticket_repo.try_lock(transaction, ticket_id)
-        if ticket is None or ticket.state in FINAL or ticket.severity >= plan.raise_to:
+        if ticket is None or ticket.state in NOT_OPEN or ticket.severity >= plan.raise_to:
             return False
         editing = Editing(transaction, ticket, now)
         detail = {"from": ticket.severity, "to": plan.raise_to} | because_of(storm)

@@ -14,7 +14,7 @@ FROM ticket GROUP BY channel, state
 
 -- name: overdue
 SELECT count(DISTINCT ticket_id) AS overdue FROM clock JOIN ticket USING (ticket_id)
-WHERE missed_at IS NOT NULL AND ticket.state NOT IN ('closed', 'void')
+WHERE missed_at IS NOT NULL AND ticket.state NOT IN ('closed', 'void', 'merged')
 
 -- name: incidents_without_one_ticket
 SELECT count(*) AS wrong FROM incident
@@ -23,7 +23,7 @@ WHERE ticket_worthy AND (SELECT count(*) FROM ticket_incident WHERE ticket_incid
 -- name: open_matters
 SELECT matter.matter_id, matter.category, matter.scope, matter.lon, matter.lat, count(*) AS tickets
 FROM ticket JOIN matter USING (matter_id)
-WHERE ticket.state NOT IN ('closed', 'void')
+WHERE ticket.state NOT IN ('closed', 'void', 'merged')
 GROUP BY matter.matter_id
 
 -- name: stream_head

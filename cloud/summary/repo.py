@@ -9,8 +9,7 @@ from typing import Any, get_args
 from cloud.db import Queries, Transaction
 from cloud.incidents.domain import FusionRule, Matter, count_too_near
 from cloud.summary.schemas import Checks, IncidentFigures, TicketFigures
-from cloud.tickets.domain import FINAL, State
-from cloud.tickets.schemas import Channel
+from cloud.tickets.domain import NOT_OPEN, Channel, State
 
 _Q = Queries("cloud.summary")
 
@@ -30,9 +29,9 @@ def tickets(transaction: Transaction) -> TicketFigures:
     channels: tuple[Channel, ...] = get_args(Channel)
     return TicketFigures(
         total=total("tickets"),
-        open=sum(row["tickets"] for row in rows if State(row["state"]) not in FINAL),
+        open=sum(row["tickets"] for row in rows if State(row["state"]) not in NOT_OPEN),
         dispatched=total("dispatched"),
-        unassigned=sum(row["unassigned"] for row in rows if State(row["state"]) not in FINAL),
+        unassigned=sum(row["unassigned"] for row in rows if State(row["state"]) not in NOT_OPEN),
         overdue=transaction.one(_Q["overdue"])["overdue"],
         blind=total("blind"),
         overridden=total("overridden"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.tickets.domain import State
-from cloud.tickets.schemas import Channel
+from cloud.tickets.domain import Channel, State
 
 
 class _Part(BaseModel):

@@ -1,7 +1,8 @@
 """A ticket's life as data: which action leads from which state to which. Pure.
 
-``resolved`` is a claim. The only ways into ``closed`` lead through ``verifying``: a clean look by the
-devices (``close``, which only the system does), or a supervisor's word with a reason (``confirm``).
+``resolved`` is a claim. The only ways into ``closed`` lead through ``verifying``, each on its ground: a clean look by the
+devices or the yes of whoever reported it (``close``, which only the system does), a person's photo that another accepts
+(``accept``), or a supervisor's word with a reason (``confirm``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from cloud.sla.domain import Clocks, Policy
 from common.runtime.errors import InvalidError
 
 DISTRICT_ZONE: Final = calendar.DISTRICT_ZONE
+#: By which entry a matter came in: what devices saw, or what people said.
+Channel = Literal["camera", "sensor", "device", "hotline", "citizen", "grid", "leader", "other"]
 
 
 class State(StrEnum):
@@ -33,6 +36,7 @@ class State(StrEnum):
     VERIFYING = "verifying"
     REOPENED = "reopened"
     SUSPENDED = "suspended"
+    MERGED = "merged"
     CLOSED = "closed"
     VOID = "void"
 
@@ -47,6 +51,7 @@ class Action(StrEnum):
     VERIFY = "verify"
     CLOSE = "close"
     CONFIRM = "confirm"
+    ACCEPT = "accept"
     REOPEN = "reopen"
     SUSPEND = "suspend"
     RESUME = "resume"
@@ -55,6 +60,17 @@ class Action(StrEnum):
     ESCALATE = "escalate"
     CALL = "call"
     NOTE = "note"
+    MERGE = "merge"
+    SPLIT = "split"
+
+
+class Ground(StrEnum):
+    """By what a ticket was closed; there is nothing else."""
+
+    LOOK = "look"
+    PHOTO = "photo"
+    CITIZEN = "citizen"
+    OVERRIDE = "override"
 
 
 class EventKind(StrEnum):
@@ -69,6 +85,7 @@ class EventKind(StrEnum):
     VERIFYING = "verifying"
     CLOSED = "closed"
     CONFIRMED = "confirmed"
+    ACCEPTED = "accepted"
     REOPENED = "reopened"
     SUSPENDED = "suspended"
     RESUMED = "resumed"
@@ -85,6 +102,22 @@ class EventKind(StrEnum):
     CALLED_OUT = "called_out"
     REVIEW_DUE = "review_due"
     BLIND = "blind"
+    PHOTO_ADDED = "photo_added"
+    REPORTERS_ASKED = "reporters_asked"
+    CALL_ARRIVED = "call_arrived"
+    CALL_MISSED = "call_missed"
+    CONFERRED = "conferred"
+    TASK_DONE = "task_done"
+    TASK_MISSED = "task_missed"
+    ADVISER_ASKED = "adviser_asked"
+    ADVISER_ANSWERED = "adviser_answered"
+    REPORT_ATTACHED = "report_attached"
+    REPORTS_LEFT = "reports_left"
+    REPORTER_ANSWERED = "reporter_answered"
+    MERGED = "merged"
+    MERGED_IN = "merged_in"
+    SPLIT = "split"
+    SPLIT_OFF = "split_off"
 
 
 @dataclass(slots=True)
@@ -95,7 +128,7 @@ class Ticket:
     number: str
     matter_id: int
     category: str
-    channel: Literal["camera", "sensor", "device"]
+    channel: Channel
     severity: int
     state: State
     version: int
@@ -114,17 +147,24 @@ class Ticket:
     review_at: datetime | None = None
     blind_at: datetime | None = None
     overridden: bool = False
+    closed_by: Ground | None = None
     reopenings: int = 0
+    merged_into: UUID | None = None
 
     def __post_init__(self) -> None:
         """Rows carry texts."""
         self.state = State(self.state)
         self.resumes_to = State(self.resumes_to) if self.resumes_to else None
+        self.closed_by = Ground(self.closed_by) if self.closed_by else None
 
 
 FINAL: Final = frozenset({State.CLOSED, State.VOID})
 _IN_HAND: Final = frozenset({State.DISPATCHED, State.ACKNOWLEDGED, State.ON_SITE, State.REOPENED})
-_ALIVE: Final = frozenset(State) - FINAL
+#: No work goes on in these; a merged one's work goes on in another ticket, and it can come back.
+NOT_OPEN: Final = FINAL | {State.MERGED}
+_ALIVE: Final = frozenset(State) - NOT_OPEN
+#: They have their own commands, which name the other ticket; the list of actions does not offer them.
+OWN_COMMANDS: Final = frozenset({Action.MERGE, Action.SPLIT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +175,7 @@ class Transition:
         sources: the states it may start from.
         target: the state it leads to; ``same`` stays, ``interrupted`` goes back to what a suspension stopped.
         event: the line it writes into the history.
-        by_system: nobody but the system does it.
+        by_system: nobody does it by the list of actions: the system does, or a command of its own.
         needs_note: a person must say why.
         needs_unit: it names a unit.
     """
@@ -165,6 +205,7 @@ TRANSITIONS: Final[Mapping[Action, Transition]] = {
         frozenset({State.RESOLVED}), State.VERIFYING, EventKind.VERIFYING, by_system=True
     ),
     Action.CLOSE: Transition(frozenset({State.VERIFYING}), State.CLOSED, EventKind.CLOSED, by_system=True),
+    Action.ACCEPT: Transition(frozenset({State.VERIFYING}), State.CLOSED, EventKind.ACCEPTED),
     Action.CONFIRM: Transition(
         frozenset({State.VERIFYING}), State.CLOSED, EventKind.CONFIRMED, needs_note=True
     ),
@@ -184,13 +225,40 @@ TRANSITIONS: Final[Mapping[Action, Transition]] = {
     Action.ESCALATE: Transition(_ALIVE, "same", EventKind.ESCALATED, needs_note=True),
     Action.CALL: Transition(_IN_HAND | {State.OPEN}, "same", EventKind.CALLED, needs_unit=True),
     Action.NOTE: Transition(_ALIVE, "same", EventKind.NOTED, needs_note=True),
+    Action.MERGE: Transition(_IN_HAND | {State.OPEN}, State.MERGED, EventKind.MERGED, by_system=True),
+    Action.SPLIT: Transition(frozenset({State.MERGED}), "interrupted", EventKind.SPLIT, by_system=True),
 }
 
 
 #: What the street in whose grid a ticket lies may do although another unit owns it: the last word on
 #: "solved" is the street's, not the handler's. A called department may add its findings.
-BY_PLACE: Final = frozenset({Action.NOTE, Action.CALL, Action.ESCALATE, Action.REOPEN, Action.CONFIRM})
+BY_PLACE: Final = frozenset({Action.NOTE, Action.CALL, Action.ESCALATE, Action.REOPEN, Action.CONFIRM, Action.ACCEPT})
 BY_CALLED: Final = frozenset({Action.NOTE})
+
+
+#: On what ground an action may close; the devices' look and the reporter's yes come by the system.
+GROUNDS: Final[Mapping[Action, frozenset[Ground]]] = {
+    Action.CLOSE: frozenset({Ground.LOOK, Ground.CITIZEN}),
+    Action.ACCEPT: frozenset({Ground.PHOTO}),
+    Action.CONFIRM: frozenset({Ground.OVERRIDE}),
+}
+
+
+def ground_of(action: Action, target: State, given: Ground | None) -> Ground | None:
+    """On what ground a step closes; None for a step that closes nothing.
+
+    Raises:
+        InvalidError: it would close a ticket without one, or on another's ground.
+    """
+    if target is not State.CLOSED:
+        return None
+    allowed = GROUNDS.get(action, frozenset())
+    if given not in allowed:
+        names = " or ".join(sorted(ground.value for ground in allowed)) or "nothing"
+        raise InvalidError(
+            "ticket.no_ground", f"expected {action.value!r} to close by {names}, got {given.value if given else 'no ground'}"
+        )
+    return given
 
 
 def next_state(state: State, action: Action, interrupted: State | None = None) -> State:
@@ -238,6 +306,12 @@ def check_request(action: Action, note: str, unit_code: str | None, *, by_person
         InvalidError: when the reason or the unit is missing.
     """
     transition = TRANSITIONS[action]
+    if by_person and action in OWN_COMMANDS:
+        raise ConflictError(
+            "ticket.own_command",
+            f"{action.value!r} names another ticket and has its own command",
+            f"POST /api/tickets/…/{action.value}",
+        )
     if by_person and transition.by_system:
         raise ConflictError(
             "ticket.system_only",
@@ -277,8 +351,11 @@ _CLOCK_STEPS: Final[Mapping[Action, _ClockStep]] = {
     Action.REOPEN: lambda clocks, policy, now: sla.start(clocks, ["ack", "arrive", "resolve"], policy, now),
     Action.SUSPEND: lambda clocks, policy, now: sla.stop(clocks, now, policy.calendar),
     Action.RESUME: lambda clocks, policy, now: sla.resume(clocks, now, policy.calendar),
+    Action.MERGE: lambda clocks, policy, now: sla.stop(clocks, now, policy.calendar),
+    Action.SPLIT: lambda clocks, policy, now: sla.resume(clocks, now, policy.calendar),
     Action.CLOSE: _end,
     Action.CONFIRM: _end,
+    Action.ACCEPT: _end,
     Action.VOID: _end,
 }
 

@@ -16,9 +16,11 @@ from cloud.tickets.domain import (
     TRANSITIONS,
     Action,
     EventKind,
+    Ground,
     State,
     Ticket,
     clocks_after,
+    ground_of,
     next_state,
 )
 
@@ -83,22 +85,39 @@ class Editing:
         )
 
     def move(
-        self, action: Action, actor: Actor = SYSTEM, note: str = "", detail: Mapping[str, Any] | None = None
+        self,
+        action: Action,
+        actor: Actor = SYSTEM,
+        note: str = "",
+        detail: Mapping[str, Any] | None = None,
+        *,
+        ground: Ground | None = None,
     ) -> None:
         """Carry out a step of the table with what belongs to every such step.
 
+        Args:
+            action: which step.
+            actor: who takes it.
+            note: why.
+            detail: what else the history says.
+            ground: of a step that closes, by what.
+
         Raises:
             ConflictError: when the table has no such step from here.
+            InvalidError: when it would close on no ground, or on one that is not this step's.
         """
         ticket = self.ticket
         target = next_state(ticket.state, action, ticket.resumes_to)
+        ticket.closed_by = ground_of(action, target, ground)
         policy = Policy.from_snapshot(ticket.policy)
         self.clocks = clocks_after(action, self.clocks, policy, self.now)
         match action:
-            case Action.SUSPEND:
+            case Action.SUSPEND | Action.MERGE:
                 ticket.resumes_to = ticket.state
             case Action.RESUME:
                 ticket.resumes_to = ticket.review_at = None
+            case Action.SPLIT:
+                ticket.resumes_to = ticket.merged_into = None
             case Action.DISPATCH:
                 ticket.dispatched_at, ticket.unassigned = self.now, False
             case Action.RESOLVE:

@@ -1,7 +1,9 @@
-"""What an incident does to tickets: opens one, joins the one that is open, or tells it news."""
+"""Opening a ticket, for whatever reason; and what an incident does: opens one, joins the open one, or tells it news."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,8 +17,9 @@ from cloud.incidents.domain import Change, Incident
 from cloud.sla.repo import policy_for
 from cloud.storm.service import because_of, storm_for
 from cloud.tickets import domain, repo
-from cloud.tickets.domain import EventKind, State, Ticket
+from cloud.tickets.domain import Channel, EventKind, State, Ticket
 from cloud.tickets.editing import SYSTEM, Editing
+from cloud.whistle.calling import call_unit
 from common.runtime.clock import to_ms
 from common.wire.ids import uuid7
 
@@ -32,11 +35,9 @@ def tell_tickets(transaction: Transaction, change: Change, now: datetime) -> UUI
     incident = change.incident
     if not incident.ticket_worthy:
         return None
-    linked = repo.ticket_of_incident(transaction, incident.incident_id)
-    ticket_id = linked or repo.open_ticket_of_matter(transaction, incident.matter_id)
-    ticket = repo.lock(transaction, ticket_id) if ticket_id else None
-    if ticket is not None and linked is None and ticket.state in domain.FINAL:
-        ticket = None  # it was closed while we waited for its row
+    ticket = lock_ticket_of_incident(transaction, incident.incident_id)
+    linked = None if ticket is None else ticket.ticket_id
+    ticket = ticket or lock_open_ticket(transaction, incident.matter_id)
     if ticket is None:
         return _open(transaction, incident, now)
     editing = Editing(transaction, ticket, now)
@@ -61,21 +62,77 @@ def _tell_news(editing: Editing, change: Change, *, is_linked: bool) -> None:
         editing.record(EventKind.SEVERITY_RAISED, detail=detail)
 
 
+def lock_ticket_of_incident(transaction: Transaction, incident_id: UUID) -> Ticket | None:
+    """The ticket that an incident stands in, locked."""
+    while (ticket_id := repo.ticket_of_incident(transaction, incident_id)) is not None:
+        ticket = repo.lock(transaction, ticket_id)
+        if ticket is None or ticket.state is not State.MERGED:
+            return ticket
+        # Merged while we waited for its row: the incident stands in the other one now.
+    return None
+
+
+def lock_open_ticket(transaction: Transaction, matter_id: int) -> Ticket | None:
+    """The one open ticket of a matter, or the one it was merged into, locked; None where none is open."""
+    while (ticket_id := repo.open_ticket_of_matter(transaction, matter_id)) is not None:
+        ticket = repo.lock(transaction, ticket_id)
+        if ticket is not None and ticket.state not in domain.NOT_OPEN:
+            return ticket
+        # Closed or merged while we waited for its row: look again.
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a new ticket is about.
+
+    Attributes:
+        matter_id: whose locks are held.
+        category, channel, severity: of the matter.
+        lon, lat: WGS-84 degrees.
+        detail: what the history says of the reason.
+    """
+
+    matter_id: int
+    category: str
+    channel: Channel
+    severity: int
+    lon: float
+    lat: float
+    detail: Mapping[str, Any]
+
+
 def _open(transaction: Transaction, incident: Incident, now: datetime) -> UUID:
-    place = dispatch_repo.place(transaction, incident.lon, incident.lat)
-    found = storm_for(transaction, list(place.values()), incident.category)
-    severity = max(incident.severity, found[1].raise_to) if found else incident.severity
-    route = find_route(transaction, incident.category, severity, place, now)
+    opening = Opening(
+        incident.matter_id,
+        incident.category,
+        domain.channel_of(incident.category),
+        incident.severity,
+        incident.lon,
+        incident.lat,
+        _named(incident),
+    )
+    ticket = open_ticket(transaction, opening, now)
+    repo.link(transaction, incident.incident_id, ticket.ticket_id, now)
+    return ticket.ticket_id
+
+
+def open_ticket(transaction: Transaction, opening: Opening, now: datetime) -> Ticket:
+    """Open a ticket and give it to its owner; its matter has no open one, and the matter's locks are held."""
+    place = dispatch_repo.place(transaction, opening.lon, opening.lat)
+    found = storm_for(transaction, list(place.values()), opening.category)
+    severity = max(opening.severity, found[1].raise_to) if found else opening.severity
+    route = find_route(transaction, opening.category, severity, place, now)
     owned = route.unit_code is not None
     owner = route.unit_code or place.get(_CENTRE)
-    policy = policy_for(transaction, incident.category, severity, storm=found is not None, unit_code=owner)
+    policy = policy_for(transaction, opening.category, severity, storm=found is not None, unit_code=owner)
     count = repo.next_count(transaction, now.astimezone(domain.DISTRICT_ZONE).date())
     ticket = Ticket(
         ticket_id=uuid7(to_ms(now)),
         number=domain.ticket_number(now, count),
-        matter_id=incident.matter_id,
-        category=incident.category,
-        channel=domain.channel_of(incident.category),
+        matter_id=opening.matter_id,
+        category=opening.category,
+        channel=opening.channel,
         severity=severity,
         state=State.OPEN,
         version=0,
@@ -83,31 +140,31 @@ def _open(transaction: Transaction, incident: Incident, now: datetime) -> UUID:
         unit_code=owner,
         unassigned=not owned,
         grid_code=place.get("grid"),
-        lon=incident.lon,
-        lat=incident.lat,
+        lon=opening.lon,
+        lat=opening.lat,
         policy=policy.snapshot(now.astimezone(domain.DISTRICT_ZONE).date()),
         opened_at=now,
         dispatched_at=now if owned else None,
     )
     editing = Editing(transaction, ticket, now, domain.clocks_at_opening(policy, now, owned=owned))
-    editing.record(EventKind.OPENED, detail=_named(incident) | {"policy": policy.name})
-    if found and severity > incident.severity:
-        raised = {"from": incident.severity, "to": severity} | because_of(found[0])
+    editing.record(EventKind.OPENED, detail={**opening.detail, "policy": policy.name})
+    if found and severity > opening.severity:
+        raised = {"from": opening.severity, "to": severity} | because_of(found[0])
         editing.record(EventKind.SEVERITY_RAISED, detail=raised)
-    if owned:
-        editing.record(
-            EventKind.DISPATCHED,
-            detail={"unit_code": route.unit_code, "because": route.because},
-            to_state=State.DISPATCHED,
-        )
+    _record_route(editing, route)
+    editing.save()
+    _record_shares(transaction, ticket, route, now)
+    return ticket
+
+
+def _record_route(editing: Editing, route: Route) -> None:
+    if route.unit_code is not None:
+        detail = {"unit_code": route.unit_code, "because": route.because}
+        editing.record(EventKind.DISPATCHED, detail=detail, to_state=State.DISPATCHED)
     else:
         editing.record(EventKind.UNASSIGNED, detail={"because": route.because})
     for code in route.called:
         editing.record(EventKind.CALLED, detail={"unit_code": code, "because": route.because})
-    editing.save()
-    repo.link(transaction, incident.incident_id, ticket.ticket_id, now)
-    _record_shares(transaction, ticket, route, now)
-    return ticket.ticket_id
 
 
 def _record_shares(transaction: Transaction, ticket: Ticket, route: Route, now: datetime) -> None:
@@ -117,9 +174,7 @@ def _record_shares(transaction: Transaction, ticket: Ticket, route: Route, now: 
             Share(ticket.ticket_id, route.unit_code, "owner", now, SYSTEM.name, route.because),
         )
     for code in route.called:
-        dispatch_repo.assign(
-            transaction, Share(ticket.ticket_id, code, "called", now, SYSTEM.name, route.because)
-        )
+        call_unit(transaction, ticket, code, by=SYSTEM.name, because=route.because, now=now)
 
 
 def _named(incident: Incident) -> dict[str, Any]:

@@ -6,20 +6,29 @@ RETURNING last
 -- name: lock_ticket
 SELECT ticket_id, number, matter_id, category, channel, severity, state, version, level, unit_code, unassigned,
        grid_code, lon, lat, policy, opened_at, dispatched_at, claimed_at, closed_at, resumes_to, review_at,
-       blind_at, overridden, reopenings
+       blind_at, overridden, closed_by, reopenings, merged_into
 FROM ticket WHERE ticket_id = %(ticket_id)s FOR UPDATE
 
 -- name: try_lock_ticket
 SELECT ticket_id, number, matter_id, category, channel, severity, state, version, level, unit_code, unassigned,
        grid_code, lon, lat, policy, opened_at, dispatched_at, claimed_at, closed_at, resumes_to, review_at,
-       blind_at, overridden, reopenings
+       blind_at, overridden, closed_by, reopenings, merged_into
 FROM ticket WHERE ticket_id = %(ticket_id)s FOR UPDATE SKIP LOCKED
 
 -- name: ticket_of_incident
 SELECT ticket_id FROM ticket_incident WHERE incident_id = %(incident_id)s
 
 -- name: open_ticket_of_matter
-SELECT ticket_id FROM ticket WHERE matter_id = %(matter_id)s AND state NOT IN ('closed', 'void')
+-- Of a matter whose ticket was merged the work goes on in the other ticket, while that one is open.
+WITH RECURSIVE standing AS (
+    SELECT ticket_id, state, merged_into FROM ticket
+    WHERE matter_id = %(matter_id)s AND state NOT IN ('closed', 'void')
+    UNION
+    SELECT ticket.ticket_id, ticket.state, ticket.merged_into
+    FROM standing JOIN ticket ON ticket.ticket_id = standing.merged_into
+)
+SELECT ticket_id FROM standing WHERE state NOT IN ('closed', 'void', 'merged')
+ORDER BY ticket_id DESC LIMIT 1
 
 -- name: insert_ticket
 INSERT INTO ticket (ticket_id, number, matter_id, category, channel, severity, state, version, level, unit_code,
@@ -32,7 +41,9 @@ VALUES (%(ticket_id)s, %(number)s, %(matter_id)s, %(category)s, %(channel)s, %(s
 UPDATE ticket SET severity = %(severity)s, state = %(state)s, version = %(version)s, level = %(level)s,
     unit_code = %(unit_code)s, unassigned = %(unassigned)s, dispatched_at = %(dispatched_at)s,
     claimed_at = %(claimed_at)s, closed_at = %(closed_at)s, resumes_to = %(resumes_to)s,
-    review_at = %(review_at)s, blind_at = %(blind_at)s, overridden = %(overridden)s, reopenings = %(reopenings)s
+    review_at = %(review_at)s, blind_at = %(blind_at)s, overridden = %(overridden)s, closed_by = %(closed_by)s,
+    reopenings = %(reopenings)s,
+    merged_into = %(merged_into)s
 WHERE ticket_id = %(ticket_id)s
 
 -- name: add_event
@@ -63,7 +74,8 @@ SELECT ticket.ticket_id, ticket.number, ticket.category,
        coalesce(unit.name_zh, ticket.unit_code, '') AS unit_zh,
        coalesce(unit.name_en, ticket.unit_code, '') AS unit_en,
        ticket.unassigned, ticket.grid_code, ticket.lon, ticket.lat, ticket.opened_at, ticket.dispatched_at,
-       ticket.claimed_at, ticket.closed_at, ticket.blind_at, ticket.overridden, ticket.reopenings,
+       ticket.claimed_at, ticket.closed_at, ticket.blind_at, ticket.overridden, ticket.closed_by,
+       ticket.reopenings,
        due.name AS next_clock, due.due_at AS next_due_at, counts.clocks_missed, linked.incidents,
        ticket.review_at, ticket.policy
 FROM ticket
@@ -82,12 +94,17 @@ CROSS JOIN LATERAL (
 ) AS linked
 WHERE (%(ticket_id)s::uuid IS NULL OR ticket.ticket_id = %(ticket_id)s)
   AND (%(states)s::text[] IS NULL OR ticket.state = ANY (%(states)s))
-  AND (%(open)s::boolean IS NULL OR (ticket.state NOT IN ('closed', 'void')) = %(open)s)
+  AND (%(open)s::boolean IS NULL OR (ticket.state NOT IN ('closed', 'void', 'merged')) = %(open)s)
   AND (%(category)s::text IS NULL OR ticket.category = %(category)s)
   AND (%(channel)s::text IS NULL OR ticket.channel = %(channel)s)
   AND ticket.severity >= %(min_severity)s
   AND (%(unassigned)s::boolean IS NULL OR ticket.unassigned = %(unassigned)s)
   AND (%(overdue)s::boolean IS NULL OR (counts.clocks_missed > 0) = %(overdue)s)
+  AND (%(number)s::text IS NULL OR ticket.number = %(number)s)
+  AND (%(grid_code)s::text IS NULL OR ticket.grid_code = %(grid_code)s)
+  AND (%(opened_since)s::timestamptz IS NULL OR ticket.opened_at >= %(opened_since)s)
+  AND (%(opened_until)s::timestamptz IS NULL OR ticket.opened_at < %(opened_until)s)
+  AND (%(west)s::float8 IS NULL OR ticket.lon BETWEEN %(west)s AND %(east)s AND ticket.lat BETWEEN %(south)s AND %(north)s)
   AND (%(unit_code)s::text IS NULL OR ticket.unit_code IN (
         WITH RECURSIVE below AS (
             SELECT %(unit_code)s::text AS unit_code

@@ -6,14 +6,26 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from cloud.tickets.domain import Action, State
+from cloud.instants import Instant
+from cloud.tickets.domain import Action, Channel, Ground, State
 
-Channel = Literal["camera", "sensor", "device"]
 Severity = Annotated[int, Field(ge=1, le=4, description="1 notice, 2 ordinary, 3 serious, 4 critical")]
 UnitCode = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
 CategoryCode = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){1,3}$", max_length=64)]
+
+
+def _sane_box(text: str) -> str:
+    west, south, east, north = (float(part) for part in text.split(","))
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise ValueError("expected west,south,east,north with west below east and south below north")
+    return text
+
+
+_DEGREES = r"-?[0-9]{1,3}(\.[0-9]{1,9})?"
+#: A rectangle on the map.
+Box = Annotated[str, Field(pattern=rf"^{_DEGREES}(,{_DEGREES}){{3}}$"), AfterValidator(_sane_box)]
 
 
 class _Read(BaseModel):
@@ -46,6 +58,7 @@ class TicketSummary(_Read):
     closed_at: datetime | None
     blind_at: datetime | None = Field(description="verifying: since when no device can look")
     overridden: bool = Field(description="closed by a supervisor's word, without a clean look")
+    closed_by: Ground | None = Field(description="of a closed one, by what")
     reopenings: int
     next_clock: str | None = Field(description="the running clock that is due first")
     next_due_at: datetime | None
@@ -158,6 +171,11 @@ class TicketFilters(BaseModel):
     min_severity: Severity = 1
     unassigned: bool | None = None
     overdue: bool | None = Field(default=None, description="true: with a missed clock")
+    number: Annotated[str, Field(pattern=r"^DT-[0-9]{8}-[0-9]{4,9}$")] | None = None
+    grid_code: UnitCode | None = None
+    opened_since: Instant | None = Field(default=None, description="opened then or later")
+    opened_until: Instant | None = Field(default=None, description="opened before")
+    bbox: Box | None = Field(default=None, description="west,south,east,north in WGS-84 degrees")
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 

@@ -46,11 +46,11 @@ SELECT (SELECT count(*) FROM observation_inbox) AS inbox_waiting,
        (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(queued_at)), 0)::float8
         FROM observation_inbox LEFT JOIN inbox_attempt USING (inbox_id) WHERE next_at IS NULL) AS inbox_oldest_s,
        (SELECT count(*) FROM inbox_failed) AS inbox_failed,
-       (SELECT count(*) FROM ticket WHERE state NOT IN ('closed', 'void')) AS open,
-       (SELECT count(*) FROM ticket WHERE unassigned AND state NOT IN ('closed', 'void')) AS unassigned,
+       (SELECT count(*) FROM ticket WHERE state NOT IN ('closed', 'void', 'merged')) AS open,
+       (SELECT count(*) FROM ticket WHERE unassigned AND state NOT IN ('closed', 'void', 'merged')) AS unassigned,
        (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(opened_at)), 0)::float8 FROM ticket
-        WHERE unassigned AND state NOT IN ('closed', 'void')) AS unassigned_oldest_s,
+        WHERE unassigned AND state NOT IN ('closed', 'void', 'merged')) AS unassigned_oldest_s,
        (SELECT count(DISTINCT ticket_id) FROM clock JOIN ticket USING (ticket_id)
-        WHERE clock.missed_at IS NOT NULL AND ticket.state NOT IN ('closed', 'void')) AS overdue,
+        WHERE clock.missed_at IS NOT NULL AND ticket.state NOT IN ('closed', 'void', 'merged')) AS overdue,
        (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8 FROM clock
         WHERE state = 'running' AND due_at < clock_timestamp()) AS unfired_s

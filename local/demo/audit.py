@@ -272,7 +272,7 @@ SELECT incident_id FROM incident i WHERE ticket_worthy
 AND (SELECT count(*) FROM ticket_incident t WHERE t.incident_id = i.incident_id) <> 1
 """
 _TWO_OPEN = b"""
-SELECT matter_id FROM ticket WHERE state NOT IN ('closed', 'void') GROUP BY matter_id HAVING count(*) > 1
+SELECT matter_id FROM ticket WHERE state NOT IN ('closed', 'void', 'merged') GROUP BY matter_id HAVING count(*) > 1
 """
 _WAITING = b"SELECT count(*) FROM observation_inbox"
 _FAILED = b"SELECT count(*) FROM inbox_failed"

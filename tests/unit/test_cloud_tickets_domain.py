@@ -44,8 +44,8 @@ class Life:
     def do(self, action: Action, now: datetime) -> None:
         target = next_state(self.state, action, self.interrupted)
         self.clocks = clocks_after(action, self.clocks, POLICY, now)
-        if action in {Action.SUSPEND, Action.RESUME}:
-            self.interrupted = self.state if action is Action.SUSPEND else None
+        if action in {Action.SUSPEND, Action.RESUME, Action.MERGE, Action.SPLIT}:
+            self.interrupted = self.state if action in {Action.SUSPEND, Action.MERGE} else None
         self.state = target
         self.path.append(target)
 
@@ -82,7 +82,7 @@ def test_a_ticket_at_its_end_has_no_running_clock(actions: list[Action]) -> None
     life = walk(actions)
     if life.state in FINAL:
         assert not [clock for clock in life.clocks if clock.state in {"running", "stopped"}]
-    if life.state is State.SUSPENDED:
+    if life.state in {State.SUSPENDED, State.MERGED}:
         assert not [clock for clock in life.clocks if clock.state == "running"]
 
 
@@ -120,6 +120,26 @@ def test_a_suspension_goes_back_to_what_it_interrupted() -> None:
     assert next_state(State.SUSPENDED, Action.RESUME, State.ON_SITE) is State.ON_SITE
     with pytest.raises(InvalidError):
         next_state(State.SUSPENDED, Action.RESUME, None)
+
+
+def test_a_merged_ticket_rests_whole_and_a_split_goes_back_to_what_it_interrupted() -> None:
+    life = Life()
+    life.do(Action.DISPATCH, NOON)
+    life.do(Action.MERGE, NOON + timedelta(seconds=10))
+    assert life.state is State.MERGED
+    assert allowed_actions(State.MERGED) == ()
+    assert {clock.name for clock in life.clocks if clock.state == "stopped"} == {"ack", "arrive", "resolve"}
+    life.do(Action.SPLIT, NOON + timedelta(seconds=500))
+    assert life.path[-1] is State.DISPATCHED
+    ack = next(clock for clock in life.clocks if clock.name == "ack")
+    assert (ack.state, ack.due_at) == ("running", NOON + timedelta(seconds=550))
+
+
+@pytest.mark.parametrize("action", [Action.MERGE, Action.SPLIT])
+def test_merging_and_splitting_are_no_entries_of_the_list_of_actions(action: Action) -> None:
+    with pytest.raises(ConflictError) as caught:
+        check_request(action, "because", None, by_person=True)
+    assert caught.value.code == "ticket.own_command"
 
 
 def test_a_wrong_step_says_which_ones_are_right() -> None:

@@ -1,0 +1,150 @@
+-- name: open_tickets_near
+-- Something was last told of a ticket when it was opened, seen by a device, or reported.
+SELECT ticket.ticket_id, ticket.category, ticket.lon, ticket.lat, ticket.opened_at,
+       greatest(ticket.opened_at, seen.last_at, told.last_at) AS last_at
+FROM ticket
+CROSS JOIN LATERAL (
+    SELECT max(incident.last_at) AS last_at FROM ticket_incident JOIN incident USING (incident_id)
+    WHERE ticket_incident.ticket_id = ticket.ticket_id
+) AS seen
+CROSS JOIN LATERAL (
+    SELECT max(report.occurred_at) AS last_at FROM report WHERE report.ticket_id = ticket.ticket_id
+) AS told
+WHERE ticket.state NOT IN ('closed', 'void', 'merged')
+  AND ticket.lat BETWEEN %(south)s AND %(north)s AND ticket.lon BETWEEN %(west)s AND %(east)s
+ORDER BY ticket.opened_at, ticket.ticket_id
+
+-- name: insert_report
+INSERT INTO report (report_id, receipt, secret_hash, channel, source, external_id, category, description, address, lon,
+    lat, given_lon, given_lat, coordinate_system, occurred_at, received_at, account_id, public, photos, ticket_id)
+VALUES (%(report_id)s, %(receipt)s, %(secret_hash)s, %(channel)s, %(source)s, %(external_id)s, %(category)s,
+    %(description)s, %(address)s, %(lon)s, %(lat)s, %(given_lon)s, %(given_lat)s, %(coordinate_system)s,
+    %(occurred_at)s, %(received_at)s, %(account_id)s, %(public)s, %(photos)s, %(ticket_id)s)
+
+-- name: insert_link
+INSERT INTO report_link (report_id, n, ticket_id, at, because, actor_id, actor_name)
+SELECT %(report_id)s, coalesce(max(n), 0) + 1, %(ticket_id)s, %(at)s, %(because)s, %(actor_id)s, %(actor_name)s
+FROM report_link WHERE report_id = %(report_id)s
+
+-- name: insert_suggestion
+INSERT INTO report_suggestion (report_id, ticket_id, score, parts, made_at)
+VALUES (%(report_id)s, %(ticket_id)s, %(score)s, %(parts)s, %(made_at)s)
+
+-- name: insert_evidence
+INSERT INTO evidence (sha256, media_type, size, stored_at) VALUES (%(sha256)s, 'image/jpeg', %(size)s, %(at)s)
+ON CONFLICT (sha256) DO NOTHING
+
+-- name: insert_person
+INSERT INTO report_person (report_id, key_id, nonce, sealed)
+VALUES (%(report_id)s, %(key_id)s, %(nonce)s, %(sealed)s)
+
+-- name: person
+SELECT key_id, nonce, sealed FROM report_person WHERE report_id = %(report_id)s
+
+-- name: sealed_with_others
+SELECT report_id, key_id, nonce, sealed FROM report_person
+WHERE key_id <> %(key_id)s ORDER BY report_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+
+-- name: reseal
+UPDATE report_person SET key_id = %(key_id)s, nonce = %(nonce)s, sealed = %(sealed)s
+WHERE report_id = %(report_id)s
+
+-- name: keys_in_use
+SELECT key_id, count(*) AS texts FROM report_person GROUP BY key_id ORDER BY key_id
+
+-- name: forget_persons
+-- Whoever reported a matter that is over; a report in a merged ticket stands in the one that goes on.
+DELETE FROM report_person USING report, ticket
+WHERE report.report_id = report_person.report_id AND ticket.ticket_id = report.ticket_id
+  AND ticket.closed_at < %(before)s
+
+-- name: begin_request
+INSERT INTO report_request (scope, key_hash, body_mac, salt, at)
+VALUES (%(scope)s, %(key_hash)s, %(body_mac)s, %(salt)s, %(at)s)
+ON CONFLICT (scope, key_hash) DO NOTHING
+
+-- name: request
+SELECT body_mac, salt, answer FROM report_request WHERE scope = %(scope)s AND key_hash = %(key_hash)s
+
+-- name: answer_request
+UPDATE report_request SET answer = %(answer)s WHERE scope = %(scope)s AND key_hash = %(key_hash)s
+
+-- name: forget_requests
+DELETE FROM report_request WHERE at < %(before)s
+
+-- name: report
+SELECT report.*, ticket.number AS ticket_number, ticket.state AS ticket_state, ticket.unit_code, ticket.grid_code,
+       ticket.claimed_at, ticket.closed_at, ticket.version AS ticket_version, ticket.opened_at,
+       coalesce(nullif(category.zh, ''), report.category) AS category_zh,
+       coalesce(nullif(category.en, ''), report.category) AS category_en,
+       EXISTS (SELECT FROM report_person WHERE report_person.report_id = report.report_id) AS has_person,
+       (SELECT max(at) FROM ticket_event WHERE ticket_event.ticket_id = report.ticket_id) AS changed_at,
+       unit.name_zh AS unit_zh, unit.name_en AS unit_en
+FROM report
+JOIN ticket USING (ticket_id)
+LEFT JOIN category ON category.code = report.category
+LEFT JOIN unit ON unit.unit_code = ticket.unit_code
+WHERE (%(report_id)s::uuid IS NULL OR report.report_id = %(report_id)s)
+  AND (%(receipt)s::text IS NULL OR report.receipt = %(receipt)s)
+  AND (%(ticket_id)s::uuid IS NULL OR report.ticket_id = %(ticket_id)s)
+  AND (%(channel)s::text IS NULL OR report.channel = %(channel)s)
+  AND (%(before_at)s::timestamptz IS NULL
+       OR (report.received_at, report.report_id) < (%(before_at)s, %(before_id)s::uuid))
+ORDER BY report.received_at DESC, report.report_id DESC
+LIMIT %(limit)s
+
+-- name: links
+SELECT n, ticket_id, ticket.number, at, because, actor_name
+FROM report_link JOIN ticket USING (ticket_id) WHERE report_id = %(report_id)s ORDER BY n
+
+-- name: answers
+SELECT n, at, done, note FROM report_answer WHERE report_id = %(report_id)s ORDER BY n
+
+-- name: insert_answer
+INSERT INTO report_answer (report_id, n, at, done, note, ticket_id, version)
+SELECT %(report_id)s, coalesce(max(n), 0) + 1, %(at)s, %(done)s, %(note)s, %(ticket_id)s, %(version)s
+FROM report_answer WHERE report_id = %(report_id)s
+
+-- name: rate
+UPDATE report SET stars = %(stars)s, rating_note = %(note)s, rated_at = %(at)s
+WHERE report_id = %(report_id)s AND stars IS NULL
+
+-- name: seen_by_devices
+SELECT EXISTS (SELECT FROM ticket_incident WHERE ticket_id = %(ticket_id)s) AS it
+
+-- name: suggestions
+-- Of a ticket, open ones that its reports may be about as well, and those whose reports may be about it.
+SELECT other.ticket_id, other.number, other.category, other.state, found.report_id, found.score, found.parts
+FROM (
+    SELECT report_suggestion.ticket_id, report_suggestion.report_id, score, parts
+    FROM report_suggestion JOIN report USING (report_id) WHERE report.ticket_id = %(ticket_id)s
+    UNION ALL
+    SELECT report.ticket_id, report.report_id, score, parts
+    FROM report_suggestion JOIN report USING (report_id) WHERE report_suggestion.ticket_id = %(ticket_id)s
+) AS found
+JOIN ticket AS other ON other.ticket_id = found.ticket_id
+WHERE other.ticket_id <> %(ticket_id)s AND other.state NOT IN ('closed', 'void', 'merged')
+ORDER BY found.score DESC, other.ticket_id, found.report_id
+
+-- name: move_incidents
+UPDATE ticket_incident SET ticket_id = %(to_id)s
+WHERE ticket_id = %(from_id)s AND (%(only)s::uuid[] IS NULL OR incident_id = ANY (%(only)s))
+RETURNING incident_id AS id
+
+-- name: move_reports
+UPDATE report SET ticket_id = %(to_id)s
+WHERE ticket_id = %(from_id)s AND (%(only)s::uuid[] IS NULL OR report_id = ANY (%(only)s))
+RETURNING report_id AS id
+
+-- name: insert_merge
+INSERT INTO ticket_merge (ticket_id, into_id, merged_at, merged_by, note, incidents, reports)
+VALUES (%(ticket_id)s, %(into_id)s, %(at)s, %(by)s, %(note)s, %(incidents)s, %(reports)s)
+
+-- name: merge_of
+SELECT merge_id, incidents, reports FROM ticket_merge WHERE ticket_id = %(ticket_id)s AND split_at IS NULL
+
+-- name: note_split
+UPDATE ticket_merge SET split_at = %(at)s, split_by = %(by)s, split_note = %(note)s WHERE merge_id = %(merge_id)s
+
+-- name: matter
+SELECT category, lon, lat FROM matter WHERE matter_id = %(matter_id)s

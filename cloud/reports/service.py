@@ -1,0 +1,398 @@
+"""Taking reports down, and telling reporters what became of them."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from cloud.auth.domain import Account
+from cloud.db import Database, Transaction
+from cloud.dispatch import repo as dispatch_repo
+from cloud.errors import ConflictError, NotFoundError
+from cloud.incidents.domain import FusionRule
+from cloud.reports import repo
+from cloud.reports.answers import tell_answer
+from cloud.reports.coordinates import system_named, to_wgs84
+from cloud.reports.domain import (
+    ReportChannel,
+    ReportSettings,
+    check_time,
+    hash_of,
+    is_reportable,
+    mac_of,
+    receipt_number,
+    secret_for,
+)
+from cloud.reports.filing import Placed, place_report
+from cloud.reports.photos import Photo, keep_photo, take_photo
+from cloud.reports.repo import NewReport
+from cloud.reports.schemas import Filed, Progress, ReportBody, Reporter, Suggested
+from cloud.reports.sealing import KeyRing
+from cloud.tickets.domain import State
+from cloud.tickets.editing import SYSTEM, Actor
+from cloud.verify.domain import VerifySettings
+from common.runtime.clock import Clock, to_datetime
+from common.runtime.errors import InvalidError
+from common.runtime.settings import nearest
+from common.wire.categories import BY_CODE
+from common.wire.ids import uuid7
+
+_DONE: Final = frozenset({State.CLOSED})
+_STEPS: Final[Mapping[State, str]] = {
+    State.OPEN: "received",
+    State.DISPATCHED: "received",
+    State.VERIFYING: "being_checked",
+    State.RESOLVED: "being_checked",
+    State.CLOSED: "done",
+    State.VOID: "put_aside",
+}
+_PUBLIC: Final = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """How a report came.
+
+    Attributes:
+        channel: by which entry.
+        account: who took it down or sends it; None: the public.
+        key: the request's Idempotency-Key; empty: none.
+        photos: as they were sent.
+        source: the system that it came through, where no account names it.
+        external_id: its number there.
+        severity: None for the category's.
+        public: its text may be read by anybody.
+    """
+
+    channel: ReportChannel
+    account: Account | None = None
+    key: str = ""
+    photos: Sequence[bytes] = ()
+    source: str = ""
+    external_id: str = ""
+    severity: int | None = None
+    public: bool = False
+
+    @property
+    def scope(self) -> str:
+        """Whose keys these are."""
+        return str(self.account.account_id) if self.account else self.source or _PUBLIC
+
+
+class ReportService:
+    """Reports for the API, the public and Open311.
+
+    Args:
+        database: where they are.
+        clock: what time it is.
+        rules: how matters are told apart, as for observations.
+        settings: how reports are joined and kept.
+        keys: what seals personal data; None: reporters cannot leave any.
+        evidence_directory: where photos go; None: reports come without.
+        verify: how long reporters' answers are waited for.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        rules: Sequence[FusionRule],
+        settings: ReportSettings,
+        *,
+        keys: KeyRing | None,
+        evidence_directory: Path | None,
+        verify: VerifySettings,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._rules = rules
+        self._settings = settings
+        self._keys = keys
+        self._evidence = evidence_directory
+        self._verify = verify
+
+    def file(self, body: ReportBody, envelope: Envelope) -> Filed:
+        """Take a report down: it joins the open ticket of its matter, or opens one.
+
+        The same request under the same key gets the same answer and does nothing again.
+
+        Raises:
+            InvalidError: a category, place, position, time or photo that cannot be taken, or personal data that
+                cannot be kept; the key was used for another report.
+            TransientError: the database or the disk is away.
+        """
+        now = to_datetime(self._clock.now_ms())
+        photos = self._photos(envelope.photos)
+        draft = self._draft(body, envelope, photos, now)
+        severity = envelope.severity or BY_CODE[body.category].severity
+        salt = secrets.token_bytes(16)
+        sent = msgspec.json.encode(
+            [body.model_dump_json(), envelope.channel, envelope.external_id, envelope.severity]
+            + [photo.sha256 for photo in photos]
+        )
+
+        def work(transaction: Transaction) -> Filed:
+            if envelope.key:
+                known = repo.begin_request(
+                    *(transaction, envelope.scope, hash_of(envelope.key), mac_of(envelope.key, sent)),
+                    salt=salt,
+                    at=now,
+                )
+                if known is not None:
+                    return _again(known, envelope.key, sent)
+            if dispatch_repo.place(transaction, draft.lon, draft.lat).get("grid") is None:
+                raise _outside(body)
+            secret = secret_for(envelope.key or secrets.token_urlsafe(16), salt)
+            report = replace(draft, secret_hash=hash_of(secret))
+            for photo in photos:
+                keep_photo(self._evidence, photo)
+            placed = place_report(
+                *(transaction, self._rules, self._settings, report),
+                severity=severity,
+                actor=_actor(envelope),
+                now=now,
+            )
+            self._keep_person(transaction, report.report_id, body.reporter)
+            filed = _filed(report, placed, secret)
+            if envelope.key:
+                answer = filed.model_dump(mode="json", exclude={"secret"})
+                repo.answer_request(transaction, envelope.scope, hash_of(envelope.key), answer)
+            return filed
+
+        return self._database.run(work)
+
+    def _photos(self, sent: Sequence[bytes]) -> list[Photo]:
+        if len(sent) > self._settings.photos:
+            raise InvalidError(
+                "report.too_many_photos", f"expected at most {self._settings.photos} photos, got {len(sent)}"
+            )
+        return [take_photo(one, self._settings.photo_mb) for one in sent]
+
+    def _draft(
+        self, body: ReportBody, envelope: Envelope, photos: Sequence[Photo], now: datetime
+    ) -> NewReport:
+        _check_category(body.category)
+        system = system_named(body.coordinate_system)
+        lon, lat = to_wgs84(body.lon, body.lat, system)
+        if not body.reporter.is_anonymous and self._keys is None:
+            raise InvalidError(
+                "report.no_personal_data",
+                "expected a report without name, phone and e-mail: this ticket centre has no key to keep them sealed",
+                "leave them out, or have the operator make one: drumtower cloud personal new-key",
+            )
+        account = envelope.account
+        return NewReport(
+            report_id=uuid7(self._clock.now_ms()),
+            receipt=receipt_number(now, secrets.token_bytes(5)),
+            secret_hash=b"",
+            channel=envelope.channel,
+            source=envelope.source or (account.name if account else ""),
+            external_id=envelope.external_id,
+            category=body.category,
+            description=body.description,
+            address=body.address,
+            lon=lon,
+            lat=lat,
+            given_lon=body.lon,
+            given_lat=body.lat,
+            coordinate_system=system,
+            occurred_at=check_time(body.occurred_at or now, now),
+            received_at=now,
+            account_id=account.account_id if account else None,
+            public=envelope.public,
+            photos=photos,
+        )
+
+    def _keep_person(self, transaction: Transaction, report_id: UUID, reporter: Reporter) -> None:
+        if self._keys is not None and not reporter.is_anonymous:
+            text = reporter.model_dump_json().encode()
+            repo.insert_person(transaction, report_id, self._keys.seal(text, report_id.bytes))
+
+    def progress(self, receipt: str, secret: str) -> Progress:
+        """How a reported matter stands, for whoever holds the receipt and its secret.
+
+        Raises:
+            NotFoundError: there is no such receipt, or the secret is another one; which of them is not said.
+        """
+        with self._database.transaction() as transaction:
+            return _progress(_by_receipt(transaction, receipt, secret))
+
+    def answer(self, receipt: str, secret: str, *, done: bool, note: str = "") -> Progress:
+        """Take the reporter's word whether it is really done: a no reopens the ticket.
+
+        Raises:
+            NotFoundError: as ``progress``.
+            ConflictError: nobody says just now that it is solved.
+        """
+
+        def work(transaction: Transaction) -> Progress:
+            row = _by_receipt(transaction, receipt, secret)
+            tell_answer(transaction, row, done=done, note=note, now=self._now(), settings=self._verify)
+            return _progress(_by_receipt(transaction, receipt, secret))
+
+        return self._database.run(work)
+
+    def answer_for(self, report_id: UUID, account: Account, *, done: bool, note: str = "") -> None:
+        """The same, told to somebody of the hotline who called back.
+
+        Raises:
+            NotFoundError: no such report.
+            ConflictError: nobody says just now that it is solved.
+        """
+
+        def work(transaction: Transaction) -> None:
+            row = report_row(transaction, report_id)
+            tell_answer(
+                *(transaction, row),
+                done=done,
+                note=note,
+                now=self._now(),
+                settings=self._verify,
+                told_to=account,
+            )
+
+        self._database.run(work)
+
+    def rate(self, receipt: str, secret: str, stars: int, note: str = "") -> Progress:
+        """Take the reporter's rating, once, after the closing.
+
+        Raises:
+            NotFoundError: as ``progress``.
+            ConflictError: it is not closed, or was rated.
+        """
+
+        def work(transaction: Transaction) -> Progress:
+            row = _by_receipt(transaction, receipt, secret)
+            if State(row["ticket_state"]) not in _DONE:
+                raise ConflictError(
+                    "report.not_closed",
+                    f"expected a matter that is closed, this one is {row['ticket_state']!r}",
+                    "rate it when its progress says that it is done",
+                )
+            if not repo.rate(transaction, row["report_id"], stars, note, self._now()):
+                raise ConflictError("report.rated", "expected a report without a rating, this one has one")
+            return _progress(_by_receipt(transaction, receipt, secret))
+
+        return self._database.run(work)
+
+    def _now(self) -> datetime:
+        return to_datetime(self._clock.now_ms())
+
+
+def report_row(transaction: Transaction, report_id: UUID) -> dict[str, Any]:
+    """A report by its id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    rows = repo.reports(transaction, report_id=report_id)
+    if not rows:
+        raise NotFoundError("report.unknown", f"expected the id of a report, got {report_id}, which is none")
+    return rows[0]
+
+
+def _by_receipt(transaction: Transaction, receipt: str, secret: str) -> dict[str, Any]:
+    rows = repo.reports(transaction, receipt=receipt)
+    if not rows or not hmac.compare_digest(rows[0]["secret_hash"], hash_of(secret)):
+        raise NotFoundError(
+            "report.unknown_receipt",
+            "expected a receipt and the secret that was told with it, found no such pair",
+            "both stand in the answer to the report",
+        )
+    return rows[0]
+
+
+def _check_category(code: str) -> None:
+    if not is_reportable(code):
+        reportable = [one.code for one in BY_CODE.values() if is_reportable(one.code)]
+        raise InvalidError(
+            "report.unknown_category",
+            f"expected the category of a matter that people report, got {code!r}{nearest(code, reportable)}",
+            "/open311/v2/services.json lists them",
+        )
+
+
+def _outside(body: ReportBody) -> InvalidError:
+    return InvalidError(
+        "report.outside_district",
+        f"expected a place inside the district, {body.lon:.5f}, {body.lat:.5f} ({body.coordinate_system}) lies in none"
+        " of its grids",
+        "check the order (longitude, latitude) and the coordinate system",
+    )
+
+
+def _actor(envelope: Envelope) -> Actor:
+    account = envelope.account
+    return Actor(str(account.account_id), account.shown_name) if account else SYSTEM
+
+
+def _filed(report: NewReport, placed: Placed, secret: str) -> Filed:
+    return Filed(
+        report_id=report.report_id,
+        receipt=report.receipt,
+        secret=secret,
+        received_at=report.received_at,
+        ticket_id=placed.ticket.ticket_id,
+        ticket_number=placed.ticket.number,
+        attached=placed.attached,
+        suggestions=tuple(
+            Suggested(
+                ticket_id=one.ticket_id,
+                score=one.score,
+                parts={
+                    "distance_m": round(one.distance_m, 1),
+                    "apart_s": one.apart_s,
+                    "kinship": one.kinship,
+                },
+            )
+            for one in placed.suggested
+        ),
+    )
+
+
+def _again(known: repo.Request, key: str, sent: bytes) -> Filed:
+    if not hmac.compare_digest(known.body_mac, mac_of(key, sent)):
+        raise InvalidError(
+            "report.key_used",
+            "expected the report that this Idempotency-Key was first used with, got another one",
+            "a new report needs a new key",
+        )
+    return Filed.model_validate(known.answer | {"secret": secret_for(key, known.salt)})
+
+
+def _progress(row: Mapping[str, Any]) -> Progress:
+    state = State(row["ticket_state"])
+    return Progress.model_validate(
+        {
+            name: row[name]
+            for name in ("receipt", "category", "category_zh", "category_en", "received_at", "stars")
+        }
+        | {
+            "step": _STEPS.get(state, "in_hand"),
+            "changed_at": row["changed_at"],
+            "unit_zh": row["unit_zh"] or "",
+            "unit_en": row["unit_en"] or "",
+            "asks": state is State.VERIFYING,
+            "may_rate": state in _DONE and row["stars"] is None,
+        }
+    )
+
+
+def forget(database: Database, settings: ReportSettings, now: datetime) -> tuple[int, int]:
+    """Delete who reported what was closed long enough ago, and forget old requests; how many of each.
+
+    Raises:
+        TransientError: the database is away.
+    """
+    with database.transaction() as transaction:
+        persons = repo.forget_persons(transaction, now - timedelta(days=settings.personal_days))
+        requests = repo.forget_requests(transaction, now - timedelta(hours=settings.repeats_h))
+    return persons, requests
