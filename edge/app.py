@@ -17,10 +17,11 @@ from common.runtime.stop import Stop
 from common.runtime.watchdog import Watchdog, watchdog_url
 from edge.camera.rtsp import read_credential
 from edge.camera_loop import CameraLoop
-from edge.cameras import Camera, Detectors
+from edge.cameras import Camera
 from edge.clips import ClipStore
 from edge.config import CameraConfig, DeviceConfig, source_of, uplinks_of
 from edge.database import Database
+from edge.detectors import Detectors
 from edge.evidence import EvidenceStore
 from edge.metrics import ANALYSED_BY, EdgeMetrics
 from edge.observations import ObservationBook, Seen

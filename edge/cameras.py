@@ -29,17 +29,12 @@ from edge.clips import ClipStore
 from edge.config import CameraConfig
 from edge.coverage import State
 from edge.database import DiskFullError
+from edge.detectors import Detectors
 from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook, Seen
-from edge.vision.detector import Detector, OnnxDetector
 from edge.vision.health import FAULTS, Fault, HealthChange, ViewHealth
 from edge.vision.health_measure import look_at
-from edge.vision.helmets import open_judge
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
-from edge.vision.waters import open_segmenter
-from models.helmet import HelmetJudge
-from models.store import open_model
-from models.water import WaterSegmenter
 
 BLIND: Final = "device.camera_blind"
 STALLED: Final = "device.camera_stalled"
@@ -53,40 +48,6 @@ _MOST_KEPT: Final = 16_000_000
 """Bytes of packets that a camera keeps for the beginning of a clip: ten seconds at 12 Mbit/s."""
 
 _log = get_logger("cameras")
-
-
-class Detectors:
-    """One session a model, opened when the first camera asks.
-
-    Args:
-        directory: where models that do not ship lie.
-        threads: of each session.
-    """
-
-    def __init__(self, directory: Path | None, threads: int) -> None:
-        self._directory = directory
-        self._threads = threads
-        self._opened: dict[str, Detector] = {}
-        self._judges: dict[str, HelmetJudge] = {}
-        self._segmenters: dict[str, WaterSegmenter] = {}
-
-    def get(self, model: str) -> Detector:
-        """The detector of that model; raises InvalidError when its file is missing, changed or broken."""
-        if model not in self._opened:
-            self._opened[model] = OnnxDetector(open_model(model, self._directory), threads=self._threads)
-        return self._opened[model]
-
-    def judge(self, model: str) -> HelmetJudge:
-        """The judge of helmets of that model; raises as ``get`` does."""
-        if model not in self._judges:
-            self._judges[model] = open_judge(model, self._directory, threads=1)
-        return self._judges[model]
-
-    def segmenter(self, model: str) -> WaterSegmenter:
-        """The segmenter of water of that model; raises as ``get`` does."""
-        if model not in self._segmenters:
-            self._segmenters[model] = open_segmenter(model, self._directory, threads=1)
-        return self._segmenters[model]
 
 
 class Camera:
@@ -286,6 +247,7 @@ class Camera:
                 detector,
                 open_judge=self._detectors.judge,
                 open_segmenter=self._detectors.segmenter,
+                open_fire=self._detectors.fire,
             )
             for known in self._book.open_conditions():
                 kind, _, rest = known.source.partition(":")

@@ -12,9 +12,9 @@ from edge.camera.build import build_source
 from edge.camera.rtsp import read_credential
 from edge.camera.stills import StillsSettings
 from edge.config import CameraConfig, DeviceConfig, source_of
-from edge.vision.scenes.config import HelmetConfig, WaterConfig
+from edge.vision.scenes.config import FireConfig, HelmetConfig, WaterConfig
 from edge.vision.waters import dry_picture
-from models.manifest import HelmetManifest, Manifest, ModelManifest, WaterManifest
+from models.manifest import FireManifest, HelmetManifest, Manifest, ModelManifest, WaterManifest
 from models.store import open_as
 
 
@@ -34,6 +34,8 @@ def inspect(config: DeviceConfig, config_file: Path, environment: Mapping[str, s
         for scene in camera.scenes:
             if isinstance(scene, HelmetConfig):
                 yield _model(camera.name, HelmetManifest, scene.model, config.models_directory)
+            elif isinstance(scene, FireConfig):
+                yield _model(camera.name, FireManifest, scene.model, config.models_directory)
             elif isinstance(scene, WaterConfig):
                 yield _model(camera.name, WaterManifest, scene.model, config.models_directory)
                 yield from (_dry_picture(camera.name, path) for path in scene.dry_pictures)

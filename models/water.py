@@ -2,74 +2,17 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.runtime.errors import InvalidError
 from models.manifest import WaterManifest
-from models.runtime import open_session, ort
-from models.store import Model
+from models.maps import MapModel
 
 
-class WaterSegmenter:
-    """Gives a map of probabilities for a picture.
-
-    Args:
-        model: manifest and verified file; the file takes ``(1, 3, H, W)`` float32 and gives ``(1, 1, h, w)``.
-        threads: of a run, the caller's own included.
-
-    Raises:
-        InvalidError: ``model.shape`` when the file takes or gives something else.
-    """
-
-    def __init__(self, model: Model[WaterManifest], threads: int = 1) -> None:
-        self.manifest = model.manifest
-        self._session = open_session(model.path, threads)
-        self._check()
+class WaterSegmenter(MapModel[WaterManifest]):
+    """Gives a map of probabilities for a picture; see ``MapModel``."""
 
     def probability(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """How likely each cell of the whole picture is standing water.
-
-        Args:
-            picture: uint8 BGR of any size.
-
-        Returns:
-            Float32 ``(rows, columns)``; the cells divide the picture evenly.
-        """
-        spec = self.manifest.input
-        size = (spec.width, spec.height)
-        small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-        tensor = np.ascontiguousarray(small[..., ::-1].transpose(2, 0, 1)[None], np.float32)
-        return np.asarray(self._run(tensor)[0, 0], np.float32)
-
-    def _run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(self._session.run(None, {self.manifest.input.name: tensor})[0], np.float32)
-
-    def _check(self) -> None:
-        manifest, spec = self.manifest, self.manifest.input
-        inputs = self._session.get_inputs()
-        found = "; ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
-        plain = (spec.layout, spec.channels, spec.dtype, spec.fit) == ("nchw", "rgb", "float32", "stretch")
-        one = len(inputs) == 1 and inputs[0].name == spec.name and inputs[0].type == "tensor(float)"
-        if not plain or not one or inputs[0].shape[1:] != [3, spec.height, spec.width]:
-            raise InvalidError(
-                "model.shape",
-                f"{manifest.name}: expected one input {spec.name} tensor(float) [1, 3, {spec.height}, {spec.width}], "
-                f"nchw, rgb, stretched, found {found} and a manifest of {spec.layout}, {spec.channels}, {spec.fit}",
-                "correct `input` in the manifest or export the model again",
-            )
-        try:
-            shape = self._run(np.full((1, 3, spec.height, spec.width), 114, np.float32)).shape
-        except ort.capi.onnxruntime_pybind11_state.Fail as error:
-            raise InvalidError(
-                "model.shape",
-                f"{manifest.name}: expected to run on a grey picture, got: {error}",
-                "export the model again",
-            ) from error
-        if len(shape) != 4 or shape[:2] != (1, 1):
-            raise InvalidError(
-                "model.shape",
-                f"{manifest.name}: expected output [1, 1, rows, columns], found {list(shape)}",
-                "export the model again with one class, water",
-            )
+        """How likely each cell is standing water: ``(rows, columns)``."""
+        water: NDArray[np.float32] = self.maps(picture)[0]
+        return water

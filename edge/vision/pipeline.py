@@ -15,6 +15,7 @@ from edge.camera.frame import Frame
 from edge.vision.detections import Detections
 from edge.vision.detector import Detector
 from edge.vision.evidence import EvidenceMaker, EvidenceSettings, Picture
+from edge.vision.fires import FireWatch, open_fire
 from edge.vision.health import HealthSettings
 from edge.vision.helmets import HelmetWatch, Moment, open_judge
 from edge.vision.motion import MotionGate
@@ -23,6 +24,7 @@ from edge.vision.scenes.config import SceneConfig
 from edge.vision.scenes.scene import Scene, SceneEvent
 from edge.vision.tracker import Track, Tracker
 from edge.vision.waters import WaterWatch, open_segmenter
+from models.fire import FireSegmenter
 from models.helmet import HelmetJudge
 from models.water import WaterSegmenter
 
@@ -112,6 +114,7 @@ class VisionPipeline:
         make_tracker: called at the start and when the size of the pictures changes.
         open_judge: gives the judge of helmets by its model's name; asked when a scene wants one.
         open_segmenter: the same for water.
+        open_fire: the same for fire and smoke.
     """
 
     def __init__(
@@ -121,6 +124,8 @@ class VisionPipeline:
         make_tracker: Callable[[], Tracker] = Tracker,
         open_judge: Callable[[str], HelmetJudge] = open_judge,
         open_segmenter: Callable[[str], WaterSegmenter] = open_segmenter,
+        *,
+        open_fire: Callable[[str], FireSegmenter] = open_fire,
     ) -> None:
         self.settings = settings
         self.detector = detector
@@ -128,6 +133,7 @@ class VisionPipeline:
         self.counters = VisionCounters()
         self._helmets = HelmetWatch(self.scenes, open_judge)
         self._waters = WaterWatch(self.scenes, open_segmenter)
+        self._fires = FireWatch(self.scenes, open_fire)
         self._make_tracker = make_tracker
         self._tracker = make_tracker()
         self._gate = MotionGate() if settings.gate.enabled else None
@@ -168,6 +174,7 @@ class VisionPipeline:
         self._followed = tracks
         self._helmets.look(frame, everything, tracks)
         self._waters.look(frame)
+        self._fires.look(frame)
         events = tuple(event for scene in self.scenes for event in scene.step(tracks, frame.captured_at))
         strong = int(np.count_nonzero(found.score >= self._tracker.settings.strong_score))
         self._count(analysed=1, detections=strong, events=len(events))
@@ -190,8 +197,8 @@ class VisionPipeline:
     def _worth_a_look(self, frame: Frame) -> bool:
         if self._gate is None:
             return True
-        # Water rises without moving: its looks go by the clock.
-        wanted = self._waters.due(frame.captured_at)
+        # Water rises and smoke gathers without moving much: these looks go by the clock.
+        wanted = self._waters.due(frame.captured_at) or self._fires.due(frame.captured_at)
         at, gate = frame.captured_at, self.settings.gate
         if self._gate.look(frame.image, at).moving:
             self._moved_at = at

@@ -39,7 +39,9 @@ class WaterWatch:
         for scene in scenes:
             if isinstance(scene, WaterScene):
                 segmenter = open_segmenter(scene.config.model)
-                scene.threshold = scene.config.threshold or segmenter.manifest.thresholds.water
+                own = segmenter.manifest.thresholds
+                own_threshold = own.known if scene.config.dry_pictures else own.water
+                scene.threshold = scene.config.threshold or own_threshold
                 for path in scene.config.dry_pictures:
                     scene.learn_dry(segmenter.probability(dry_picture(path)))
                 self._pairs.append((scene, segmenter))

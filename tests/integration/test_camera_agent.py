@@ -25,9 +25,10 @@ from edge.camera.frame import Image
 from edge.camera.rtsp import RtspSettings
 from edge.camera.stills import StillsSettings
 from edge.camera_loop import CameraLoop
-from edge.cameras import BLIND, STALLED, Camera, Detectors
+from edge.cameras import BLIND, STALLED, Camera
 from edge.config import CameraConfig
 from edge.database import Database
+from edge.detectors import Detectors
 from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook
 from edge.outbox import SqliteOutbox

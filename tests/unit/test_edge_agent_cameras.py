@@ -18,9 +18,10 @@ from common.runtime.stop import Stop
 from common.wire.codec import decode_packet
 from common.wire.messages import Events, Observation
 from edge.camera_loop import CameraLoop
-from edge.cameras import BLIND, Camera, Detectors
+from edge.cameras import BLIND, Camera
 from edge.config import CameraConfig, DeviceConfig
 from edge.database import Database
+from edge.detectors import Detectors
 from edge.evidence import EvidenceStore
 from edge.inspect import inspect
 from edge.observations import ObservationBook

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.wire.categories import BY_CODE
-from edge.cameras import Detectors
 from edge.config import load_device
+from edge.detectors import Detectors
 from edge.inspect import inspect
 from edge.vision.scenes.ballot import Ballot, Bounds, Look, mean_probability, verdict
 from edge.vision.scenes.config import HelmetConfig

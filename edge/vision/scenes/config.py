@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from common.runtime.config import Settings, Wrong
 from common.runtime.settings import one_of
 from edge.vision.detections import STREET_LABELS
+from models import burning
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Point = tuple[Share, Share]
@@ -169,6 +170,39 @@ class WaterConfig(Settings):
             )
 
 
+class FireConfig(Settings):
+    """Open fire, or smoke, in ``zone``: a condition that starts, goes on and ends. One scene watches for one of both.
+
+    Every ``every_s`` the segmenter looks, whether anything moves or not. It starts once ``enter_looks`` looks in a row
+    show it in the same place on ``start_share`` of the zone, and it lives: the brightness there changes by
+    ``least_stir`` grey levels from look to look, or its area grows ``least_growth`` times. It ends once ``exit_looks``
+    looks show less than ``stop_share``; while it lasts it is said again every ``update_s``. ``threshold`` is the
+    model's own unless given. Leave out of the zone what burns or steams rightly: a chimney, a kitchen's vent.
+    """
+
+    scene: Literal["fire"]
+    id: SceneId
+    category: Literal["camera.fire", "camera.smoke"] = "camera.fire"
+    zone: Polygon = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "fire"
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    every_s: Annotated[float, Field(ge=0.5, le=600)] = 2.0
+    start_share: Annotated[float, Field(gt=0, le=1)] = burning.START_SHARE
+    stop_share: Annotated[float, Field(gt=0, le=1)] = burning.STOP_SHARE
+    enter_looks: Annotated[int, Field(ge=2, le=100)] = burning.Rule().looks
+    exit_looks: Annotated[int, Field(ge=1, le=1000)] = burning.EXIT_LOOKS
+    least_stir: Annotated[float, Field(ge=0, le=255)] = burning.Rule().least_stir
+    least_growth: Annotated[float, Field(ge=1, le=100)] = burning.Rule().least_growth
+    update_s: Annotated[float, Field(ge=1, le=86400)] = 60.0
+
+    def cross_faults(self) -> Iterator[Wrong]:
+        """What ends it lies below what starts it."""
+        if self.right("start_share", "stop_share") and self.stop_share > self.start_share:
+            yield Wrong(
+                ("stop_share",), f"expected at most start_share, {self.start_share}, got {self.stop_share}"
+            )
+
+
 SceneConfig = Annotated[
-    ZoneConfig | WrongWayConfig | HelmetConfig | WaterConfig, Field(discriminator="scene")
+    ZoneConfig | WrongWayConfig | HelmetConfig | WaterConfig | FireConfig, Field(discriminator="scene")
 ]

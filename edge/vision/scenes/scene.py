@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge.vision.tracker import Track
 
 ScenePhase = Literal["start", "update", "end", "act"]
@@ -95,3 +98,13 @@ class Outline:
             if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
                 within = not within
         return within
+
+    def cells(self, rows: int, columns: int) -> NDArray[np.bool_]:
+        """Of a map over the whole picture, the cells whose middle lies within: ``(rows, columns)``."""
+        return np.array(
+            [
+                [self.holds((column + 0.5) / columns, (row + 0.5) / rows) for column in range(columns)]
+                for row in range(rows)
+            ],
+            np.bool_,
+        ).reshape(rows, columns)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge.vision.scenes.config import WaterConfig
 from edge.vision.scenes.scene import Outline, SceneEvent, ScenePhase
 from edge.vision.tracker import Track
+from models.standing import standing
 
 Grid = NDArray[np.float32]
 """Probability of water by cell of the whole picture, ``(rows, columns)``, 0..1."""
@@ -115,7 +116,7 @@ class WaterScene:
         """How the water stands in one look, without consequences."""
         self._fit(probability.shape)
         assert self._ground is not None
-        water = (probability >= self.threshold) & (probability - self._usual() >= self.config.above_dry)
+        water = standing(probability, self.threshold, self._usual(), self.config.above_dry)
         share = float(water[self._ground].mean()) if self._ground.any() else 0.0
         return Level(share, self._depth(water))
 
@@ -205,15 +206,6 @@ class WaterScene:
         if self._ground is not None and self._ground.shape == shape:
             return
         rows, columns = shape
-        self._ground = np.array(
-            [
-                [
-                    self.outline.holds((column + 0.5) / columns, (row + 0.5) / rows)
-                    for column in range(columns)
-                ]
-                for row in range(rows)
-            ],
-            np.bool_,
-        )
+        self._ground = self.outline.cells(rows, columns)
         self._mean = np.zeros((rows, columns), np.float32)
         self._dry = None

@@ -1,0 +1,133 @@
+"""Open fire or smoke: a condition over maps of a segmenter, where several looks agree on something that lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.vision.scenes.config import FireConfig
+from edge.vision.scenes.scene import Outline, SceneEvent, ScenePhase
+from edge.vision.tracker import Track
+from models.burning import Agreement, Evidence, Rule
+
+Grid = NDArray[np.float32]
+"""By cell of the whole picture, ``(rows, columns)``: a probability of 0..1, or a brightness of 0..255."""
+
+_LONGEST: Final = 3
+"""Looks so many intervals apart are no looks in a row."""
+
+
+class FireScene:
+    """Asks for a look on a timer, and says when something burns (or smokes), goes on burning and has gone out.
+
+    In each step: ``due`` says whether a look is wanted; ``look`` takes what the segmenter made of it and how bright
+    each cell is; ``step`` gives what follows. It starts when the looks agree on enough of the zone and what they
+    agree on flickers, drifts or grows; it ends once ``exit_looks`` in a row show next to nothing.
+    """
+
+    def __init__(self, config: FireConfig) -> None:
+        self.config = config
+        self.outline = Outline(config.zone)
+        self.threshold = 0.5
+        self._agreement: Agreement | None = None
+        self._looked_at: int | None = None
+        self._seen_since: int | None = None
+        self._calm = 0
+        self._started_at: int | None = None
+        self._said_at: int | None = None
+        self._peak = 0.0
+        self._waiting: list[SceneEvent] = []
+
+    @property
+    def id(self) -> str:
+        """Its name in the camera's configuration."""
+        return self.config.id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the condition lasts."""
+        return self._started_at is not None
+
+    def resize(self, width: int, height: int) -> None:
+        """Nothing to do: everything here is in shares of the picture."""
+
+    def restore(self, started_at: int) -> None:
+        """Go on with a condition that was open when the box stopped; the next look says how it stands."""
+        self._started_at, self._said_at = started_at, None
+        self._calm = 0
+
+    def due(self, at_ms: int) -> bool:
+        """Whether a look is wanted now; after a clock that ran backwards it is."""
+        since = None if self._looked_at is None else at_ms - self._looked_at
+        return since is None or since < 0 or since >= self.config.every_s * 1000
+
+    def look(self, probability: Grid, brightness: Grid, at_ms: int) -> Evidence:
+        """Take one look, whose outcome ``step`` tells; both grids are of one shape."""
+        agreement = self._fit(probability.shape)
+        since = 0 if self._looked_at is None else at_ms - self._looked_at
+        if not 0 <= since <= _LONGEST * self.config.every_s * 1000:
+            agreement.forget()
+            self._seen_since = None
+        self._looked_at = at_ms
+        evidence = agreement.look(probability >= self.threshold, brightness)
+        if evidence.seen < self.config.stop_share:
+            self._seen_since = None
+        elif self._seen_since is None:
+            self._seen_since = at_ms
+        self._turn(evidence, at_ms)
+        return evidence
+
+    def step(self, tracks: Sequence[Track], at_ms: int) -> list[SceneEvent]:
+        """What followed from the looks since the last step; tracks have nothing to do with it."""
+        del tracks, at_ms
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _turn(self, evidence: Evidence, at_ms: int) -> None:
+        config = self.config
+        if self._started_at is None:
+            if evidence.agreed >= config.start_share and evidence.alive:
+                self._started_at = at_ms if self._seen_since is None else self._seen_since
+                self._calm, self._peak = 0, evidence.seen
+                self._say("start", evidence, at_ms)
+            return
+        self._peak = max(self._peak, evidence.seen)
+        self._calm = self._calm + 1 if evidence.seen < config.stop_share else 0
+        if self._calm >= config.exit_looks:
+            self._say("end", evidence, at_ms)
+            self._started_at, self._calm, self._peak = None, 0, 0.0
+        elif self._said_at is None or at_ms - self._said_at >= config.update_s * 1000:
+            self._say("update", evidence, at_ms)
+
+    def _say(self, phase: ScenePhase, evidence: Evidence, at_ms: int) -> None:
+        assert self._started_at is not None
+        self._said_at = at_ms
+        detail: dict[str, float | int | str] = {
+            "share": round(evidence.seen, 4),
+            "peak_share": round(self._peak, 4),
+            "stir": round(evidence.stir, 1),
+            "lasted_s": round(max(at_ms - self._started_at, 0) / 1000, 1),
+        }
+        self._waiting.append(
+            SceneEvent(
+                phase,
+                self.id,
+                self.config.category,
+                self._started_at,
+                at_ms,
+                count=0 if phase == "end" else 1,
+                peak=self._peak,
+                detail=detail,
+            )
+        )
+
+    def _fit(self, shape: tuple[int, ...]) -> Agreement:
+        """The agreement over cells of the zone; maps of another size begin a new one."""
+        if self._agreement is None or self._agreement.ground.shape != shape:
+            config = self.config
+            rule = Rule(config.enter_looks, config.least_stir, config.least_growth)
+            self._agreement = Agreement(rule, self.outline.cells(*shape))
+        return self._agreement

@@ -1,0 +1,123 @@
+"""What several looks at a place where something may burn say together. Pure: maps in, evidence out.
+
+One look is not believed: a red bus, a low sun, a lamp in the mist look like fire or smoke to a small model. What
+burns stays where it is for several looks, and it lives: flames flicker, smoke drifts and grows. A lamp, a sign and a
+painted wall stay as they are, and headlights pass. The scene of a camera and the measuring of the model both use this.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bools = NDArray[np.bool_]
+Brightness = NDArray[np.float32]
+"""Mean brightness by cell, 0..255, ``(rows, columns)``."""
+
+_REACH: Final = 2
+"""Cells that a flame or a cloud may move between two looks and still be the same."""
+
+
+START_SHARE: Final = 0.003
+"""Of the area watched that looks have to agree on before it is said."""
+STOP_SHARE: Final = 0.001
+EXIT_LOOKS: Final = 15
+"""Looks in a row with less than ``STOP_SHARE`` after which it has gone out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When looks agree.
+
+    Attributes:
+        looks: in a row that have to show it in the same place.
+        least_stir: mean change of brightness from look to look where it burns, in grey levels of 255, beyond the
+            change of the picture as a whole.
+        least_growth: or so many times the area that it had in the first of these looks.
+    """
+
+    looks: int = 3
+    least_stir: float = 1.5
+    least_growth: float = 1.3
+
+
+class Evidence(NamedTuple):
+    """What is known after a look.
+
+    Attributes:
+        seen: share of the area watched that this look calls burning.
+        agreed: share that the looks agree on.
+        stir: the most change of brightness there in the last looks, in grey levels.
+        alive: whether it flickers, drifts or grows.
+    """
+
+    seen: float
+    agreed: float
+    stir: float
+    alive: bool
+
+
+class Agreement:
+    """Takes look after look at one area of one camera.
+
+    Args:
+        rule: see there.
+        ground: cells of the area watched, ``(rows, columns)``.
+    """
+
+    def __init__(self, rule: Rule, ground: Bools) -> None:
+        self.rule = rule
+        self.ground = ground
+        self._watched = max(int(ground.sum()), 1)
+        self._looks = np.zeros(ground.shape, np.int16)
+        self._last: Brightness | None = None
+        self._stirs: deque[float] = deque(maxlen=rule.looks)
+        self._areas: deque[int] = deque(maxlen=rule.looks)
+
+    def forget(self) -> None:
+        """Begin again: the next look has nothing to do with the last one."""
+        self._looks[:] = 0
+        self._last = None
+        self._stirs.clear()
+        self._areas.clear()
+
+    def look(self, called: Bools, brightness: Brightness) -> Evidence:
+        """Take one look; both arrays are of the ground's shape."""
+        called = called & self.ground
+        near = widened(called, _REACH)
+        self._looks = np.where(
+            near, np.minimum(self._looks + 1, self.rule.looks), np.maximum(self._looks - 1, 0)
+        ).astype(np.int16)
+        area = int(called.sum())
+        self._stirs.append(self._stir(called, near, brightness))
+        self._areas.append(area)
+        agreed = int((called & (self._looks >= self.rule.looks)).sum())
+        stir = max(self._stirs)
+        grown = len(self._areas) == self.rule.looks and area >= self.rule.least_growth * max(
+            self._areas[0], 1
+        )
+        alive = area > 0 and (stir >= self.rule.least_stir or grown)
+        return Evidence(area / self._watched, agreed / self._watched, stir, alive)
+
+    def _stir(self, called: Bools, near: Bools, brightness: Brightness) -> float:
+        last, self._last = self._last, brightness
+        if last is None or not called.any():
+            return 0.0
+        change = brightness - last
+        # Clouds and the camera's own exposure change the whole picture: that is nothing that burns.
+        whole = float(np.median(change[~near])) if not near.all() else 0.0
+        return float(np.abs(change[called] - whole).mean())
+
+
+def widened(mask: Bools, cells: int) -> Bools:
+    """With every cell at most so many rows and columns away."""
+    rows, columns = mask.shape
+    wide = np.zeros((rows + 2 * cells, columns + 2 * cells), np.bool_)
+    for down in range(2 * cells + 1):
+        for across in range(2 * cells + 1):
+            wide[down : down + rows, across : across + columns] |= mask
+    return wide[cells : cells + rows, cells : cells + columns]

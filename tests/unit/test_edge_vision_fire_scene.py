@@ -1,0 +1,255 @@
+"""Fire and smoke: looks by the clock, agreement in one place, flicker or growth, start and end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from common.wire.categories import BY_CODE
+from edge.camera.frame import Frame, Image
+from edge.vision.pipeline import VisionPipeline, VisionSettings
+from edge.vision.scenes.config import FireConfig
+from edge.vision.scenes.fire import FireScene
+from edge.vision.scenes.scene import SceneEvent
+from models.burning import Agreement, Rule, widened
+from models.fire import FireLook, FireSegmenter
+from models.manifest import FireManifest, FireThresholds
+from tests.fixtures.vision import ScriptedDetector
+
+ROWS, COLUMNS = 24, 40
+EVERY_MS = 2000
+STILL: Image = np.full((240, 320, 3), 90, np.uint8)
+Grid = NDArray[np.float32]
+
+
+# --- when it looks ---
+
+
+def test_it_looks_at_once_and_then_by_the_clock() -> None:
+    scene = _scene()
+    assert scene.due(1_000)
+    scene.look(*_calm(), 1_000)
+    assert not scene.due(2_999)
+    assert scene.due(3_000)
+
+
+def test_a_clock_that_ran_backwards_does_not_stop_the_looks() -> None:
+    scene = _scene()
+    scene.look(*_calm(), 1_000_000)
+    assert scene.due(5_000)
+
+
+# --- what starts it ---
+
+
+def test_a_flame_that_flickers_in_one_place_starts_it_at_the_third_look() -> None:
+    events = _play(_scene(), [_flame(flicker=number) for number in range(3)])
+    assert [event.phase for event in events] == ["start"]
+    start = events[0]
+    assert start.category == "camera.fire"
+    assert BY_CODE[start.category].kind == "condition"
+    assert (start.started_at, start.at) == (0, 2 * EVERY_MS)
+    assert start.detail["share"] == pytest.approx(16 / (ROWS * COLUMNS), abs=1e-4)
+
+
+def test_a_lamp_that_shines_evenly_starts_nothing() -> None:
+    assert _play(_scene(), [_flame(flicker=0)] * 50) == []
+
+
+def test_a_cloud_of_smoke_that_grows_evenly_starts_it() -> None:
+    scene = _scene(category="camera.smoke", least_stir=200)
+    events = _play(scene, [_flame(flicker=0, side=side) for side in (3, 4, 5, 6)])
+    assert [event.phase for event in events] == ["start"]
+    assert events[0].category == "camera.smoke"
+
+
+def test_a_red_bus_that_passes_starts_nothing() -> None:
+    assert _play(_scene(), [_flame(flicker=number, left=number * 8) for number in range(5)]) == []
+
+
+def test_two_looks_alone_start_nothing() -> None:
+    lonely = [_flame(flicker=1), _flame(flicker=2), _calm(), _calm()]
+    assert _play(_scene(), lonely * 10) == []
+
+
+def test_a_cloud_before_the_sun_is_no_flicker() -> None:
+    lamp, _ = _flame(flicker=0)
+    assert _play(_scene(), [(lamp, np.full_like(lamp, 80 + 40 * (number % 2))) for number in range(20)]) == []
+
+
+def test_what_burns_outside_the_zone_starts_nothing() -> None:
+    scene = _scene(zone=((0.6, 0.0), (1.0, 0.0), (1.0, 1.0), (0.6, 1.0)))
+    assert _play(scene, [_flame(flicker=number) for number in range(20)]) == []
+
+
+def test_looks_a_minute_apart_are_not_in_a_row() -> None:
+    scene = _scene()
+    for number in range(10):
+        scene.look(*_flame(flicker=number), number * 60_000)
+    assert scene.step((), 600_000) == []
+
+
+# --- what follows ---
+
+
+def test_a_fire_is_said_again_and_ends_when_it_has_gone_out() -> None:
+    scene = _scene(update_s=10, exit_looks=4)
+    burning = [_flame(flicker=number) for number in range(12)]
+    events = _play(scene, burning + [_calm()] * 4)
+    assert [event.phase for event in events] == ["start", "update", "update", "end"]
+    assert {event.started_at for event in events} == {0}
+    assert events[-1].count == 0
+    assert events[-1].peak > 0
+
+
+def test_smoke_before_the_flame_for_a_moment_does_not_end_it() -> None:
+    scene = _scene(exit_looks=4)
+    _play(scene, [_flame(flicker=number) for number in range(4)])
+    assert _play(scene, [_calm()] * 3 + [_flame(flicker=9)] + [_calm()] * 3, begin=4) == []
+    assert scene.is_open
+
+
+def test_a_condition_from_before_a_restart_goes_on_and_ends() -> None:
+    scene = _scene(exit_looks=2)
+    scene.restore(7)
+    events = _play(scene, [_flame(flicker=0)] + [_calm()] * 2)
+    assert [event.phase for event in events] == ["update", "end"]
+    assert {event.started_at for event in events} == {7}
+
+
+def test_maps_of_another_size_begin_a_new_agreement() -> None:
+    scene = _scene()
+    _play(scene, [_flame(flicker=number) for number in range(2)])
+    fine = np.zeros((12, 20), np.float32)
+    scene.look(fine, fine, 2 * EVERY_MS)
+    assert not scene.is_open
+
+
+# --- whatever is shown ---
+
+shown = st.lists(
+    st.tuples(st.integers(0, 8), st.integers(0, 5), st.integers(0, COLUMNS - 8)), min_size=1, max_size=60
+)
+
+
+@given(shown)
+def test_phases_come_in_order_and_never_before_the_looks_agree(cast: list[tuple[int, int, int]]) -> None:
+    scene = _scene(update_s=4, exit_looks=3)
+    events = _play(scene, [_flame(flicker=f, side=s, left=x) for s, f, x in cast])
+    is_open = False
+    for event in events:
+        assert (event.phase == "start") != is_open
+        is_open = event.phase != "end"
+        assert event.started_at <= event.at
+        if event.phase == "start":
+            assert event.at >= 2 * EVERY_MS
+    assert is_open == scene.is_open
+
+
+@given(st.lists(st.integers(0, 8), max_size=60), st.integers(0, 255))
+def test_whatever_never_changes_its_brightness_and_never_grows_is_never_said(
+    sides: list[int], level: int
+) -> None:
+    shrinking = sorted(sides, reverse=True)
+    looks = [
+        (_flame(flicker=0, side=side)[0], np.full((ROWS, COLUMNS), level, np.float32)) for side in shrinking
+    ]
+    assert _play(_scene(), looks) == []
+
+
+@given(shown, st.integers(3, 10))
+def test_a_fire_after_anything_is_found(before: list[tuple[int, int, int]], looks: int) -> None:
+    scene = _scene()
+    _play(scene, [_flame(flicker=f, side=s, left=x) for s, f, x in before])
+    _play(scene, [_flame(flicker=number % 2 + 1) for number in range(looks)], begin=len(before))
+    assert scene.is_open
+
+
+@given(st.integers(0, 4), st.integers(0, ROWS - 1), st.integers(0, COLUMNS - 1))
+def test_a_cell_is_widened_to_all_within_reach_and_no_further(reach: int, row: int, column: int) -> None:
+    mask = np.zeros((ROWS, COLUMNS), np.bool_)
+    mask[row, column] = True
+    rows, columns = np.nonzero(widened(mask, reach))
+    assert abs(rows - row).max() <= reach
+    assert abs(columns - column).max() <= reach
+    assert len(rows) == len(set(rows)) * len(set(columns))
+
+
+def test_fog_that_fills_the_picture_is_not_taken_off_from_itself() -> None:
+    agreement = Agreement(Rule(), np.ones((4, 4), np.bool_))
+    everywhere = np.ones((4, 4), np.bool_)
+    stirs = [
+        agreement.look(everywhere, np.full((4, 4), 100 + 5 * (n % 2), np.float32)).stir for n in range(3)
+    ]
+    assert stirs[-1] == pytest.approx(5)
+
+
+# --- configuration and camera ---
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"stop_share": 0.5}, {"every_s": 0}, {"enter_looks": 1}, {"category": "camera.standing_water"}],
+)
+def test_a_faulty_configuration_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        _scene(**changes)
+
+
+def test_a_camera_looks_once_for_both_of_its_scenes_while_nothing_moves() -> None:
+    segmenter = _Scripted()
+    scenes = [
+        {"scene": "fire", "id": "flames"},
+        {"scene": "fire", "id": "smoke", "category": "camera.smoke"},
+    ]
+    settings = VisionSettings.model_validate({"scenes": scenes, "gate": {"empty_s": 10}})
+    pipeline = VisionPipeline(settings, ScriptedDetector(), open_fire=lambda _: segmenter)
+    results = [pipeline.process(Frame(STILL, number * 100, number)) for number in range(100)]
+    assert segmenter.looks == 5
+    events = [event for result in results for event in result.events]
+    assert [(event.phase, event.scene) for event in events] == [("start", "flames")]
+    assert next(result for result in results if result.events).picture is not None
+
+
+class _Scripted(FireSegmenter):
+    """Sees the same flame in every picture, brighter every other time, and smoke below its threshold."""
+
+    def __init__(self) -> None:
+        self.manifest = FireManifest.model_construct(thresholds=FireThresholds(fire=0.5, smoke=0.95))
+        self.looks = 0
+
+    def look(self, picture: NDArray[np.uint8]) -> FireLook:
+        del picture
+        self.looks += 1
+        fire, brightness = _flame(flicker=self.looks % 2 + 1)
+        return FireLook(fire, fire * np.float32(0.9), brightness)
+
+
+def _scene(**changes: object) -> FireScene:
+    return FireScene(FireConfig.model_validate({"scene": "fire", "id": "yard"} | changes))
+
+
+def _calm() -> tuple[Grid, Grid]:
+    return np.zeros((ROWS, COLUMNS), np.float32), np.full((ROWS, COLUMNS), 80, np.float32)
+
+
+def _flame(*, flicker: int, side: int = 4, left: int = 4) -> tuple[Grid, Grid]:
+    """A square of certain fire, and the brightness of the picture: that of the flame depends on ``flicker``."""
+    fire, brightness = _calm()
+    fire[8 : 8 + side, left : left + side] = 0.9
+    brightness[8 : 8 + side, left : left + side] = 150 + 15 * (flicker % 5)
+    return fire, brightness
+
+
+def _play(scene: FireScene, looks: list[tuple[Grid, Grid]], begin: int = 0) -> list[SceneEvent]:
+    events = []
+    for number, (probability, brightness) in enumerate(looks, start=begin):
+        at = number * EVERY_MS
+        assert scene.due(at)
+        scene.look(probability, brightness, at)
+        events += scene.step((), at)
+    return events
