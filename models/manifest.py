@@ -120,7 +120,9 @@ class WaterThresholds(Settings):
     water: Annotated[float, Field(gt=0, lt=1, description="from here on a cell is called water")]
     dry_shown: Annotated[
         float | None,
-        Field(gt=0, lt=1, description="the same on a camera that was shown its dry road; `water` unless given"),
+        Field(
+            gt=0, lt=1, description="the same on a camera that was shown its dry road; `water` unless given"
+        ),
     ] = None
 
     @property
@@ -186,6 +188,10 @@ _KINDS: dict[str, type[ModelManifest]] = {
     "water": WaterManifest,
 }
 """By ``head``; any other is a detector's."""
+
+
+MAPPED: dict[str, tuple[str, ...]] = {"fire": ("fire", "smoke"), "water": ("water",)}
+"""By ``head``, the labels of the segmenters whose maps scenes look at."""
 
 
 def read_manifest(path: Path) -> ModelManifest:
