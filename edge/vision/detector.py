@@ -184,11 +184,10 @@ def _few(names: Sequence[str | None]) -> str:
 
 
 class _Picture:
-    """Turns a frame into the tensor the manifest asks for."""
+    """Turns a frame into the tensor the manifest asks for; keeps nothing, so several threads may at once."""
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
-        self._canvas = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
         self._plain = spec.scale == 1.0 and not any(spec.mean)
         mean = np.asarray(spec.mean, np.float32)
         self._mean = mean.reshape(3, 1, 1) if spec.layout == "nchw" else mean
@@ -202,16 +201,14 @@ class _Picture:
             scale_x = scale_y = min(scale_x, scale_y)
         size = (round(width * scale_x), round(height * scale_y))
         picture: NDArray[Any] = cv2.resize(image, size) if size != (width, height) else image
-        if spec.fit == "letterbox":
-            # Sizes of frames may change midway, so the border is made anew.
-            self._canvas[size[1] :] = spec.pad
-            self._canvas[:, size[0] :] = spec.pad
-            self._canvas[: size[1], : size[0]] = picture
-            picture = self._canvas
         if spec.channels == "rgb":
             picture = cv2.cvtColor(np.asarray(picture), cv2.COLOR_BGR2RGB)
         tensor = np.empty(_tensor_shape(spec), spec.dtype)
-        np.copyto(tensor[0], picture.transpose(2, 0, 1) if spec.layout == "nchw" else picture)
+        # As the picture lies: rows, columns, channels, whatever the model's own order.
+        canvas = tensor[0].transpose(1, 2, 0) if spec.layout == "nchw" else tensor[0]
+        canvas[size[1] :] = spec.pad
+        canvas[: size[1], size[0] :] = spec.pad
+        np.copyto(canvas[: size[1], : size[0]], picture)
         if not self._plain:
             tensor -= self._mean
             tensor *= np.float32(spec.scale)

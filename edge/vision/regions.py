@@ -2,18 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 
 from edge.camera.frame import Image
-from edge.vision.detections import Detections
+from edge.vision.detections import Boxes, Detections
 from edge.vision.detector import Detector
 from edge.vision.motion import Crop
 from edge.vision.suppression import suppress
+from edge.vision.tracker import Track
 
 _EDGE = 3.0
 """Pixels: a box that ends so near the border of a crop was probably cut off by it."""
+
+_MARGIN: Final = 0.06
+"""Of the picture, left around all that moves: who walks is not cut at once."""
+_SHARED: Final = 0.15
+"""Of a half's longer side, that it has in common with the other half."""
+
+
+def halves(boxes: Boxes, width: int, height: int) -> list[Crop]:
+    """One crop around all boxes where they lie close together, else two overlapping ones.
+
+    Args:
+        boxes: float32 ``(N, 4)``, what moves and what is followed, in pixels of the picture.
+        width: of the picture.
+        height: of the picture.
+
+    Returns:
+        Crops of at least half the picture's width and height where there is one; none when there are no boxes.
+    """
+    if not len(boxes):
+        return []
+    across, right = _span(boxes[:, 0].min(), boxes[:, 2].max(), width)
+    down, bottom = _span(boxes[:, 1].min(), boxes[:, 3].max(), height)
+    if (right - across) * (bottom - down) <= 0.5 * width * height:
+        return [(across, down, right, bottom)]
+    parts = (2, 1) if right - across >= bottom - down else (1, 2)
+    crops = tiles(right - across, bottom - down, across=parts[0], down=parts[1], shared=_SHARED)
+    return [(a + across, b + down, c + across, d + down) for a, b, c, d in crops]
+
+
+def _span(first: float, last: float, length: int) -> tuple[int, int]:
+    """A stretch around both, at least half as long as the picture and within it."""
+    margin = _MARGIN * length
+    first, last = max(first - margin, 0.0), min(last + margin, float(length))
+    lacking = max(length / 2 - (last - first), 0.0)
+    first = min(max(first - lacking / 2, 0.0), length - max(last - first, length / 2))
+    return round(first), round(max(last, first + length / 2))
+
+
+def whereabouts(moving: Boxes, tracks: Iterable[Track]) -> Boxes:
+    """Boxes of all that moves and of all that is followed."""
+    followed = np.array([track.xyxy for track in tracks], np.float32).reshape(-1, 4)
+    return np.concatenate((moving, followed))
+
+
+class CloserLooks:
+    """Which looks are given to parts of the picture: a share of them, evenly, and never two in a row.
+
+    A look at the whole finds whoever came in anew or stands still; a look at the parts finds who is small.
+
+    Args:
+        more: looks that may be spent on parts for each look there would have been at the whole, 0..1.
+    """
+
+    def __init__(self, more: float) -> None:
+        self._more = more
+        self._saved = 0.0
+        self._closer = False
+
+    def crops(self, boxes: Boxes, width: int, height: int) -> list[Crop]:
+        """The parts to look at in this picture instead of the whole; none when the whole is to be looked at."""
+        self._saved = min(self._saved + self._more, 1.0)
+        crops = [] if self._closer or not self._more else halves(boxes, width, height)
+        self._closer = bool(crops) and len(crops) - 1 <= self._saved
+        if not self._closer:
+            return []
+        self._saved -= len(crops) - 1
+        return crops
 
 
 def tiles(width: int, height: int, *, across: int = 2, down: int = 2, shared: float = 0.25) -> list[Crop]:

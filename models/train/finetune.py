@@ -163,7 +163,8 @@ def _examples(data: Path) -> Tensor:
     chosen = paths[:: max(1, len(paths) // _PICTURES)][:_PICTURES]
     size = (SIDE, SIDE)
     shown = [
-        np.asarray(cv2.resize(read_picture(path), size, interpolation=cv2.INTER_AREA)) for path in chosen
+        np.asarray(cv2.resize(read_picture(path), size, interpolation=cv2.INTER_AREA), np.uint8)
+        for path in chosen
     ]
     return (pictures_to_tensor(shown) + 1.0) * 127.5
 

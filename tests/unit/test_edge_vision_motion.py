@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edge.camera.frame import Image
 from edge.vision.motion import MotionGate, regions
+from edge.vision.regions import CloserLooks, halves
 
 
 def _scene(x: int | None = None, *, noise: int = 0, light: int = 0) -> Image:
@@ -114,3 +115,46 @@ def test_pictures_of_any_size_can_be_looked_at(size: tuple[int, int]) -> None:
     lit = np.zeros((height, width, 3), np.uint8)
     lit[height // 4 : height // 2, width // 4 : width // 2] = 200
     assert gate.look(lit, 100).moving
+
+
+@given(_BOXES)
+def test_closer_crops_lie_within_the_frame_and_every_box_is_in_one_or_across_both(
+    rows: list[tuple[float, float, float, float]],
+) -> None:
+    boxes = np.array([(x, y, min(x + w, 768), min(y + h, 576)) for x, y, w, h in rows], np.float32)
+    crops = halves(boxes.reshape(-1, 4), 768, 576)
+    assert bool(crops) == bool(rows)
+    assert len(crops) <= 2
+    covered = np.zeros((576, 768), np.bool_)
+    for left, top, right, bottom in crops:
+        assert 0 <= left < right <= 768
+        assert 0 <= top < bottom <= 576
+        covered[top:bottom, left:right] = True
+    for x1, y1, x2, y2 in boxes.reshape(-1, 4).tolist():
+        assert covered[int(y1) : int(y2), int(x1) : int(x2)].all()
+
+
+def test_what_moves_close_together_is_looked_at_in_one_crop_of_at_least_half_the_size() -> None:
+    near = np.array([[100, 100, 130, 180], [150, 110, 180, 190]], np.float32)
+    ((left, top, right, bottom),) = halves(near, 1920, 1080)
+    assert (right - left, bottom - top) == (960, 540)
+    assert left <= 100
+    assert top <= 100
+
+
+@given(st.floats(0.05, 1.0), st.lists(_BOXES, min_size=1, max_size=60))
+def test_closer_looks_cost_no_more_than_they_may_and_are_never_two_in_a_row(
+    more: float, scene: list[list[tuple[float, float, float, float]]]
+) -> None:
+    looks, spent, before = CloserLooks(more), 0, False
+    for n, rows in enumerate(scene, start=1):
+        boxes = np.array([(x, y, min(x + w, 768), min(y + h, 576)) for x, y, w, h in rows], np.float32)
+        crops = looks.crops(boxes.reshape(-1, 4), 768, 576)
+        spent += max(len(crops), 1)
+        assert not (before and crops)
+        assert spent <= n * (1 + more) + 1e-6
+        before = bool(crops)
+
+
+def test_without_closer_looks_the_whole_is_looked_at() -> None:
+    assert CloserLooks(0.0).crops(np.array([[1, 1, 50, 50]], np.float32), 768, 576) == []

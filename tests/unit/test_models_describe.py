@@ -24,9 +24,7 @@ _STORY = {"base": "/somewhere/yolo26n.pt", "epochs": 3, "seed": 0, "torch": "2.1
 def test_a_fine_tuned_detector_opens_by_the_manifest_that_is_written_for_it(
     tmp_path: Path, head: str, shape: tuple[int, ...]
 ) -> None:
-    file = answering(
-        tmp_path / "detector.onnx", [np.zeros(shape)], shape=(1, 3, SIDE, SIDE), name="pixels"
-    )
+    file = answering(tmp_path / "detector.onnx", [np.zeros(shape)], shape=(1, 3, SIDE, SIDE), name="pixels")
     told = described(file, "detector", None, ["scooter", "handcart"], _STORY)
     (tmp_path / "detector.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
     detector = OnnxDetector(open_model("detector", tmp_path), labels=("handcart",), threads=1)
