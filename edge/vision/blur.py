@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import cv2
 import numpy as np
 
 from edge.camera.frame import Image
 from edge.vision.detections import Boxes, Detections, areas
+from models.privacy import Mask, Private
+
+_HEAD_SHARE: Final = 0.05
+"""Of the region where a person's head may be, from which a head that was found there counts as his."""
 
 
 def head_regions(persons: Boxes, width: int, height: int) -> Boxes:
@@ -58,26 +64,48 @@ def without_groups(persons: Detections) -> Detections:
     return persons.where(~((holds & surer).any(axis=1) & squat))
 
 
-def blur_heads(image: Image, persons: Boxes) -> Image:
-    """A copy of the picture in which the head of every given person is pixelated and blurred.
+def conceal(found: Private | None, persons: Detections, width: int, height: int) -> Mask:
+    """What to hide: the heads and plates that were found, and where the heads of all other persons may be.
 
-    At most four blocks lie across a region, so that what is left of a face is a few averages.
+    Args:
+        found: by the privacy model; None where there is none.
+        persons: in the same picture, weak ones too.
+        width: of the picture.
+        height: of the picture.
+
+    Returns:
+        bool ``(height, width)``.
+    """
+    hidden = np.zeros((height, width), np.bool_) if found is None else found.heads | found.plates
+    boxes = np.round(head_regions(persons.xyxy, width, height)).astype(int)
+    for left, top, right, bottom in boxes.tolist():
+        if found is not None:
+            seen = found.heads[top:bottom, left:right]
+            if np.count_nonzero(seen) > _HEAD_SHARE * seen.size:
+                continue
+        hidden[top:bottom, left:right] = True
+    return hidden
+
+
+def blur_where(image: Image, mask: Mask) -> Image:
+    """A copy of the picture in which every connected spot of the mask is pixelated and blurred.
+
+    At most four blocks lie across a spot, so that what is left of a face is a few averages.
 
     Args:
         image: uint8 ``(height, width, 3)``.
-        persons: float32 ``(N, 4)``, boxes of persons or riders in pixels.
+        mask: bool ``(height, width)``.
     """
     blurred = image.copy()
-    height, width = image.shape[:2]
-    for left, top, right, bottom in head_regions(persons, width, height):
-        x, y = int(np.floor(left)), int(np.floor(top))
-        across, down = int(np.ceil(right)) - x, int(np.ceil(bottom)) - y
-        if across < 1 or down < 1:
-            continue
-        part = blurred[y : y + down, x : x + across]
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    for number in range(1, count):
+        x, y, across, down = stats[number, :4].tolist()
+        part = image[y : y + down, x : x + across]
         blocks = (min(4, across), min(max(1, round(4 * down / across)), 4, down))
         coarse = cv2.resize(part, blocks, interpolation=cv2.INTER_AREA)
         mosaic = cv2.resize(coarse, (across, down), interpolation=cv2.INTER_NEAREST)
         spread = max(3, (across // 6) | 1)
-        blurred[y : y + down, x : x + across] = cv2.GaussianBlur(mosaic, (spread, spread), 0)
+        soft = cv2.GaussianBlur(mosaic, (spread, spread), 0)
+        spot = labels[y : y + down, x : x + across] == number
+        blurred[y : y + down, x : x + across][spot] = soft[spot]
     return blurred

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import cv2
@@ -12,18 +13,26 @@ from pydantic import Field
 
 from common.runtime.config import Settings
 from edge.camera.frame import Frame, Image
-from edge.vision.blur import blur_heads, without_groups
-from edge.vision.detections import Boxes, Detections
+from edge.vision.blur import blur_where, conceal, without_groups
+from edge.vision.detections import Detections
 from edge.vision.detector import Detector
 from edge.vision.regions import detect_in, tiles
 from edge.vision.scenes.scene import Scene, SceneEvent
 from edge.vision.tracker import Track
+from models.manifest import PrivacyManifest
+from models.privacy import Mask, PrivacyFinder
+from models.store import open_as
 
 PERSONS = ("person",)
 """Labels whose boxes hold a head; a rider is a person to the detector too."""
 
 _WORST_QUALITY = 40
 _COLOUR = (40, 170, 255)
+
+
+def open_finder(directory: Path | None = None, threads: int = 1) -> PrivacyFinder:
+    """What finds heads and plates; raises InvalidError when its file is missing, changed or broken."""
+    return PrivacyFinder(open_as(PrivacyManifest, "privacy", directory), threads)
 
 
 class EvidenceSettings(Settings):
@@ -49,7 +58,7 @@ class Picture:
         jpeg: the file.
         width, height: in pixels.
         captured_at: stream time, milliseconds since the Unix epoch.
-        blurred: persons whose heads were blurred.
+        blurred: persons whose heads were looked for and blurred.
     """
 
     jpeg: bytes
@@ -60,11 +69,20 @@ class Picture:
 
 
 class EvidenceMaker:
-    """Makes evidence pictures; the only way for pixels to leave the vision path."""
+    """Makes evidence pictures; the only way for pixels to leave the vision path.
 
-    def __init__(self, settings: EvidenceSettings, detector: Detector) -> None:
+    Args:
+        settings: of this camera.
+        detector: finds persons.
+        finder: finds heads and plates; without it all that may be a person's head is blurred, and no plate.
+    """
+
+    def __init__(
+        self, settings: EvidenceSettings, detector: Detector, finder: PrivacyFinder | None = None
+    ) -> None:
         self.settings = settings
         self._detector = detector
+        self._finder = finder
 
     def make(
         self,
@@ -75,7 +93,7 @@ class EvidenceMaker:
         events: Sequence[SceneEvent] = (),
         scenes: Sequence[Scene] = (),
     ) -> Picture:
-        """Blur every head, mark what the events are about, shrink and encode.
+        """Blur every head and plate, mark what the events are about, shrink and encode.
 
         Args:
             frame: as captured.
@@ -84,21 +102,31 @@ class EvidenceMaker:
             events: what the picture proves.
             scenes: those whose outline is drawn.
         """
-        persons = self._persons(frame.image, detections, tracks)
-        image = blur_heads(frame.image, persons)
+        persons = self.persons(frame.image, detections, tracks)
+        image = blur_where(frame.image, self.hidden(frame.image, persons))
         if self.settings.mark:
             _mark(image, events, [scene.outline.corners for scene in scenes])
         image = _shrunk(image, self.settings.widest)
         jpeg, image = _encode(image, self.settings.quality, self.settings.most_bytes)
         return Picture(jpeg, image.shape[1], image.shape[0], frame.captured_at, len(persons))
 
-    def _persons(self, image: Image, detections: Detections, tracks: Sequence[Track]) -> Boxes:
+    def hidden(self, image: Image, persons: Detections) -> Mask:
+        """What of a picture nobody outside the box may see: bool ``(height, width)``."""
+        height, width = image.shape[:2]
+        found = None if self._finder is None else self._finder.find(image)
+        return conceal(found, persons, width, height)
+
+    def persons(self, image: Image, detections: Detections, tracks: Sequence[Track]) -> Detections:
+        """Everybody whose head is to be hidden: detected, found by a closer look, or followed."""
         found = detections.of(*PERSONS)
         if self.settings.search_persons:
             height, width = image.shape[:2]
             found = found.with_more(detect_in(self._detector, image, tiles(width, height)).of(*PERSONS))
-        followed = [track.xyxy for track in tracks if track.label in PERSONS]
-        return np.concatenate((without_groups(found).xyxy, np.array(followed, np.float32).reshape(-1, 4)))
+        followed = [track for track in tracks if track.label in PERSONS]
+        boxes = np.array([track.xyxy for track in followed], np.float32).reshape(-1, 4)
+        labels = np.array([found.labels.index(track.label) for track in followed], np.int32)
+        score = np.ones(len(followed), np.float32)
+        return without_groups(found).with_more(Detections(boxes, score, labels, found.labels))
 
 
 def _mark(
