@@ -59,4 +59,9 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
             parameters.append(_KEY)
     told: dict[str, Any] = operation.setdefault("responses", {})
     for status, response in responses(*statuses).items():
-        told.setdefault(str(status), response)
+        # Where an endpoint has errors of its own form, what the framework refuses before it is a problem still.
+        content = told.setdefault(str(status), {"description": response["description"]}).setdefault(
+            "content", {}
+        )
+        for media_type, schema in response["content"].items():
+            content.setdefault(media_type, schema)

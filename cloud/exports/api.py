@@ -21,18 +21,26 @@ exports = APIRouter(prefix="/api/exports", tags=["exports"])
 _PAGE: Final = 200
 _GEOJSON: Final = "application/geo+json"
 _CSV: Final = "text/csv"
+_COLLECTION: Final[dict[str, object]] = {
+    "type": "object",
+    "required": ["type", "features"],
+    "properties": {
+        "type": {"const": "FeatureCollection"},
+        "features": {"type": "array", "items": {"type": "object"}},
+    },
+}
 
 
 class ExportQuery(TicketFilters):
     """Which tickets; all that fit are exported, whatever ``limit`` says."""
 
 
-def _file(media_type: str) -> dict[int | str, dict[str, object]]:
-    told = {"description": "the file, streamed", "content": {media_type: {"schema": {"type": "string"}}}}
+def _file(media_type: str, schema: dict[str, object]) -> dict[int | str, dict[str, object]]:
+    told = {"description": "the file, streamed", "content": {media_type: {"schema": schema}}}
     return {**responses(HTTPStatus.UNAUTHORIZED), 200: told}
 
 
-@exports.get("/tickets.csv", response_class=StreamingResponse, responses=_file(_CSV))
+@exports.get("/tickets.csv", response_class=StreamingResponse, responses=_file(_CSV, {"type": "string"}))
 def tickets_csv(
     query: Annotated[ExportQuery, Query()], services: CurrentServices, _account: CurrentAccount
 ) -> StreamingResponse:
@@ -40,7 +48,7 @@ def tickets_csv(
     return _answer(csv_lines(_every(services.tickets, query)), f"{_CSV}; charset=utf-8", "tickets.csv")
 
 
-@exports.get("/tickets.geojson", response_class=StreamingResponse, responses=_file(_GEOJSON))
+@exports.get("/tickets.geojson", response_class=StreamingResponse, responses=_file(_GEOJSON, _COLLECTION))
 def tickets_geojson(
     query: Annotated[ExportQuery, Query()], services: CurrentServices, _account: CurrentAccount
 ) -> StreamingResponse:

@@ -59,7 +59,9 @@ def samples(running: Running) -> dict[tuple[str, str], Callable[[], Sample]]:
     first, second = (centre.open_one("smoke.alarm", lon=lon) for lon in (119.295, 119.305))
     told = {"category": "smoke.alarm", "description": "it smells", "lon": 119.295, "lat": 26.0805}
     with running.client("admin") as admin:
-        report_id = admin.post("/api/reports", json={"channel": "hotline", **told}).json()["report_id"]
+        report_id = admin.post(
+            "/api/reports", json={"channel": "hotline", **told}, headers={"Idempotency-Key": "a-report-1"}
+        ).json()["report_id"]
     place = {"ticket_id": str(first)}
     taken = {"lon": "119.295", "lat": "26.0805", "taken_at": centre.now.isoformat()}
     since = centre.now
@@ -92,7 +94,9 @@ def samples(running: Running) -> dict[tuple[str, str], Callable[[], Sample]]:
         ("POST", "/api/tickets/{ticket_id}/advice"): lambda: Sample(
             place, {"adviser": "Wu", "unit_code": "nowhere", "question": "how?"}
         ),
-        ("POST", "/api/tickets/{ticket_id}/advice/{advice_id}/answer"): lambda: Sample(place, {"answer": "so"}),
+        ("POST", "/api/tickets/{ticket_id}/advice/{advice_id}/answer"): lambda: Sample(
+            place, {"answer": "so"}
+        ),
         ("GET", "/api/reports/{report_id}/person"): lambda: Sample({"report_id": report_id}),
         ("POST", "/api/tokens/{token_id}/revoke"): lambda: Sample({"token_id": str(kept.token_id)}),
     }
