@@ -58,6 +58,19 @@ def callee(transaction: Transaction, unit_code: str, now: datetime, *, lead: boo
     return Callee(unit_code, "", unit["phone"], "nobody", unit["email"])
 
 
+NoticeKind = Literal[
+    "call_out",
+    "escalated",
+    "review_due",
+    "storm",
+    "called",
+    "call_late",
+    "task",
+    "task_due",
+    "adviser_asked",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something that somebody is to be told.
@@ -65,7 +78,7 @@ class Notice:
     ``dedupe_key`` names the reason: the same reason is told once, however often and by whomever it is found.
     """
 
-    kind: Literal["call_out", "escalated", "review_due", "storm"]
+    kind: NoticeKind
     callee: Callee
     payload: Mapping[str, Any]
     dedupe_key: str

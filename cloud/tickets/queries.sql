@@ -77,7 +77,7 @@ SELECT ticket.ticket_id, ticket.number, ticket.category,
        ticket.claimed_at, ticket.closed_at, ticket.blind_at, ticket.overridden, ticket.closed_by,
        ticket.reopenings,
        due.name AS next_clock, due.due_at AS next_due_at, counts.clocks_missed, linked.incidents,
-       ticket.review_at, ticket.policy
+       ticket.review_at, ticket.policy, ticket.merged_into
 FROM ticket
 LEFT JOIN category ON category.code = ticket.category
 LEFT JOIN unit ON unit.unit_code = ticket.unit_code
@@ -150,6 +150,10 @@ LEFT JOIN LATERAL (
 ) AS pictures ON true
 WHERE ticket_incident.ticket_id = %(ticket_id)s
 ORDER BY incident.started_at, incident.incident_id
+
+-- name: reports
+SELECT report_id, receipt, channel, description, occurred_at, received_at, photos, stars
+FROM report WHERE ticket_id = %(ticket_id)s ORDER BY received_at DESC, report_id DESC LIMIT 50
 
 -- name: arrived_evidence
 SELECT sha256 FROM evidence WHERE sha256 = ANY (%(hashes)s)

@@ -152,6 +152,11 @@ def linked_incidents(transaction: Transaction, ticket_id: UUID) -> list[DictRow]
     return transaction.rows(_Q["linked_incidents"], ticket_id=ticket_id)
 
 
+def reports(transaction: Transaction, ticket_id: UUID) -> list[DictRow]:
+    """What people told of a ticket's matter, the newest first."""
+    return transaction.rows(_Q["reports"], ticket_id=ticket_id)
+
+
 def arrived_evidence(transaction: Transaction, hashes: list[str]) -> set[str]:
     """Which of these pictures are in the store."""
     return {row["sha256"] for row in transaction.rows(_Q["arrived_evidence"], hashes=hashes)}

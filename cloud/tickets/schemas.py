@@ -139,8 +139,32 @@ class LinkedIncident(_Read):
     evidence: tuple[EvidenceRef, ...]
 
 
+class ReportPhoto(_Read):
+    """A photo that came with a report."""
+
+    sha256: str
+    width: int
+    height: int
+
+
+class TicketReport(_Read):
+    """What a person told of the matter; who it was stands elsewhere."""
+
+    report_id: UUID
+    receipt: str
+    channel: Channel
+    description: str
+    occurred_at: datetime
+    received_at: datetime
+    photos: tuple[ReportPhoto, ...]
+    stars: int | None
+
+
 class TicketDetail(TicketSummary):
     """Everything about a ticket."""
+
+    merged_into: UUID | None = Field(default=None, description="of a merged one, where the work goes on")
+    reports: tuple[TicketReport, ...] = Field(default=(), description="what people told, at most the newest 50")
 
     review_at: datetime | None
     policy: dict[str, Any]

@@ -18,7 +18,7 @@ from cloud.sla import repo as clock_repo
 from cloud.sla.domain import Clocks, Policy
 from cloud.sla.escalation import climb
 from cloud.tickets import domain, repo
-from cloud.tickets.domain import Action, Ticket
+from cloud.tickets.domain import Action, Ground, Ticket
 from cloud.tickets.editing import SYSTEM, Actor, Editing
 from cloud.tickets.schemas import (
     ActionRequest,
@@ -30,8 +30,11 @@ from cloud.tickets.schemas import (
     TicketDetail,
     TicketFilters,
     TicketPage,
+    TicketReport,
     TicketSummary,
 )
+from cloud.verify.photos import accept
+from cloud.whistle.calling import call_unit
 from common.runtime.clock import Clock as WallClock
 from common.runtime.clock import to_datetime
 from common.runtime.errors import InvalidError
@@ -121,7 +124,7 @@ class TicketService:
             domain.check_request(action, note, unit_code, by_person=True)
             editing = Editing(transaction, ticket, to_datetime(self._clock.now_ms()))
             request = ActionRequest(action=action, note=note, unit_code=unit_code, review_at=review_at)
-            _carry_out(editing, request, Actor(str(actor.account_id), actor.shown_name))
+            _carry_out(editing, request, actor)
             editing.save()
             return self._detail(transaction, ticket_id)
 
@@ -148,6 +151,9 @@ class TicketService:
                 "clocks": [Clock.model_validate(clock, from_attributes=True) for clock in clocks],
                 "assignments": [
                     Assignment.model_validate(row) for row in repo.assignments(transaction, ticket_id)
+                ],
+                "reports": [
+                    TicketReport.model_validate(row) for row in repo.reports(transaction, ticket_id)
                 ],
                 "linked_incidents": [
                     LinkedIncident.model_validate(
@@ -188,8 +194,9 @@ def _require_allowed(transaction: Transaction, ticket: Ticket, action: Action, a
         )
 
 
-def _carry_out(editing: Editing, request: ActionRequest, actor: Actor) -> None:
+def _carry_out(editing: Editing, request: ActionRequest, account: Account) -> None:
     action, detail = request.action, dict[str, Any]()
+    actor = Actor(str(account.account_id), account.shown_name)
     if request.unit_code is not None and domain.TRANSITIONS[action].needs_unit:
         _assign(editing, request, request.unit_code, actor)
         detail["unit_code"] = request.unit_code
@@ -198,7 +205,13 @@ def _carry_out(editing: Editing, request: ActionRequest, actor: Actor) -> None:
         detail["review_at"] = editing.ticket.review_at.isoformat()
     if action is Action.ESCALATE:
         detail |= _climb(editing)
-    editing.move(action, actor, request.note, detail)
+    ground = None
+    if action is Action.ACCEPT:
+        detail |= accept(editing, account)
+        ground = Ground.PHOTO
+    elif action is Action.CONFIRM:
+        ground = Ground.OVERRIDE
+    editing.move(action, actor, request.note, detail, ground=ground)
     if action is Action.RESOLVE:
         # A claim is looked into at once; nothing rests in `resolved`.
         editing.move(Action.VERIFY, SYSTEM)
@@ -242,8 +255,12 @@ def _assign(editing: Editing, request: ActionRequest, unit_code: str, actor: Act
         raise InvalidError("ticket.same_unit", f"{unit_code!r} owns the ticket already")
     if part == "owner":
         ticket.unit_code = unit_code
-    share = Share(ticket.ticket_id, unit_code, part, editing.now, actor.name, request.note)
-    if not dispatch_repo.assign(editing.transaction, share):
+        share = Share(ticket.ticket_id, unit_code, part, editing.now, actor.name, request.note)
+        dispatch_repo.assign(editing.transaction, share)
+        return
+    if not call_unit(
+        editing.transaction, ticket, unit_code, by=actor.name, because=request.note, now=editing.now
+    ):
         raise InvalidError("ticket.already_called", f"{unit_code!r} was called onto the ticket already")
 
 

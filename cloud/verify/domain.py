@@ -1,7 +1,8 @@
 """Whether a claim of "resolved" is true, by what the devices saw after it. Pure.
 
-Silence is never "resolved": a device that does not look leaves the ticket waiting, then blind, which only a
-supervisor's word can end.
+Silence is never "resolved": a device that does not look leaves the ticket waiting, then blind. Then somebody goes there
+and takes a photo, which another person accepts. Who reported the matter is asked as well: a no reopens it whatever the
+devices saw, and a yes closes what no device can see.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cloud.tickets.domain import Ground
 from common.runtime.config import Settings
 
 
@@ -28,6 +30,13 @@ class VerifySettings(Settings):
         float, Field(ge=0, description="a condition may go on so long after the claim, to drain or clear")
     ] = 60.0
     blind_after_s: Annotated[float, Field(gt=0, description="no look for so long: a person must")] = 600.0
+    answer_within_h: Annotated[
+        float, Field(gt=0, le=720, description="who reported it is waited for so long; silence is no yes")
+    ] = 24.0
+    photo_mb: Annotated[float, Field(gt=0, le=50, description="the largest photo that is taken")] = 10.0
+    photo_ahead_s: Annotated[
+        float, Field(ge=0, le=600, description="how far a telephone's clock may be ahead of ours")
+    ] = 60.0
 
 
 class Verdict(StrEnum):
@@ -37,6 +46,30 @@ class Verdict(StrEnum):
     DIRTY = "dirty"
     BLIND = "blind"
     WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody who reported the matter and was asked whether it is done; ``satisfied`` is None until they answer."""
+
+    reference: str
+    expires_at: datetime
+    satisfied: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What becomes of a claim.
+
+    Attributes:
+        verdict: clean closes, dirty reopens, blind calls for a person, wait does nothing.
+        ground: of a clean one, by what.
+        because: of a dirty one, who says so.
+    """
+
+    verdict: Verdict
+    ground: Ground | None = None
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +116,30 @@ def decide(
     if now >= claimed_at + timedelta(seconds=settings.blind_after_s):
         return Verdict.BLIND
     return Verdict.WAIT
+
+
+def conclude(verdict: Verdict, asked: Sequence[Asked], now: datetime, *, has_devices: bool) -> Conclusion:
+    """What the devices' verdict and the reporters' answers come to together.
+
+    A no reopens, whoever else says yes. Nothing closes while an answer is waited for. A clean look closes; a yes closes
+    only what no device saw, or none can see now.
+    """
+    if any(one.satisfied is False for one in asked):
+        return Conclusion(Verdict.DIRTY, because="the reporter says it is not done")
+    if verdict is Verdict.DIRTY:
+        return Conclusion(Verdict.DIRTY, because="a device sees it again")
+    if awaited(asked, now):
+        return Conclusion(Verdict.WAIT if verdict is Verdict.CLEAN else verdict)
+    if verdict is Verdict.CLEAN:
+        return Conclusion(Verdict.CLEAN, Ground.LOOK)
+    if any(one.satisfied for one in asked) and (verdict is Verdict.BLIND or not has_devices):
+        return Conclusion(Verdict.CLEAN, Ground.CITIZEN)
+    return Conclusion(verdict)
+
+
+def awaited(asked: Sequence[Asked], now: datetime) -> list[Asked]:
+    """Those whose answer may still come."""
+    return [one for one in asked if one.satisfied is None and one.expires_at > now]
 
 
 def _is_clean(sighting: Sighting, claimed_at: datetime, settings: VerifySettings) -> bool:

@@ -31,3 +31,62 @@ WHERE state = 'online' AND analysed > before
 -- name: device_looks
 SELECT count(*) AS looks, max(said_at) AS last_look FROM device_status
 WHERE device_id = %(device_id)s AND state = 'online' AND said_at > %(since)s AND received_at > %(since)s
+
+-- name: dirty_looks
+-- What was seen of the matter after the claim, the newest first, with its pictures.
+SELECT device.site || '/' || device.name AS device, seen.sensor, seen.category, seen.at, seen.value, seen.unit,
+       seen.evidence
+FROM ticket_incident
+JOIN incident_observation AS seen USING (incident_id)
+JOIN device ON device.device_id = seen.device_id
+WHERE ticket_incident.ticket_id = %(ticket_id)s
+  AND (seen.started_at > %(claimed_at)s OR (seen.ended_at IS NULL AND seen.at > %(claimed_at)s))
+ORDER BY seen.at DESC, seen.observation_id LIMIT %(limit)s
+
+-- name: is_seen_by_devices
+SELECT EXISTS (SELECT FROM ticket_incident WHERE ticket_id = %(ticket_id)s) AS it
+
+-- name: reporters
+-- Citizens, whether they wrote themselves or called the hotline; a grid worker's or leader's word is not the public's.
+SELECT report_id::text AS reference FROM report
+WHERE ticket_id = %(ticket_id)s AND channel IN ('citizen', 'hotline') ORDER BY received_at, report_id
+
+-- name: asked
+SELECT reference, expires_at, answer = 'satisfied' AS satisfied FROM verification_request
+WHERE ticket_id = %(ticket_id)s AND claimed_at = %(claimed_at)s ORDER BY asked_at, reference
+
+-- name: ask
+INSERT INTO verification_request (ticket_id, claimed_at, reference, asked_at, expires_at)
+VALUES (%(ticket_id)s, %(claimed_at)s, %(reference)s, %(now)s, %(expires_at)s) ON CONFLICT DO NOTHING
+
+-- name: answer
+-- Who says yes may still say no while the ticket is verified; the last word counts.
+UPDATE verification_request SET answer = %(answer)s, answered_at = %(now)s
+WHERE ticket_id = %(ticket_id)s AND claimed_at = %(claimed_at)s AND reference = %(reference)s
+
+-- name: insert_photo
+INSERT INTO ticket_photo (photo_id, ticket_id, claimed_at, sha256, width, height, lon, lat, given_lon, given_lat,
+    coordinate_system, distance_m, taken_at, uploaded_at, account_id, account_name, note)
+VALUES (%(photo_id)s, %(ticket_id)s, %(claimed_at)s, %(sha256)s, %(width)s, %(height)s, %(lon)s, %(lat)s,
+    %(given_lon)s, %(given_lat)s, %(coordinate_system)s, %(distance_m)s, %(taken_at)s, %(uploaded_at)s,
+    %(account_id)s, %(account_name)s, %(note)s)
+ON CONFLICT (sha256) DO NOTHING
+
+-- name: insert_evidence
+INSERT INTO evidence (sha256, media_type, size, stored_at) VALUES (%(sha256)s, 'image/jpeg', %(size)s, %(at)s)
+ON CONFLICT (sha256) DO NOTHING
+
+-- name: photos
+SELECT photo_id, sha256, width, height, lon, lat, coordinate_system, distance_m, claimed_at, taken_at, uploaded_at,
+       account_name, note, accepted_at, accepted_by
+FROM ticket_photo WHERE ticket_id = %(ticket_id)s ORDER BY uploaded_at, photo_id
+
+-- name: photos_to_accept
+-- Of this claim, and not by who accepts: nobody proves a thing to himself.
+SELECT photo_id, sha256 FROM ticket_photo
+WHERE ticket_id = %(ticket_id)s AND claimed_at = %(claimed_at)s AND account_id <> %(account_id)s
+ORDER BY uploaded_at, photo_id
+
+-- name: accept_photos
+UPDATE ticket_photo SET accepted_at = %(now)s, accepted_by = %(by)s
+WHERE photo_id = ANY (%(photo_ids)s) AND accepted_at IS NULL

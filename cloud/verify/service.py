@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from cloud.db import Database
+from cloud.db import Database, Transaction
 from cloud.tickets import repo as ticket_repo
 from cloud.tickets.domain import Action, EventKind, State
 from cloud.tickets.editing import SYSTEM, Editing
 from cloud.verify import repo
-from cloud.verify.domain import Verdict, VerifySettings, decide
+from cloud.verify.domain import Verdict, VerifySettings, conclude, decide
+from cloud.verify.requests import close, keep_asked
+from common.runtime.clock import to_ms
 
 _BATCH = 500
+_LOOKS = 8
+_PICTURES = 4
 
 
 def check_claims(
@@ -48,15 +53,36 @@ def _check(database: Database, settings: VerifySettings, ticket_id: UUID, now: d
         if ticket is None or ticket.state is not State.VERIFYING or ticket.claimed_at is None:
             return Verdict.WAIT
         seen = repo.sightings(transaction, ticket_id, ticket.claimed_at)
-        verdict = decide(seen, ticket.claimed_at, now, settings)
         editing = Editing(transaction, ticket, now)
+        asked = keep_asked(editing, settings)
+        verdict = decide(seen, ticket.claimed_at, now, settings)
+        found = conclude(verdict, asked, now, has_devices=bool(seen))
         detail = {"devices": len(seen), "looks": min((sighting.looks for sighting in seen), default=0)}
-        if verdict is Verdict.CLEAN:
-            editing.move(Action.CLOSE, SYSTEM, detail=detail)
-        elif verdict is Verdict.DIRTY:
-            editing.move(Action.REOPEN, SYSTEM, detail=detail | {"because": "a device sees it again"})
-        elif verdict is Verdict.BLIND and ticket.blind_at is None:
+        if found.ground is not None:
+            close(editing, found.ground, SYSTEM, "", detail)
+        elif found.verdict is Verdict.DIRTY:
+            looked = _looked(transaction, ticket_id, ticket.claimed_at) if verdict is Verdict.DIRTY else {}
+            editing.move(Action.REOPEN, SYSTEM, detail=detail | {"because": found.because} | looked)
+        elif found.verdict is Verdict.BLIND and ticket.blind_at is None:
             ticket.blind_at = now
             editing.record(EventKind.BLIND, detail=detail)
         editing.save()
-        return verdict
+        return found.verdict
+
+
+def _looked(transaction: Transaction, ticket_id: UUID, claimed_at: datetime) -> dict[str, Any]:
+    """The dirty look itself, for the history: who saw what, and the newest pictures that were taken since the claim."""
+    found = repo.dirty_looks(transaction, ticket_id, claimed_at, _LOOKS)
+    pictures = {
+        picture["sha256"]: picture
+        for row in found
+        for picture in row["evidence"]
+        if picture["captured_at"] > to_ms(claimed_at)
+    }
+    newest = sorted(pictures.values(), key=lambda picture: picture["captured_at"], reverse=True)
+    seen = [
+        {name: row[name] for name in ("device", "sensor", "category", "value", "unit")}
+        | {"at": row["at"].isoformat()}
+        for row in found
+    ]
+    return {"seen": seen, "pictures": newest[:_PICTURES]}

@@ -133,6 +133,7 @@ def test_a_missed_clock_reaches_whoever_is_on_duty_by_every_channel(
         tx.run(
             """UPDATE policy SET escalate = '[{"clock": "resolve", "to": "", "after_s": 0, "again_s": null}]'"""
         )
+        tx.run("UPDATE routing_rule SET call = '{}'")
     ticket_id = centre.open_one()
     centre.clock.advance(60)
     assert fire_due(centre.database, centre.now) == 1
