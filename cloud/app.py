@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from cloud import openapi, problem
 from cloud.api import api, operations
+from cloud.assessment.api import assessment
 from cloud.audit.service import anchor_due
 from cloud.auth.endpoints import access
 from cloud.auth.guard import guard
@@ -28,6 +29,8 @@ from cloud.calendar.repo import sync_years
 from cloud.calendar.service import CalendarWatch
 from cloud.config import CloudSettings, Environment
 from cloud.console import api as console
+from cloud.console.proof_pages import router as proof_pages
+from cloud.console.report_pages import router as report_pages
 from cloud.console.storm_pages import router as storm_pages
 from cloud.db import Database
 from cloud.district.api import rules
@@ -108,10 +111,12 @@ def build_api(services: Services, run_stream: bool = True) -> FastAPI:
     )
     app.add_middleware(BodyLimit, larger=larger | {"/tickets/*/photos": proof})
     app.include_router(api)
-    for router in (operations, rules, storms, duty, calendar, access, exports, reports, public, open311, verification, whistle):
+    for router in (operations, rules, storms, duty, calendar, access, assessment, exports, reports, public, open311, verification, whistle):
         app.include_router(router)
     console.install(app)
     app.include_router(storm_pages)
+    app.include_router(proof_pages)
+    app.include_router(report_pages)
     openapi.install(app)
     return app
 

@@ -79,6 +79,13 @@ ACCESS: Final[Mapping[tuple[str, str], Access]] = {
     ("POST", "/api/tickets/{ticket_id}/advice/{advice_id}/answer"): Access(
         "tickets:act", ("note",), "ticket", "ticket.forbidden"
     ),
+    ("GET", "/api/assessment"): _reads("assessment:read"),
+    ("GET", "/api/assessment/league"): _reads("assessment:read"),
+    ("GET", "/api/assessment/hotspots"): _reads("assessment:read"),
+    ("GET", "/api/assessment/unsolved"): _reads("assessment:read"),
+    ("POST", "/api/tickets/{ticket_id}/ratings"): Access(
+        "tickets:act", ("rate",), "ticket", "assessment.forbidden"
+    ),
     ("GET", "/api/exports/tickets.csv"): _reads("tickets:read"),
     ("GET", "/api/exports/tickets.geojson"): _reads("tickets:read"),
     ("GET", "/api/incidents"): _reads("incidents:read"),

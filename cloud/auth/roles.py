@@ -32,6 +32,7 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
     "photo": _HANDLERS,  # of what was done, there and after the claim
     "storm": _SUPERVISORS,  # begin and end storm mode in an area
     "duty": _DISPATCHERS,  # write the rota of a unit
+    "rate": _DISPATCHERS,  # the street's word on a unit's work
     "audit": _SUPERVISORS,  # who looked at which picture
     "report": _HANDLERS,  # take a report down, and what its reporter answers
     "merge": _DISPATCHERS,  # let a ticket rest in another one

@@ -83,6 +83,9 @@ def samples(running: Running) -> dict[tuple[str, str], Callable[[], Sample]]:
         ("POST", "/api/tickets/{ticket_id}/split"): lambda: Sample(
             place, {"ticket_id": str(second), "note": "another"}
         ),
+        ("POST", "/api/tickets/{ticket_id}/ratings"): lambda: Sample(
+            place, {"unit_code": "street-a", "stars": 5}
+        ),
         ("POST", "/api/tickets/{ticket_id}/photos"): lambda: Sample(place, form=taken),
         ("POST", "/api/tickets/{ticket_id}/calls/{unit_code}/arrival"): lambda: Sample(
             place | {"unit_code": "fire"}, {"lon": 0, "lat": 0}

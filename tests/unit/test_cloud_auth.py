@@ -32,6 +32,7 @@ MATRIX = {
     "confirm": "no no no yes yes",
     "storm": "no no no yes yes",
     "duty": "no no yes yes yes",
+    "rate": "no no yes yes yes",
     "audit": "no no no yes yes",
     "manage": "no no no no yes",
 }
