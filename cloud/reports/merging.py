@@ -18,7 +18,6 @@ from cloud.auth.domain import Action as Right
 from cloud.auth.roles import may_any
 from cloud.db import Database, Transaction
 from cloud.dispatch import repo as dispatch_repo
-from cloud.dispatch.repo import Share
 from cloud.errors import ConflictError, ForbiddenError, NotFoundError, StaleVersionError
 from cloud.incidents import repo as incident_repo
 from cloud.reports import repo
@@ -29,6 +28,7 @@ from cloud.tickets import repo as ticket_repo
 from cloud.tickets.domain import NOT_OPEN, Action, EventKind, State, Ticket
 from cloud.tickets.editing import Actor, Editing
 from cloud.tickets.opening import Opening, open_ticket
+from cloud.whistle.calling import call_unit
 from common.runtime.clock import Clock, to_datetime
 from common.runtime.errors import InvalidError
 
@@ -189,8 +189,7 @@ def _call(staying: Editing, ticket: Ticket, actor: Actor) -> None:
     for code in dict.fromkeys(units):
         if code == other.unit_code or dispatch_repo.unit_kind(transaction, code) != "department":
             continue
-        share = Share(other.ticket_id, code, "called", staying.now, actor.name, because)
-        if dispatch_repo.assign(transaction, share):
+        if call_unit(transaction, other, code, by=actor.name, because=because, now=staying.now):
             staying.record(EventKind.CALLED, actor, detail={"unit_code": code, "because": because})
 
 

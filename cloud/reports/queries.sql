@@ -114,7 +114,9 @@ SELECT EXISTS (SELECT FROM ticket_incident WHERE ticket_id = %(ticket_id)s) AS i
 
 -- name: suggestions
 -- Of a ticket, open ones that its reports may be about as well, and those whose reports may be about it.
-SELECT other.ticket_id, other.number, other.category, other.state, found.report_id, found.score, found.parts
+SELECT other.ticket_id, other.number, other.category, other.state, found.report_id, found.score, found.parts,
+       coalesce(nullif(category.zh, ''), other.category) AS category_zh,
+       coalesce(nullif(category.en, ''), other.category) AS category_en
 FROM (
     SELECT report_suggestion.ticket_id, report_suggestion.report_id, score, parts
     FROM report_suggestion JOIN report USING (report_id) WHERE report.ticket_id = %(ticket_id)s
@@ -123,6 +125,7 @@ FROM (
     FROM report_suggestion JOIN report USING (report_id) WHERE report_suggestion.ticket_id = %(ticket_id)s
 ) AS found
 JOIN ticket AS other ON other.ticket_id = found.ticket_id
+LEFT JOIN category ON category.code = other.category
 WHERE other.ticket_id <> %(ticket_id)s AND other.state NOT IN ('closed', 'void', 'merged')
 ORDER BY found.score DESC, other.ticket_id, found.report_id
 

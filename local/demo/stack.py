@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
 
+from cloud.reports.sealing import add_key
 from common.runtime.config import load_each
 from common.runtime.errors import ConfigError, DrumtowerError
 from common.schema.runner import migrate
@@ -313,10 +315,18 @@ class Stack:
             {
                 "DRUMTOWER_DATABASE_URL": self.database_for("cloud"),
                 "DRUMTOWER_EVIDENCE_DIR": str(self.evidence_directory),
+                "DRUMTOWER_PERSONAL_KEYS_FILE": str(self._personal_keys()),
             },
         )
         self.cloud.start()
         self.await_page()
+
+    def _personal_keys(self) -> Path:
+        """What seals who reported: made on this machine like the passwords, kept with --keep."""
+        keys = self.plan.secrets / "personal.keys"
+        if not keys.exists():
+            add_key(keys, datetime.now(UTC))
+        return keys
 
     def await_page(self, seconds: float = 90.0) -> None:
         """Wait until the page answers; raises DrumtowerError with the ticket centre's last words."""

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -21,6 +21,7 @@ from cloud.auth.service import AuthService
 from cloud.config import CloudSettings, Environment
 from cloud.db import Database
 from cloud.stream.service import StreamHub
+from cloud.tickets.domain import Channel
 from common.runtime.clock import SystemClock
 from common.runtime.stop import Stop
 from tests.fixtures.centre import Centre, sign_in
@@ -236,7 +237,7 @@ def test_lists_and_the_summary(running: Running) -> None:
         ]
         assert incidents[0]["category_zh"] == "路面积水水位"
         told = somebody.get("/api/summary").json()
-        assert told["tickets"]["dispatched_by_channel"] == {"camera": 0, "sensor": 1, "device": 0}
+        assert told["tickets"]["dispatched_by_channel"] == dict.fromkeys(get_args(Channel), 0) | {"sensor": 1}
         assert told["incidents"]["acts"] == 1
         assert told["checks"] == {
             "matters_with_two_open_tickets": 0,

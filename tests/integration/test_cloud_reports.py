@@ -351,6 +351,39 @@ def test_two_that_are_merged_into_each_other_at_one_time_end_with_one_open(centr
         assert sorted(ticket["state"] for ticket in tickets(centre)) == ["dispatched", "merged"]
 
 
+def test_the_page_shows_what_people_told_and_where_a_merged_ticket_went(centre: Served) -> None:
+    with centre.client() as somebody, centre.client(None) as citizen:
+        assert snap(
+            citizen, photo(), category="camera.standing_water", description="<b>up to the knee</b>"
+        ).is_success
+        near = somebody.get("/api/reports").json()["items"][0]
+        far = file(somebody, lon=BORDER_LON + 200 * METRE)
+        page = somebody.get(f"/tickets/{near['ticket_id']}").text
+        assert "&lt;b&gt;up to the knee&lt;/b&gt;" in page
+        assert near["photos"][0]["url"] in page
+        assert merge(somebody, far["ticket_id"], near["ticket_id"]).is_success
+        assert f'href="/tickets/{near["ticket_id"]}"' in somebody.get(f"/tickets/{far['ticket_id']}").text
+        detail = somebody.get(f"/api/tickets/{far['ticket_id']}").json()
+        assert (detail["merged_into"], detail["reports"]) == (near["ticket_id"], [])
+        assert len(somebody.get(f"/api/tickets/{near['ticket_id']}").json()["reports"]) == 2
+
+
+def test_what_is_suggested_can_be_merged_from_the_page(centre: Served) -> None:
+    seen = str(centre.centre.open_one("flood.water_level"))
+    with centre.client() as somebody:
+        one = file(somebody, lon=BORDER_LON + 50 * METRE)["ticket_id"]
+        assert f'action="/tickets/{one}/merge"' in somebody.get(f"/tickets/{one}").text
+        version = somebody.get(f"/api/tickets/{one}").json()["version"]
+        form = {"into": seen, "version": version, "note": "the same water"}
+        done = somebody.post(f"/tickets/{one}/merge", data=form)
+        assert (done.status_code, done.headers["location"]) == (303, f"/tickets/{seen}")
+        assert somebody.post(f"/tickets/{one}/merge", data=form | {"note": " "}).status_code == 422
+        assert somebody.get(f"/api/tickets/{one}").json()["merged_into"] == seen
+    with centre.client("viewer") as reader:
+        other = file(centre.client("handler"), lon=BORDER_LON + 60 * METRE)["ticket_id"]
+        assert "/merge" not in reader.get(f"/tickets/{other}").text
+
+
 # ---- the citizen ----
 
 
