@@ -6,6 +6,7 @@ Wiring (``cloud/app.py``): once ``app.state.services`` and ``app.state.auth`` ar
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -28,7 +29,7 @@ from cloud.auth.errors import (
     WrongPasswordError,
 )
 from cloud.auth.service import Session
-from cloud.console.actions import STEPS, buttons, storm_areas
+from cloud.console.actions import STEPS, buttons, may_merge, proof, storm_areas
 from cloud.console.filters import STATE_CHOICES, ListFilter
 from cloud.console.pages import LANGUAGE_COOKIE, STATIC, language_of, render, safe_next
 from cloud.console.service import MARKERS, ConsoleService
@@ -276,9 +277,16 @@ def _detail(console: ConsoleService, session: Session, ticket: TicketDetail | No
     if ticket is None:
         return {"counts": console.counts_by_community(), "incidents": console.recent_incidents()}
     allowed = buttons(ticket, session.account)
+    photos, whistle = console.proof(ticket.ticket_id)
+    tasks = [task for one in whistle["conferences"] for task in one["tasks"]]
     return {
+        "photos": photos,
+        "whistle": whistle,
+        **asdict(proof(ticket, session.account, tasks)),
         "step": next((one for step in STEPS for one in allowed if one.action is step), None),
         "buttons": allowed,
+        "suggested": console.suggested(ticket.ticket_id),
+        "may_merge": may_merge(ticket, session.account),
         "observations": console.observations(ticket.ticket_id),
     }
 

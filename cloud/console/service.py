@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from cloud.console import repo
@@ -15,10 +15,13 @@ from cloud.console.repo import Row
 from cloud.db import Database
 from cloud.district import repo as district_repo
 from cloud.district.domain import Unit, ancestors
+from cloud.reports import repo as report_repo
 from cloud.storm import repo as storm_repo
 from cloud.storm.domain import Storm
+from cloud.verify import repo as verify_repo
 from cloud.watch import repo as watch_repo
 from cloud.watch.domain import WatchSettings
+from cloud.whistle.service import everything
 from common.runtime.clock import Clock, to_datetime
 
 MARKERS = 400
@@ -124,6 +127,11 @@ class ConsoleService:
         with self._database.transaction() as tx:
             return storm_repo.going_on(tx)
 
+    def suggested(self, ticket_id: UUID) -> list[Row]:
+        """Open tickets that may be about the same matter as this one."""
+        with self._database.transaction() as tx:
+            return report_repo.suggestions(tx, ticket_id)
+
     def queue(self) -> Row:
         """Counts of open tickets."""
         with self._database.transaction() as tx:
@@ -164,6 +172,11 @@ class ConsoleService:
         """What was observed about a ticket, the latest first."""
         with self._database.transaction() as tx:
             return repo.observations(tx, ticket_id, _OBSERVATIONS)
+
+    def proof(self, ticket_id: UUID) -> tuple[list[Row], dict[str, Any]]:
+        """A ticket's photos by people, and its calls, conferences and advice."""
+        with self._database.transaction() as tx:
+            return verify_repo.photos(tx, ticket_id), everything(tx, ticket_id)
 
     def _read_district(self) -> District:
         with self._database.transaction() as tx:

@@ -31,7 +31,8 @@ def notify_findings(
         fix = "drumtower cloud notify list; drumtower cloud notify test --channel NAME"
         yield told.fail("notifications", said, fix)
     else:
-        yield told.ok("notifications", f"{len(settings.channels)} channels; {said}")
+        names = ", ".join(channel.name for channel in settings.channels)
+        yield told.ok("notifications", f"by {names}; {said}")
     if found.given_up:
         calls = f", {found.calls_given_up} of them calls" if found.calls_given_up else ""
         yield told.fail(

@@ -61,7 +61,7 @@ class WhistleService:
         with self._database.transaction() as transaction:
             if not ticket_repo.summaries(transaction, ticket_id=ticket_id):
                 raise _unknown(ticket_id)
-            return _everything(transaction, ticket_id)
+            return everything(transaction, ticket_id)
 
     def arrive(
         self, ticket_id: UUID, unit_code: str, account: Account, arrival: tuple[float, float, datetime | None]
@@ -273,7 +273,7 @@ class WhistleService:
             editing = Editing(transaction, ticket, to_datetime(self._clock.now_ms()))
             work(editing)
             editing.save()
-            return _everything(transaction, ticket_id)
+            return everything(transaction, ticket_id)
 
         return self._database.run(all_of_it)
 
@@ -299,7 +299,8 @@ def tell(
     return callee.person
 
 
-def _everything(transaction: Transaction, ticket_id: UUID) -> dict[str, Any]:
+def everything(transaction: Transaction, ticket_id: UUID) -> dict[str, Any]:
+    """A ticket's ``calls``, ``conferences`` with their ``tasks``, and ``advice``."""
     tasks = repo.tasks(transaction, ticket_id)
     return {
         "calls": repo.calls(transaction, ticket_id),

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -261,3 +262,10 @@ def test_every_fault_of_the_channels_is_told_at_once() -> None:
 def test_a_webhooks_address_holds_no_password() -> None:
     with pytest.raises(InvalidConfigError, match="without a password"):
         settings("  channels: [{name: a, kind: webhook, url: 'https://u:p@h/', secret: {env: X}}]\n")
+
+
+def test_the_example_of_the_documents_is_accepted_as_it_stands() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "work.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    found = parse_config(example, Path("cloud.yaml"), CloudSettings).notify
+    assert [channel.kind for channel in found.channels] == ["webhook", "email", "wecom", "dingtalk"]
