@@ -45,7 +45,7 @@ class Open311Settings(Settings):
 class Open311Error(InvalidError):
     """An error in the form of the specification, with its HTTP status."""
 
-    def __init__(self, status: int, code: str, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, status: int, message: str, hint: str = "") -> None:
         super().__init__(code, message, hint)
         self.status = status
 
@@ -76,12 +76,12 @@ def read_wanted(query: Mapping[str, str], now: datetime) -> Wanted:
     if since is None:
         since = (until or now) - LONGEST
     if until is not None and until < since:
-        raise Open311Error(400, "open311.wrong_date", "expected start_date before end_date")
+        raise Open311Error("open311.wrong_date", 400, "expected start_date before end_date")
     status = _listed(query.get("status", "").casefold())
     if unknown := set(status) - {"open", "closed"}:
         raise Open311Error(
-            400,
             "open311.wrong_status",
+            400,
             f"expected the status open or closed, got {min(unknown)[:40]!r}",
         )
     return Wanted(
@@ -107,11 +107,11 @@ def _date(query: Mapping[str, str], name: str) -> datetime | None:
         at = datetime.fromisoformat(re.sub(r" (?=\d\d:\d\d$)", "+", text))
     except ValueError as error:
         raise Open311Error(
-            400, "open311.wrong_date", f"expected {name} as 2026-06-01T08:00:00Z, got {text[:40]!r}"
+            "open311.wrong_date", 400, f"expected {name} as 2026-06-01T08:00:00Z, got {text[:40]!r}"
         ) from error
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     if not 1970 < at.year < 2200:
-        raise Open311Error(400, "open311.wrong_date", f"expected {name} of our time, got {text[:40]!r}")
+        raise Open311Error("open311.wrong_date", 400, f"expected {name} of our time, got {text[:40]!r}")
     return at
 
 
@@ -119,7 +119,7 @@ def _number(query: Mapping[str, str], name: str, otherwise: int, most: int) -> i
     text = query.get(name, "").strip() or str(otherwise)
     if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= most):
         raise Open311Error(
-            400, "open311.wrong_number", f"expected {name} from 1 to {most}, got {text[:40]!r}"
+            "open311.wrong_number", 400, f"expected {name} from 1 to {most}, got {text[:40]!r}"
         )
     return int(text)
 

@@ -50,7 +50,7 @@ class Open311Service:
         own = self._settings.jurisdiction_id
         if own and given and given != own:
             raise Open311Error(
-                404, "open311.unknown_jurisdiction", f"expected jurisdiction_id {own!r}, got {given[:60]!r}"
+                "open311.unknown_jurisdiction", 404, f"expected jurisdiction_id {own!r}, got {given[:60]!r}"
             )
 
     def definition(self, code: str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Open311Service:
         """
         account = self._account(api_key)
         if not form.get("service_code"):
-            raise Open311Error(400, "open311.field_missing", "expected service_code, got none")
+            raise Open311Error("open311.field_missing", 400, "expected service_code, got none")
         _check_service(form["service_code"])
         body = _body(form)
         filed = self._reports.file(
@@ -88,15 +88,15 @@ class Open311Service:
 
     def _account(self, api_key: str) -> Account:
         if not api_key:
-            raise Open311Error(403, "open311.no_api_key", "expected an api_key, got none", _ASK)
+            raise Open311Error("open311.no_api_key", 403, "expected an api_key, got none", _ASK)
         caller: Caller | None = self._tokens.caller(api_key)
         if caller is None:
-            raise Open311Error(403, "open311.wrong_api_key", "expected an api_key that is good", _ASK)
+            raise Open311Error("open311.wrong_api_key", 403, "expected an api_key that is good", _ASK)
         may = "reports:write" in (caller.scopes or ()) and caller.account.role in ALLOWED["report"]
         if not may:
             raise Open311Error(
-                403,
                 "open311.wrong_api_key",
+                403,
                 "expected an api_key with the scope reports:write, of a role that takes reports down",
                 _ASK,
             )
@@ -119,7 +119,7 @@ class Open311Service:
         found = self._read(Wanted(ids=(receipt,)))
         if not found:
             raise Open311Error(
-                404, "open311.unknown_request", f"expected the id of a request, got {receipt[:40]!r}"
+                "open311.unknown_request", 404, f"expected the id of a request, got {receipt[:40]!r}"
             )
         return found
 
@@ -135,8 +135,8 @@ _ASK: Final = "the operator makes one: drumtower cloud token add … --scope rep
 def _check_service(code: str) -> None:
     if not any(one["service_code"] == code for one in services()):
         raise Open311Error(
-            404,
             "open311.unknown_service",
+            404,
             f"expected the code of a service, got {code[:60]!r}",
             "services.json lists them",
         )
@@ -161,15 +161,15 @@ def _body(form: Mapping[str, str]) -> ReportBody:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Open311Error(400, "open311.wrong_field", f"{where}: {first['msg']}") from error
+        raise Open311Error("open311.wrong_field", 400, f"{where}: {first['msg']}") from error
 
 
 def _place(form: Mapping[str, str]) -> tuple[float, float]:
     given = form.get("long", "").strip(), form.get("lat", "").strip()
     if not all(given):
         raise Open311Error(
-            400,
             "open311.field_missing",
+            400,
             "expected lat and long; this ticket centre cannot look up an address",
             "send the position in WGS-84 degrees",
         )
@@ -177,8 +177,8 @@ def _place(form: Mapping[str, str]) -> tuple[float, float]:
         return float(given[0]), float(given[1])
     except ValueError as error:
         raise Open311Error(
-            400,
             "open311.wrong_field",
+            400,
             f"expected lat and long in degrees, got {given[1][:20]!r}, {given[0][:20]!r}",
         ) from error
 
