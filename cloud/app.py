@@ -29,6 +29,7 @@ from cloud.calendar.repo import sync_years
 from cloud.calendar.service import CalendarWatch
 from cloud.config import CloudSettings, Environment
 from cloud.console import api as console
+from cloud.console.assessment_pages import router as assessment_pages
 from cloud.console.proof_pages import router as proof_pages
 from cloud.console.report_pages import router as report_pages
 from cloud.console.storm_pages import router as storm_pages
@@ -115,6 +116,7 @@ def build_api(services: Services, run_stream: bool = True) -> FastAPI:
         app.include_router(router)
     console.install(app)
     app.include_router(storm_pages)
+    app.include_router(assessment_pages)
     app.include_router(proof_pages)
     app.include_router(report_pages)
     openapi.install(app)
