@@ -29,8 +29,9 @@ from cloud.tickets.domain import NOT_OPEN, Action, EventKind, State, Ticket
 from cloud.tickets.editing import Actor, Editing
 from cloud.tickets.opening import Opening, open_ticket
 from cloud.whistle.calling import call_unit
-from common.runtime.clock import Clock, to_datetime
+from common.runtime.clock import Clock, to_datetime, to_ms
 from common.runtime.errors import InvalidError
+from common.wire.ids import uuid7
 
 
 class MergeService:
@@ -227,8 +228,9 @@ def _split_reports(
         )
     first = min(rows, key=lambda row: (row["received_at"], row["report_id"]))
     lon, lat = first["lon"], first["lat"]
-    # A matter of its own: by place it would be the one that a person says it is not.
-    scope = f"report/{first['report_id']}"
+    # A matter of its own each time: by place it would be the one that a person says it is not, and one that was split
+    # off before may rest, merged, in this very ticket.
+    scope = f"split/{uuid7(to_ms(now))}"
     matter = incident_repo.new_matter(transaction, first["category"], scope, (lon, lat), now)
     detail = {"receipt": first["receipt"], "split_from": str(ticket.ticket_id), "number": ticket.number}
     opening = Opening(
