@@ -455,6 +455,10 @@ class Life(RuleBasedStateMachine):
     def another_accepts_what_is_photographed(self, role: str) -> None:
         self.somebody_acts(Action.ACCEPT, role, "street-a", "", None)
 
+    @rule(role=st.sampled_from(["dispatcher", "supervisor"]), note=st.sampled_from(["", "seen"]))
+    def somebody_confirms_by_his_word(self, role: str, note: str) -> None:
+        self.somebody_acts(Action.CONFIRM, role, "centre", note, None)
+
     @rule()
     def a_citizen_reports_it_too(self) -> None:
         if self.state not in {State.CLOSED, State.VOID, State.VERIFYING}:
@@ -518,7 +522,7 @@ def test_no_sequence_of_commands_reaches_closed_but_by_a_look_a_photo_a_yes_or_a
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=40,
+            max_examples=50,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
