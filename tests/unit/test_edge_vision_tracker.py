@@ -105,6 +105,33 @@ def test_dropped_frames_cost_no_identity(seed: int) -> None:
     assert {track.id for tracks in history for track in tracks} == {1}
 
 
+@settings(max_examples=40)
+@given(
+    st.sampled_from([10.0, 25.0]),
+    st.randoms(use_true_random=False),
+    st.floats(0.0, 0.5),
+    st.floats(30.0, 90.0),
+    st.floats(30.0, 90.0),
+)
+def test_two_who_pass_each_other_at_a_distance_keep_their_identities_in_thinned_footage(
+    fps: float, chance: random.Random, dropped: float, first: float, second: float
+) -> None:
+    tracker = Tracker()
+    there, back = walk((50, 150), (first, 0), 6, fps=fps), walk((450, 280), (-second, 0), 6, fps=fps)
+    seen: list[set[int]] = [set(), set()]
+    gap = 0
+    for (at, x, y), (_, x2, y2) in zip(there, back, strict=True):
+        # Never more than a third of a second in one go: beyond that nobody could know.
+        gap = gap + 1 if chance.random() < dropped else 0
+        if 0 < gap <= fps / 3:
+            continue
+        gap = 0
+        for track in tracker.update(detections(_box(x, y), _box(x2, y2)), at):
+            seen[(track.xyxy[1] + track.xyxy[3]) / 2 > 175].add(track.id)
+    assert [len(ids) for ids in seen] == [1, 1]
+    assert seen[0] != seen[1]
+
+
 def test_the_label_is_the_one_that_was_given_most() -> None:
     tracker = Tracker()
     path = list(walk((50, 200), (60, 0), 3))
