@@ -117,12 +117,14 @@ class HelmetManifest(ModelManifest):
 class WaterThresholds(Settings):
     """What the model's makers found to keep dry roads dry."""
 
-    water: Annotated[float, Field(gt=0, lt=1, description="from here on a cell is called water")]
+    water: Annotated[float, Field(gt=0, lt=1, description="from here on the model is sure of water")]
     dry_shown: Annotated[
         float | None,
-        Field(
-            gt=0, lt=1, description="the same on a camera that was shown its dry road; `water` unless given"
-        ),
+        Field(gt=0, lt=1, description="the same on a camera that was shown its dry road; `water` unless given"),
+    ] = None
+    extent: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="around sure cells water is from here on; only sure ones unless given"),
     ] = None
 
     @property

@@ -42,6 +42,7 @@ class WaterWatch:
                 own = segmenter.manifest.thresholds
                 own_threshold = own.known if scene.config.dry_pictures else own.water
                 scene.threshold = scene.config.threshold or own_threshold
+                scene.extent = own.extent
                 for path in scene.config.dry_pictures:
                     scene.learn_dry(segmenter.probability(dry_picture(path)))
                 self._pairs.append((scene, segmenter))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -11,100 +11,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.accuracy.figures import Figure, bootstrapped
-from models.data.flames import read_scenes
-from models.data.riders import held_out_groups
-from models.data.roads import frames_of, read_roads
-from models.data.water import Weather, composed
-from models.data.water_split import HEIGHT, WIDTH, Background, roads_of, small_pictures
-from models.data.water_views import by_another_camera, cells, seen_elsewhere
+from models.accuracy.water_shown import (
+    ROADS,
+    SEGMENTER,
+    Shown,
+    dressed,
+    flooded,
+    footage,
+    places,
+)
+from models.data.water_split import roads_of
 from models.manifest import WaterManifest
+from models.standing import standing
 from models.store import open_as
 from models.water import WaterSegmenter
 
 NAME: Final = "water"
 DATA: Final = Path("data")
 """Below the directory of shared data; the road segmenter stands beside it."""
-ROADS: Final = Path("helmet-riders")
-OTHERS: Final = Path("fire-smoke")
-SEGMENTER: Final = Path("../models/road_seg_adas_0001.onnx")
 ALARM: Final = 0.08
 """Share of the drivable area in one single look that counts as a false alarm here: what starts a condition, but
-without the camera's dry reference and without waiting for a second look to agree."""
+without waiting for a second look to agree."""
+EXTENT: Final = 0.3
+"""Around sure cells, what reaches so much is water."""
 _LEAST_IOU: Final = 0.6
-_SEED: Final = 5
-#: Videos, and how many frames lie between two that are looked at.
-_VIDEOS: Final = (
-    ("video/vtest.avi", 40),
-    ("video/bikes.mp4", 10),
-    ("video/intel/car-detection.mp4", 25),
-    ("video/intel/one-by-one-person-detection.mp4", 50),
-    ("video/intel/person-bicycle-car-detection.gif", 25),
-    ("video/furg-fire", 60),
-)
-#: What is composed onto each held-out road: with water, and without.
-_FLOODS: Final = (
-    Weather(flood=True),
-    Weather(flood=True, wet=True, rain=True),
-    Weather(flood=True, night=True, wet=True),
-    Weather(flood=True, night=True, wet=True, rain=True, patches=True),
-)
-_DRY: Final = (
-    Weather(),
-    Weather(wet=True, rain=True),
-    Weather(shade=True, patches=True),
-    Weather(night=True),
-    Weather(night=True, wet=True),
-    Weather(night=True, wet=True, rain=True),
-    Weather(wet=True, glare=True),
-    Weather(snow=True),
-)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Shown:
-    """One picture that the model is asked about.
-
-    Attributes:
-        picture: uint8 BGR.
-        water: share of each cell that is water.
-        ground: cells of the drivable area; all of them where nobody knows it.
-        group: of its background.
-        kind: in which row of the report it counts.
-    """
-
-    picture: NDArray[np.uint8]
-    water: NDArray[np.float32]
-    ground: NDArray[np.bool_]
-    group: str
-    kind: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answered:
-    """Pictures with what the model made of them: maps of probabilities, stacked."""
+    """Pictures with what the model made of them: maps of probabilities, stacked; ``usual`` is of the dry pictures."""
 
     shown: list[Shown]
     probability: NDArray[np.float32]
+    usual: NDArray[np.float32]
 
-    def of(self, *kinds: str) -> Answered:
-        """Those of some kinds."""
-        kept = [place for place, one in enumerate(self.shown) if one.kind in kinds]
-        return Answered([self.shown[place] for place in kept], self.probability[kept])
+    def where(self, wanted: Callable[[Shown], bool]) -> Answered:
+        """Those that are wanted."""
+        kept = [place for place, one in enumerate(self.shown) if wanted(one)]
+        return Answered([self.shown[place] for place in kept], self.probability[kept], self.usual[kept])
 
-    def shares(self, threshold: float) -> NDArray[np.float64]:
+    def called(self, threshold: float, *, known: bool) -> NDArray[np.bool_]:
+        """What the scene takes for water; ``known`` on a camera that was shown its dry road."""
+        found = [
+            standing(seen, one.ground, threshold, min(EXTENT, threshold), usual=usual if known else 0.0)
+            for one, seen, usual in zip(self.shown, self.probability, self.usual, strict=True)
+        ]
+        return np.stack(found)
+
+    def shares(self, threshold: float, *, known: bool = False) -> NDArray[np.float64]:
         """By picture, the share of the drivable area that is called water."""
-        called = self.probability >= threshold
-        return np.array(
-            [
-                float(mask[one.ground].mean()) if one.ground.any() else 0.0
-                for mask, one in zip(called, self.shown, strict=True)
-            ]
-        )
+        areas = np.array([max(int(one.ground.sum()), 1) for one in self.shown])
+        return np.asarray(self.called(threshold, known=known).sum((1, 2)) / areas, np.float64)
 
-    def overlap(self, threshold: float, rounds: int = 1000) -> Figure:
-        """Intersection over union of all water cells together, with its interval by group."""
-        called = self.probability >= threshold
-        meant = np.stack([one.water for one in self.shown]) > 0.5
+    def overlap(self, threshold: float, rounds: int = 1000, *, known: bool = False) -> Figure:
+        """Intersection over union of all water cells of the drivable area together, with its interval by group."""
+        called = self.called(threshold, known=known)
+        meant = np.stack([(one.water > 0.5) & one.ground for one in self.shown])
         both = (called & meant).sum((1, 2)).astype(np.float64)
         either = (called | meant).sum((1, 2)).astype(np.float64)
 
@@ -115,81 +77,45 @@ class Answered:
 
 
 def ask(shown: Sequence[Shown], segmenter: WaterSegmenter) -> Answered:
-    """Ask the model about every picture."""
-    return Answered(list(shown), np.stack([segmenter.probability(one.picture) for one in shown]))
+    """Ask the model about every picture, and about the dry pictures of its place."""
+    usual: dict[int, NDArray[np.float32]] = {}
+    for one in shown:
+        if one.dry and id(one.dry) not in usual:
+            maps = [segmenter.probability(picture) for picture in one.dry]
+            usual[id(one.dry)] = np.asarray(np.max(maps, axis=0), np.float32)
+    found = [segmenter.probability(one.picture) for one in shown]
+    nothing = np.zeros_like(found[0])
+    return Answered(
+        list(shown), np.stack(found), np.stack([usual.get(id(one.dry), nothing) for one in shown])
+    )
 
 
-def flooded(roads: Sequence[Background]) -> Iterator[Shown]:
-    """Held-out roads under composed water, each by day and by night, dry and wet around it."""
-    rng = np.random.default_rng(_SEED)
-    for one in roads:
-        for weather in _FLOODS:
-            shown = _composed(one, weather, rng, "flood by night" if weather.night else "flood by day")
-            if shown.water.max() > 0.5:
-                yield shown
+def choose_threshold(dry: Answered, *, known: bool = False) -> float:
+    """The least, in hundredths and from .3 on, at which no dry picture is an alarm.
 
-
-def dressed(roads: Sequence[Background]) -> Iterator[Shown]:
-    """Held-out roads without water in every weather; the first of each as the camera saw it."""
-    rng = np.random.default_rng(_SEED + 1)
-    for one in roads:
-        for weather in _DRY:
-            night = "composed night" if weather.night else "composed day"
-            kind = f"{night}, wet" if weather.wet else f"{night}, dry"
-            yield _composed(one, weather, rng, kind)
-        yield Shown(
-            one.road.picture, _nothing(), _ground(one.road.road), one.group, "held-out roads as they are"
-        )
-
-
-def footage(data: Path) -> Iterator[Shown]:
-    """Frames of every video and photo at hand that shows no standing water, and the same at night."""
-    rng = np.random.default_rng(_SEED + 2)
-    everywhere = np.ones(cells(np.zeros((1, 1), np.bool_)).shape, np.bool_)
-    for name, every in _VIDEOS:
-        path = data / name
-        for file in sorted(path.glob("*.mp4")) if path.is_dir() else [path]:
-            for frame in frames_of(file, every):
-                yield Shown(frame, _nothing(), everywhere, name, name)
-                yield Shown(_darkened(frame, rng), _nothing(), everywhere, name, f"{name}, darkened")
-    for picture in small_pictures(judged_others(data / OTHERS)):
-        yield Shown(picture, _nothing(), everywhere, OTHERS.name, "fire-smoke, held-out videos")
-    photos = sorted((data / "photos" / "coco100").glob("*.jpg"))
-    # A photo may show the sea: only its roads are known to be dry.
-    for road in read_roads(photos, data / SEGMENTER, WIDTH, HEIGHT):
-        yield Shown(road.picture, _nothing(), _ground(road.road), road.name, "coco100, roads")
-
-
-def judged_others(data: Path) -> list[Path]:
-    """Frames of fires that no training of this model sees: whole videos."""
-    scenes = read_scenes(data)
-    held_out = held_out_groups((scene.group for scene in scenes), 0.3, 7)
-    return [scene.picture for scene in scenes if scene.group in held_out][::3]
-
-
-def choose_threshold(dry: Answered) -> float:
-    """The least, in hundredths and from .3 on, at which no dry picture is an alarm."""
-    for hundredths in range(30, 100):
-        if dry.shares(hundredths / 100).max() < ALARM:
+    On a camera that was shown its dry road (``known``) only pictures count of which it was shown any.
+    """
+    asked = dry.where(lambda one: bool(one.dry)) if known else dry
+    for hundredths in range(round(EXTENT * 100), 100):
+        if asked.shares(hundredths / 100, known=known).max() < ALARM:
             return hundredths / 100
     return 0.99
 
 
 @dataclass(frozen=True, slots=True)
-class WaterFigures:
-    """What was counted at the shipped threshold.
+class Counted:
+    """What was counted at one threshold.
 
     Attributes:
         overlap, by_day, by_night: IoU over flooded compositions.
-        floods, groups: how many of these, over how many backgrounds.
+        reported: share of these with water on ``ALARM`` of the road where a single look finds as much.
         dry: by kind of dry picture, how many there are, how many are alarms, and the largest share called water.
     """
 
     overlap: Figure
     by_day: Figure
     by_night: Figure
-    floods: int
-    groups: int
+    reported: float
     dry: dict[str, tuple[int, int, float]]
 
     @property
@@ -198,16 +124,38 @@ class WaterFigures:
         return sum(alarms for _, alarms, _ in self.dry.values())
 
 
-def figures(floods: Answered, dry: Answered, threshold: float, rounds: int = 1000) -> WaterFigures:
-    """Count what was said."""
-    kinds = list(dict.fromkeys(one.kind for one in dry.shown))
-    shares = {kind: dry.of(kind).shares(threshold) for kind in kinds}
-    return WaterFigures(
-        floods.overlap(threshold, rounds),
-        floods.of("flood by day").overlap(threshold, rounds),
-        floods.of("flood by night").overlap(threshold, rounds),
-        len(floods.shown),
-        len({one.group for one in floods.shown}),
+@dataclass(frozen=True, slots=True)
+class WaterFigures:
+    """What was counted at the shipped thresholds.
+
+    Attributes:
+        shown: on cameras that were shown their dry road.
+        unseen: on cameras that nobody showed anything.
+        floods, groups: how many flooded compositions, over how many backgrounds.
+    """
+
+    shown: Counted
+    unseen: Counted
+    floods: int
+    groups: int
+
+
+def count(floods: Answered, dry: Answered, threshold: float, *, known: bool, rounds: int = 1000) -> Counted:
+    """Count what was said at one threshold."""
+    asked = dry.where(lambda one: bool(one.dry)) if known else dry
+    kinds = list(dict.fromkeys(one.kind for one in asked.shown))
+    shares = {
+        kind: asked.where(lambda one, kind=kind: one.kind == kind).shares(threshold, known=known)  # type: ignore[misc]
+        for kind in kinds
+    }
+    areas = np.array([max(int(one.ground.sum()), 1) for one in floods.shown])
+    meant = np.array([int(((one.water > 0.5) & one.ground).sum()) for one in floods.shown]) / areas
+    enough = meant >= ALARM
+    return Counted(
+        floods.overlap(threshold, rounds, known=known),
+        floods.where(lambda one: one.kind == "flood by day").overlap(threshold, rounds, known=known),
+        floods.where(lambda one: one.kind == "flood by night").overlap(threshold, rounds, known=known),
+        float((floods.shares(threshold, known=known)[enough] >= ALARM).mean()),
         {
             kind: (len(found), int((found >= ALARM).sum()), round(float(found.max()), 4))
             for kind, found in shares.items()
@@ -224,41 +172,56 @@ class WaterReport:
 
     def figures(self) -> dict[str, object]:
         """What `--json` prints."""
-        return asdict(self.counted) | {"alarms": self.counted.alarms}
+        return asdict(self.counted)
 
     def shortfalls(self) -> list[str]:
         """Of the limits that a release has to keep."""
-        counted = self.counted
+        shown, unseen = self.counted.shown, self.counted.unseen
         said = []
-        if not counted.overlap.value >= _LEAST_IOU:
-            said.append(f"IoU {counted.overlap.value:.3f} < {_LEAST_IOU}")
-        said += [f"{alarms} alarms on {kind}" for kind, (_, alarms, _) in counted.dry.items() if alarms]
+        for where, counted in (("shown its dry road", shown), ("shown nothing", unseen)):
+            if not counted.overlap.value >= _LEAST_IOU:
+                said.append(f"IoU {counted.overlap.value:.3f} < {_LEAST_IOU}, {where}")
+        said += [f"{alarms} alarms on {kind}" for kind, (_, alarms, _) in unseen.dry.items() if alarms]
+        said += [f"{alarms} alarms on {kind}, shown" for kind, (_, alarms, _) in shown.dry.items() if alarms]
         return said
 
     def table(self) -> str:
         """As Markdown."""
-        counted = self.counted
+        shown, unseen, limits = self.counted.shown, self.counted.unseen, self.manifest.thresholds
         lines = [
-            f"Water from {self.manifest.thresholds.water} on, the least threshold at which nothing dry below is an "
-            f"alarm: {ALARM:.0%} of",
-            "the drivable area (of the picture, where no road is known) in a single look. Weights: sha256 "
-            f"{self.manifest.sha256[:16]}….",
+            f"The model is sure of water from {limits.known} on where a camera was shown its dry road by day, by night "
+            "and",
+            f"wet, from {limits.water} on elsewhere; around that water is from {limits.extent or limits.water} on. The "
+            "thresholds are the least at which",
+            f"nothing dry below is an alarm: {ALARM:.0%} of the drivable area (of the picture, where no road is known) in "
+            "a single",
+            f"look. Weights: sha256 {self.manifest.sha256[:16]}….",
             "",
-            "| composed water on held-out roads | |",
-            "|---|---|",
-            f"| pictures of backgrounds | {counted.floods} of {counted.groups} |",
-            f"| IoU (limit: at least .6) | {counted.overlap} |",
-            f"| by day | {counted.by_day} |",
-            f"| by night | {counted.by_night} |",
+            "| composed water on held-out roads | shown its dry road | shown nothing |",
+            "|---|---|---|",
+            f"| pictures of backgrounds | {self.counted.floods} of {self.counted.groups} | the same |",
+            f"| IoU within the drivable area (limit: at least .6) | {shown.overlap} | {unseen.overlap} |",
+            f"| by day | {shown.by_day} | {unseen.by_day} |",
+            f"| by night | {shown.by_night} | {unseen.by_night} |",
+            f"| floods of {ALARM:.0%} and more that a single look finds | {shown.reported:.0%} | "
+            f"{unseen.reported:.0%} |",
             "",
-            "| dry | pictures | alarms (limit: none) | largest share called water |",
-            "|---|---|---|---|",
+            "| dry | shown its dry road: pictures | alarms (limit: none) | largest share | shown nothing: pictures | "
+            "alarms (limit: none) | largest share |",
+            "|---|---|---|---|---|---|---|",
             *(
-                f"| {kind} | {pictures} | {alarms} | {most:.1%} |"
-                for kind, (pictures, alarms, most) in counted.dry.items()
+                f"| {kind} | {_row(shown.dry.get(kind))} | {_row(counted)} |"
+                for kind, counted in unseen.dry.items()
             ),
         ]
         return "\n".join(lines)
+
+
+def _row(counted: tuple[int, int, float] | None) -> str:
+    if counted is None:
+        return "– | – | –"
+    pictures, alarms, most = counted
+    return f"{pictures} | {alarms} | {most:.1%}"
 
 
 def measure(
@@ -280,26 +243,16 @@ def measure(
     roads = roads_of(data / ROADS, data / SEGMENTER, judged=True)
     if everything:
         roads += roads_of(data / ROADS, data / SEGMENTER, judged=False)
-    floods = ask(list(flooded(roads)), segmenter)
-    dry = ask([*dressed(roads), *footage(data)], segmenter)
-    return WaterReport(model.manifest, figures(floods, dry, model.manifest.thresholds.water, rounds))
-
-
-def _composed(one: Background, weather: Weather, rng: np.random.Generator, kind: str) -> Shown:
-    picture, road = seen_elsewhere(one.road.picture, one.road.road, rng)
-    picture, water = composed(picture, road, rng, weather)
-    return Shown(by_another_camera(picture, rng), cells(water), cells(road) > 0.5, one.group, kind)
-
-
-def _darkened(frame: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    nowhere = np.zeros(frame.shape[:2], np.bool_)
-    picture, nowhere = seen_elsewhere(frame, nowhere, rng)
-    return composed(picture, nowhere, rng, Weather(night=True, rain=bool(rng.random() < 0.5)))[0]
-
-
-def _nothing() -> NDArray[np.float32]:
-    return np.zeros_like(cells(np.zeros((1, 1), np.bool_)))
-
-
-def _ground(road: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return cells(road) > 0.5
+    hung = places(roads)
+    floods = ask(list(flooded(hung)), segmenter)
+    dry = ask([*dressed(hung), *footage(data)], segmenter)
+    limits = model.manifest.thresholds
+    return WaterReport(
+        model.manifest,
+        WaterFigures(
+            count(floods, dry, limits.known, known=True, rounds=rounds),
+            count(floods, dry, limits.water, known=False, rounds=rounds),
+            len(floods.shown),
+            len({one.group for one in floods.shown}),
+        ),
+    )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,11 +25,17 @@ class Scene:
         picture: the file.
         group: frames of one video share it; it never stands on both sides of a split.
         boxes: (class, left, top, right, bottom) as shares of the picture; none on a normal scene.
+        place: of the frame in its video, to sort by: the video's name, then the frame's number.
     """
 
     picture: Path
     group: str
     boxes: tuple[tuple[int, float, float, float, float], ...]
+    place: tuple[str, int] = ("", 0)
+
+    def shows(self, label: int) -> bool:
+        """Whether something of this class is drawn in it."""
+        return any(box[0] == label for box in self.boxes)
 
 
 def read_scenes(directory: Path) -> list[Scene]:
@@ -45,9 +54,30 @@ def read_scenes(directory: Path) -> list[Scene]:
     pictures = {path.stem: path for path in (directory / "images").iterdir()}
     with manifest.open(newline="", encoding="utf-8") as file:
         return [
-            Scene(pictures[row["file"]], row["group"], _boxes(directory / "labels" / f"{row['file']}.txt"))
+            Scene(
+                pictures[row["file"]],
+                row["group"],
+                _boxes(directory / "labels" / f"{row['file']}.txt"),
+                _place(row.get("source_name", "")),
+            )
             for row in csv.DictReader(file)
         ]
+
+
+def judged_groups(scenes: Iterable[Scene]) -> frozenset[str]:
+    """The videos that training never sees: the second of every three, from the longest to the shortest.
+
+    So long ones and short ones are on both sides; a third of the ten that hold most of the frames is judged on.
+    """
+    length = Counter(scene.group for scene in scenes)
+    ordered = sorted(length, key=lambda group: (-length[group], group))
+    return frozenset(ordered[1::3])
+
+
+def _place(source_name: str) -> tuple[str, int]:
+    """``fire2_mp4-28_jpg…`` is frame 28 of ``fire2_mp4``."""
+    found = re.match(r"(.*?)[-_]?(\d+)_jpg", source_name)
+    return (found.group(1), int(found.group(2))) if found else (source_name, 0)
 
 
 def _boxes(labels: Path) -> tuple[tuple[int, float, float, float, float], ...]:

@@ -75,6 +75,14 @@ def composed(
     return np.clip(light, 0, 255).astype(np.uint8), where
 
 
+def after_dark(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Any dry place after dark, its road unknown: lamps, headlights, signs, and what wet ground mirrors of them."""
+    ground = np.zeros(picture.shape[:2], np.bool_)
+    ground[int(picture.shape[0] * rng.uniform(0.35, 0.7)) :] = True
+    wet, rain, glare = (bool(rng.random() < chance) for chance in (0.5, 0.4, 0.3))
+    return composed(picture, ground, rng, Weather(night=True, wet=wet, rain=rain, glare=glare))[0]
+
+
 def smooth_noise(shape: tuple[int, int], coarse: float, stretch: float, rng: np.random.Generator) -> Field:
     """Noise of mean 0 and deviation 1 that changes within ``coarse`` pixels down and ``stretch`` times that across."""
     height, width = shape

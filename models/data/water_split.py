@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,8 @@ _CAMERAS: Final = {
 }
 _CAMERA_OF: Final = {name: camera for camera, names in _CAMERAS.items() for name in names.split()}
 _SHARE, _SEED = 0.25, 7
+#: Of the picture: less road than this is none to flood, and smaller pieces of it are no part of it.
+_LEAST_ROAD, _LEAST_PART = 0.1, 0.03
 WIDTH, HEIGHT = 400, 240
 """Pixels at which roads are kept: more than the network's input, so that parts of them can be taken."""
 
@@ -66,7 +68,20 @@ def roads_of(data: Path, segmenter: Path, *, judged: bool, only: str | None = No
     group_of = {name: group for name, group in sides if only in (None, group)}
     pictures = sorted(path for path in (data / "images").iterdir() if path.stem in group_of)
     roads = read_roads(pictures, segmenter, WIDTH, HEIGHT)
-    return [Background(road, group_of[Path(road.name).stem]) for road in roads]
+    tidy = (replace(road, road=drivable(road.road)) for road in roads)
+    return [
+        Background(road, group_of[Path(road.name).stem]) for road in tidy if road.road.mean() >= _LEAST_ROAD
+    ]
+
+
+def drivable(road: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What a person would draw as the drivable area: the large parts, without gaps between legs and wheels."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 9))
+    wide = np.asarray(cv2.morphologyEx(road.astype(np.uint8), cv2.MORPH_OPEN, kernel), np.uint8)
+    _, part, sizes, _ = cv2.connectedComponentsWithStats(wide, connectivity=4)
+    large = sizes[:, cv2.CC_STAT_AREA] >= _LEAST_PART * road.size
+    large[0] = False
+    return np.asarray(large[part], np.bool_)
 
 
 def names_of(data: Path, *, judged: bool) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""One training loop for all our small models: AdamW, one cycle of the rate, a moving average of the weights."""
+"""One training loop for all our small models: AdamW, a plan for the rate, a moving average of the weights."""
 
 from __future__ import annotations
 
@@ -27,12 +27,22 @@ class Plan:
         backbone_rate: top learning rate of the layers that were trained before.
         head_rate: of the new ones.
         seed: of the weights' beginning; the batches have their own generator.
+        hold: rather than in one cycle the rate goes up, stays, and goes down in the last quarter (warm-up, stable,
+            decay: Hu et al., 2024, arXiv:2404.06395). Until it goes down nothing depends on how many steps there
+            are in all, so that such a training may be gone on with to another end.
     """
 
     steps: int
     backbone_rate: float = 2e-4
     head_rate: float = 1e-3
     seed: int = 0
+    hold: bool = False
+    half: bool = False
+
+    @property
+    def turn(self) -> int:
+        """The step at which a held rate begins to go down."""
+        return self.steps - self.steps // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,8 @@ class _Training:
         backbone = list(net.backbone.parameters())  # type: ignore[union-attr, operator]
         known = {id(one) for one in backbone}
         head = [one for one in net.parameters() if id(one) not in known]
+        if plan.half:
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net, self.plan = net, plan
         self.average = copy.deepcopy(net)
         self.step = 0
@@ -66,9 +78,13 @@ class _Training:
             [{"params": backbone, "lr": plan.backbone_rate}, {"params": head, "lr": plan.head_rate}],
             weight_decay=0.02,
         )
-        self.cycle = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, [plan.backbone_rate, plan.head_rate], total_steps=plan.steps, pct_start=0.15
-        )
+        self.cycle: torch.optim.lr_scheduler.LRScheduler
+        if plan.hold:
+            self.cycle = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: _held(step, plan))
+        else:
+            self.cycle = torch.optim.lr_scheduler.OneCycleLR(
+                self.optimiser, [plan.backbone_rate, plan.head_rate], total_steps=plan.steps, pct_start=0.15
+            )
 
     def learn(self, loss: Tensor) -> None:
         """One step down the loss."""
@@ -91,10 +107,16 @@ class _Training:
             "cycle": self.cycle,
         }
 
+    def _promise(self) -> list[float]:
+        """What a checkpoint has to be of; a held rate leaves the end open."""
+        plan = self.plan
+        return [0 if plan.hold else plan.steps, plan.backbone_rate, plan.head_rate, plan.seed]
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write everything down."""
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        state["plan"] = [self.plan.steps, self.plan.backbone_rate, self.plan.head_rate, self.plan.seed]
+        state["plan"] = self._promise()
+        state["turn"] = self.plan.turn
         state["step"] = self.step
         state["torch_rng"] = torch.get_rng_state()
         state["batch_rng"] = checkpoint.rng.bit_generator.state
@@ -109,12 +131,13 @@ class _Training:
             InvalidError: ``training.other`` when it was written by a training of another plan.
         """
         state = torch.load(checkpoint.path, weights_only=True)
-        plan = [self.plan.steps, self.plan.backbone_rate, self.plan.head_rate, self.plan.seed]
-        if state["plan"] != plan:
+        plan = self._promise()
+        turned = self.plan.hold and state["step"] > min(state["turn"], self.plan.turn)
+        if state["plan"] != plan or (turned and state["turn"] != self.plan.turn):
             raise InvalidError(
                 "training.other",
                 f"expected {checkpoint.path} to be of a training of {plan} (steps, rates, seed), "
-                f"found {state['plan']}",
+                f"found {state['plan']} at step {state['step']}",
                 "resume with the same epochs, seed and data, or name another folder",
             )
         for name, part in self._parts().items():
@@ -122,6 +145,12 @@ class _Training:
         self.step = state["step"]
         torch.set_rng_state(state["torch_rng"])
         checkpoint.rng.bit_generator.state = state["batch_rng"]
+
+
+def _held(step: int, plan: Plan) -> float:
+    """The share of its top that the rate has at a step."""
+    left = (plan.steps - step) / max(plan.steps - plan.turn, 1)
+    return max(min(1.0, (step + 1) / 50, left), 0.01)
 
 
 def pictures_to_tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:
@@ -158,7 +187,8 @@ def fit(
     net.train()
     while training.step < plan.steps:
         step = training.step
-        loss = loss_of(net, next(batches))
+        with torch.autocast("cpu", torch.bfloat16, enabled=plan.half):
+            loss = loss_of(net, next(batches))
         training.learn(loss)
         told(step, float(loss.detach()))
         if checkpoint is not None and (training.step % checkpoint.every == 0 or training.step == plan.steps):

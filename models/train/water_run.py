@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.accuracy.water import OTHERS, ROADS, SEGMENTER, ask, choose_threshold, dressed, footage
+from models.accuracy.water import EXTENT, ask, choose_threshold
+from models.accuracy.water_shown import OTHERS, ROADS, SEGMENTER, dressed, footage, places
 from models.data.flames import read_scenes
 from models.data.riders import held_out_groups
 from models.data.water_split import roads_of, small_pictures
@@ -21,7 +22,7 @@ from models.train.loop import pictures_to_tensor
 from models.train.water import STEPS, Mirrored, new_net, train
 from models.water import WaterSegmenter
 
-EPOCHS: Final = 9
+EPOCHS: Final = 27
 STREET: Final = WEIGHTS / "cocossd_mbv2lite.onnx"
 _EXAMPLES: Final = 16
 #: Frames of one video resemble each other: one in so many is enough.
@@ -57,8 +58,13 @@ def export_into(data: Path, trained: Path, out: Path) -> Path:
     parity = export(Mirrored(net), file, (1, 3, HEIGHT, WIDTH), (pictures_to_tensor(views) + 1.0) * 127.5)
     manifest = _manifest(file, parity, story)
     segmenter = WaterSegmenter(Model(manifest, file), threads=2)
-    threshold = choose_threshold(ask([*dressed(roads), *footage(data)], segmenter))
-    content = manifest.model_dump(mode="json", exclude_defaults=True) | {"thresholds": {"water": threshold}}
+    dry = ask([*dressed(places(roads)), *footage(data)], segmenter)
+    thresholds = {
+        "water": choose_threshold(dry),
+        "dry_shown": choose_threshold(dry, known=True),
+        "extent": EXTENT,
+    }
+    content = manifest.model_dump(mode="json", exclude_defaults=True) | {"thresholds": thresholds}
     return write_manifest(content, out / "water.yaml")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from common.runtime.errors import InvalidError
 from models.accuracy import water
+from models.accuracy.water_shown import Shown
 from models.data.water import Weather, composed, water_area
-from models.data.water_split import names_of, roads_of
+from models.data.water_split import drivable, names_of, roads_of
 from models.data.water_views import HEIGHT, STRIDE, WIDTH, by_another_camera, cells, seen_elsewhere
 
 weathers = st.builds(Weather, *(st.booleans() for _ in range(8)))
@@ -78,18 +80,22 @@ def test_another_camera_keeps_the_size() -> None:
 # --- counting ---
 
 
-def _answered(shares: list[float], kind: str, truth: float = 0.0) -> water.Answered:
-    """Pictures on whose ground so much is called water, of which ``truth`` is."""
+def _answered(
+    shares: list[float], kind: str, truth: float = 0.0, usual: float | None = None
+) -> water.Answered:
+    """Pictures on whose ground so much is called water, of which ``truth`` is; ``usual`` as much when it is dry."""
     shape = (HEIGHT // STRIDE, WIDTH // STRIDE)
     shown, maps = [], []
+    picture = np.zeros((2, 2, 3), np.uint8)
+    dry = () if usual is None else (picture,)
     for number, share in enumerate(shares):
         probability, meant = (np.zeros(shape[0] * shape[1], np.float32) for _ in range(2))
         probability[: round(share * probability.size)] = 0.8
         meant[: round(truth * meant.size)] = 1.0
-        picture = np.zeros((2, 2, 3), np.uint8)
-        shown.append(water.Shown(picture, meant.reshape(shape), np.ones(shape, np.bool_), str(number), kind))
+        ground = np.ones(shape, np.bool_)
+        shown.append(Shown(picture, meant.reshape(shape), ground, str(number), kind, dry))
         maps.append(probability.reshape(shape))
-    return water.Answered(shown, np.stack(maps))
+    return water.Answered(shown, np.stack(maps), np.full((len(maps), *shape), usual or 0.0, np.float32))
 
 
 def test_the_overlap_is_of_all_water_together() -> None:
@@ -98,19 +104,49 @@ def test_the_overlap_is_of_all_water_together() -> None:
     assert answered.overlap(0.9, rounds=20).value == 0.0
 
 
+def test_what_is_called_off_the_road_is_nobodys_business() -> None:
+    answered = _answered([1.0], "flood by day", truth=0.5)
+    half = np.zeros((HEIGHT // STRIDE, WIDTH // STRIDE), np.bool_)
+    half[: HEIGHT // STRIDE // 2] = True
+    shown = [replace(one, ground=half) for one in answered.shown]
+    cut = water.Answered(shown, answered.probability, answered.usual)
+    assert cut.overlap(0.5, rounds=5).value == 1.0
+
+
 def test_an_alarm_is_a_share_of_the_ground_in_one_look() -> None:
     dry = _answered([0.0, 0.06, 0.1], "night")
     day, night = (_answered([0.5], f"flood by {name}", truth=0.5) for name in ("day", "night"))
-    floods = water.Answered(day.shown + night.shown, np.concatenate((day.probability, night.probability)))
-    counted = water.figures(floods, dry, 0.5, rounds=5)
+    floods = water.Answered(
+        day.shown + night.shown,
+        np.concatenate((day.probability, night.probability)),
+        np.concatenate((day.usual, night.usual)),
+    )
+    counted = water.count(floods, dry, 0.5, known=False, rounds=5)
     assert counted.dry["night"][:2] == (3, 1)
     assert counted.alarms == 1
+    assert counted.reported == 1.0
 
 
 def test_the_threshold_is_the_least_that_keeps_all_dry() -> None:
     dry = _answered([0.0, 0.06, 0.1], "night")
     assert water.choose_threshold(dry) == 0.81
     assert water.choose_threshold(_answered([0.01], "day")) == 0.3
+
+
+def test_a_camera_that_was_shown_what_shines_needs_no_higher_threshold() -> None:
+    dry = _answered([0.1], "night", usual=0.7)
+    assert water.choose_threshold(dry) == 0.81
+    assert water.choose_threshold(dry, known=True) == 0.3
+
+
+def test_small_pieces_of_road_and_gaps_between_legs_are_no_drivable_area() -> None:
+    road = np.zeros((240, 400), np.bool_)
+    road[120:] = True
+    road[:100, 10:16] = True
+    road[20:40, 200:230] = True
+    tidy = drivable(road)
+    assert tidy[130:, 10:390].all()
+    assert not tidy[:110].any()
 
 
 # --- the split ---

@@ -42,7 +42,8 @@ class WaterScene:
     In each step: ``due`` says whether a look is wanted, moving or not; ``look`` takes what the segmenter made of it;
     ``step`` gives what follows. A look counts the cells of the drivable area that the model calls water, and
     that are more like water than they are when this camera's road is dry. Looks in a row have to agree before the
-    condition starts or ends; one that does not agree takes one away.
+    condition starts or ends; one that does not agree takes one away. ``threshold`` is where the model is sure; around sure cells all counts
+    that reaches ``extent`` (see ``models.standing``).
 
     The dry reference has two parts: what ``learn_dry`` was told for certain, and a mean over days that is not
     taken while water stands or may be coming. So what always shines is forgotten, and a flood never is.
@@ -52,6 +53,7 @@ class WaterScene:
         self.config = config
         self.outline = Outline(config.road)
         self.threshold = 0.5
+        self.extent: float | None = None
         self._ground: NDArray[np.bool_] | None = None
         self._dry: Grid | None = None
         self._mean: Grid | None = None
@@ -116,9 +118,21 @@ class WaterScene:
         """How the water stands in one look, without consequences."""
         self._fit(probability.shape)
         assert self._ground is not None
-        water = standing(probability, self.threshold, self._usual(), self.config.above_dry)
+        above = self.config.above_dry
+        everywhere = standing(
+            probability,
+            np.ones_like(self._ground),
+            self.threshold,
+            self.extent,
+            usual=self._usual(),
+            above=above,
+        )
+        water = standing(
+            probability, self._ground, self.threshold, self.extent, usual=self._usual(), above=above
+        )
         share = float(water[self._ground].mean()) if self._ground.any() else 0.0
-        return Level(share, self._depth(water))
+        # A gauge line may stand beside the road.
+        return Level(share, self._depth(everywhere))
 
     def step(self, tracks: Sequence[Track], at_ms: int) -> list[SceneEvent]:
         """What followed from the looks since the last step; tracks have nothing to do with it."""
