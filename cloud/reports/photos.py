@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 import tempfile
-import warnings
+import threading
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +28,13 @@ _FORMATS: Final = ("JPEG", "PNG")
 _LONGEST_SIDE: Final = 2560
 _QUALITY: Final = 85
 _MODE: Final = 0o440
+#: What decoders raise on bytes that are not what their beginning says.
+_UNREADABLE: Final = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(struct.error, zlib.error),
+)
+#: A photo of fifty million pixels takes 150 MB while it is open; everybody may send one.
+_AT_ONCE: Final = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +64,27 @@ def take_photo(sent: bytes, limit_mb: float) -> Photo:
             f"expected a photo of at most {limit_mb:g} MB, got one of {len(sent) / 1_000_000:.1f} MB",
             "send a smaller one; a phone offers sizes when it shares a picture",
         )
-    jpeg, width, height = _made_anew(sent)
+    with _AT_ONCE:
+        jpeg, width, height = _made_anew(sent)
     return Photo(hashlib.sha256(jpeg).hexdigest(), width, height, jpeg)
 
 
 def _made_anew(sent: bytes) -> tuple[bytes, int, int]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with Image.open(io.BytesIO(sent), formats=_FORMATS) as opened:
-                if opened.width * opened.height > _MOST_PIXELS:
-                    raise _no_photo(f"{opened.width} x {opened.height} pixels")
-                upright = ImageOps.exif_transpose(opened)
-                upright.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-                # Into a new image: palettes, profiles, comments and EXIF stay behind with the old one.
-                bare = Image.new("RGB", upright.size, "white")
-                bare.paste(upright.convert("RGBA"), mask=upright.convert("RGBA").getchannel("A"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        # What Pillow only warns of (a broken EXIF, many pixels) does not matter here: the first is thrown away, of the
+        # second our own limit is lower.
+        with Image.open(io.BytesIO(sent), formats=_FORMATS) as opened:
+            if opened.width * opened.height > _MOST_PIXELS:
+                raise _no_photo(f"{opened.width} x {opened.height} pixels")
+            upright = ImageOps.exif_transpose(opened)
+            upright.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+            # Into a new image: palettes, profiles, comments and EXIF stay behind with the old one.
+            colours = upright.convert("RGBA")
+            bare = Image.new("RGB", upright.size, "white")
+            bare.paste(colours, mask=colours.getchannel("A"))
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise _no_photo(str(error)) from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, Warning) as error:
-        # What the decoders raise on bytes that are not what their beginning says.
+    except _UNREADABLE as error:
         raise _no_photo(str(error)) from error
     written = io.BytesIO()
     bare.save(written, "JPEG", quality=_QUALITY)
