@@ -21,6 +21,7 @@ from cloud.assessment.api import assessment
 from cloud.audit.service import anchor_due
 from cloud.auth.endpoints import access
 from cloud.auth.guard import guard
+from cloud.auth.oidc import Oidc
 from cloud.auth.service import AuthService
 from cloud.auth.tokens import TokenService
 from cloud.body_limit import BodyLimit
@@ -30,6 +31,7 @@ from cloud.calendar.service import CalendarWatch
 from cloud.config import CloudSettings, Environment
 from cloud.console import api as console
 from cloud.console.assessment_pages import router as assessment_pages
+from cloud.console.oidc_pages import router as oidc_pages
 from cloud.console.proof_pages import router as proof_pages
 from cloud.console.report_pages import router as report_pages
 from cloud.console.storm_pages import router as storm_pages
@@ -73,6 +75,24 @@ _GRACE_S: Final = 5
 _SLOW_SWEEP_S: Final = 30.0
 #: A worker with nothing to do still looks into the inbox every second.
 _WORKS_WITHIN_S: Final = 30.0
+#: Described by the OpenAPI document; each has its row in cloud/auth/access.py.
+_ENDPOINTS: Final = (
+    api,
+    operations,
+    rules,
+    storms,
+    duty,
+    calendar,
+    access,
+    assessment,
+    exports,
+    reports,
+    public,
+    open311,
+    verification,
+    whistle,
+)
+_PAGES: Final = (storm_pages, assessment_pages, oidc_pages, proof_pages, report_pages)
 
 
 def build_api(services: Services, run_stream: bool = True) -> FastAPI:
@@ -99,10 +119,8 @@ def build_api(services: Services, run_stream: bool = True) -> FastAPI:
     app.state.services = services
     app.state.auth = services.auth
     app.state.tokens = TokenService(services.database, services.clock)
+    app.state.oidc = None if services.oidc is None else Oidc(services.oidc, services.clock)
     problem.install(app)
-    photos = int((services.reports.photos * services.reports.photo_mb + 1) * 1_000_000)
-    proof = int((services.verify.photo_mb + 1) * 1_000_000)
-    larger = {"/api/public/reports": photos, "/open311/": photos, "/api/tickets/*/photos": proof}
     app.add_middleware(
         Idempotency,
         database=services.database,
@@ -110,17 +128,26 @@ def build_api(services: Services, run_stream: bool = True) -> FastAPI:
         auth=services.auth,
         tokens=app.state.tokens,
     )
-    app.add_middleware(BodyLimit, larger=larger | {"/tickets/*/photos": proof})
-    app.include_router(api)
-    for router in (operations, rules, storms, duty, calendar, access, assessment, exports, reports, public, open311, verification, whistle):
+    app.add_middleware(BodyLimit, larger=_larger_bodies(services))
+    for router in _ENDPOINTS:
         app.include_router(router)
     console.install(app)
-    app.include_router(storm_pages)
-    app.include_router(assessment_pages)
-    app.include_router(proof_pages)
-    app.include_router(report_pages)
+    for router in _PAGES:
+        app.include_router(router)
     openapi.install(app)
     return app
+
+
+def _larger_bodies(services: Services) -> dict[str, int]:
+    """Where photos come, and how many bytes of them."""
+    photos = int((services.reports.photos * services.reports.photo_mb + 1) * 1_000_000)
+    proof = int((services.verify.photo_mb + 1) * 1_000_000)
+    return {
+        "/api/public/reports": photos,
+        "/open311/": photos,
+        "/api/tickets/*/photos": proof,
+        "/tickets/*/photos": proof,
+    }
 
 
 class Cloud:
@@ -306,6 +333,7 @@ class Cloud:
             verify=self._settings.verify,
             whistle=self._settings.whistle,
             clock=self._clock,
+            oidc=self._settings.oidc,
             reports=self._settings.reports,
             open311=self._settings.open311,
             personal_keys=self._personal_keys,

@@ -20,8 +20,8 @@ from cloud.dispatch.cli import app as routing_app
 from cloud.district.cli import load as load_district
 from cloud.duty.cli import app as duty_app
 from cloud.inbox import repo as inbox
-from cloud.reports.cli import app as personal_app
 from cloud.notify.cli import app as notify_app
+from cloud.reports.cli import app as personal_app
 from cloud.summary.schemas import Summary
 from cloud.summary.service import summarise
 from common.runtime.clock import SystemClock

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from cloud.audit.service import AuditSettings
+from cloud.auth.oidc import OidcSettings
 from cloud.dispatch.domain import fits
 from cloud.incidents.domain import DEFAULT_RULES, FusionRule
 from cloud.notify.settings import NotifySettings
@@ -35,6 +36,9 @@ class CloudSettings(Settings):
     verify: VerifySettings = VerifySettings()
     watch: WatchSettings = WatchSettings()
     audit: AuditSettings = AuditSettings()
+    oidc: Annotated[
+        OidcSettings | None, Field(description="the city's own sign-in; none: passwords alone")
+    ] = None
     notify: NotifySettings = NotifySettings()
     whistle: WhistleSettings = WhistleSettings()
     reports: ReportSettings = ReportSettings()
@@ -76,9 +80,7 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     env = os.environ if variables is None else variables
     evidence = env.get("DRUMTOWER_EVIDENCE_DIR", "")
     keys = env.get("DRUMTOWER_PERSONAL_KEYS_FILE", "")
-    return Environment(
-        database_url(env), Path(evidence) if evidence else None, Path(keys) if keys else None
-    )
+    return Environment(database_url(env), Path(evidence) if evidence else None, Path(keys) if keys else None)
 
 
 def read_settings(path: Path | None) -> CloudSettings:

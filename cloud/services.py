@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from cloud.auth.oidc import OidcSettings
 from cloud.auth.service import AuthService
 from cloud.db import Database
 from cloud.incidents.domain import FusionRule
@@ -42,6 +43,7 @@ class Services:
     verify: VerifySettings = field(default_factory=VerifySettings)
     whistle: WhistleSettings = field(default_factory=WhistleSettings)
     clock: Clock = field(default_factory=SystemClock)
+    oidc: OidcSettings | None = None
     reports: ReportSettings = field(default_factory=ReportSettings)
     open311: Open311Settings = field(default_factory=Open311Settings)
     personal_keys: KeyRing | None = None

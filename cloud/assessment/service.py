@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
-
-from psycopg.rows import DictRow
 
 from cloud.assessment import repo
 from cloud.assessment.domain import Cell, Figures, Hotspot, Placed, above, hotspots, league, roll_up
@@ -24,6 +22,7 @@ from cloud.tickets.domain import State
 from common.runtime.clock import Clock, to_datetime
 from common.runtime.errors import InvalidError
 
+Row = Mapping[str, Any]
 Among = Literal["street", "community", "grid", "department"]
 PlaceKind = Literal["street", "community", "grid"]
 Against = Literal["elsewhere", "before"]
@@ -129,7 +128,7 @@ class AssessmentService:
 
     def unsolved(
         self, days: int, unit_code: str | None, cursor: str | None, limit: int
-    ) -> tuple[list[DictRow], str | None]:
+    ) -> tuple[Sequence[Row], str | None]:
         """What has stood open longer, the oldest first, and the cursor of the next page."""
         after = None if cursor is None else decode_cursor(cursor)
         before = self.now() - timedelta(days=days)
@@ -196,7 +195,7 @@ class AssessmentService:
 
 
 def _by_place(
-    rows: list[DictRow], parents: Mapping[str, str | None], kinds: Mapping[str, str], among: str
+    rows: Sequence[Row], parents: Mapping[str, str | None], kinds: Mapping[str, str], among: str
 ) -> dict[tuple[str, str], tuple[int, int]]:
     counted: dict[tuple[str, str], tuple[int, int]] = {}
     for row in rows:

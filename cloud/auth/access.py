@@ -75,7 +75,9 @@ ACCESS: Final[Mapping[tuple[str, str], Access]] = {
     ("POST", "/api/tickets/{ticket_id}/tasks/{task_id}/done"): Access(
         "tickets:act", ("resolve",), "ticket", "ticket.forbidden"
     ),
-    ("POST", "/api/tickets/{ticket_id}/advice"): Access("tickets:act", ("note",), "ticket", "ticket.forbidden"),
+    ("POST", "/api/tickets/{ticket_id}/advice"): Access(
+        "tickets:act", ("note",), "ticket", "ticket.forbidden"
+    ),
     ("POST", "/api/tickets/{ticket_id}/advice/{advice_id}/answer"): Access(
         "tickets:act", ("note",), "ticket", "ticket.forbidden"
     ),

@@ -94,6 +94,27 @@ def disable(name: Annotated[str, typer.Argument(help="the account")]) -> None:
     Console().print(f"{name} cannot sign in any more; next: drumtower cloud account list")
 
 
+@app.command("link")
+def link(
+    name: Annotated[str, typer.Argument(help="the account")],
+    *,
+    issuer: Annotated[str, typer.Option(help="the provider, as in the setting oidc.issuer")],
+    subject: Annotated[str, typer.Option(help="who they are there: the claim sub")],
+) -> None:
+    """Let somebody sign in at the city's provider (OpenID Connect) as this account."""
+    with _service() as service:
+        service.link(name, issuer, subject)
+    Console().print(f"{name} can sign in at {issuer}; next: drumtower cloud account list")
+
+
+@app.command("unlink")
+def unlink(name: Annotated[str, typer.Argument(help="the account")]) -> None:
+    """Let an account sign in by its password alone."""
+    with _service() as service:
+        count = service.unlink(name)
+    Console().print(f"{count} taken away from {name}; next: drumtower cloud account list")
+
+
 @app.command("list")
 def show() -> None:
     """List the accounts."""

@@ -98,3 +98,16 @@ UPDATE service_token SET revoked_at = %(at)s WHERE token_id = %(token_id)s AND r
 SELECT at, actor, address FROM audit
 WHERE action = 'evidence_viewed' AND detail ->> 'sha256' = %(sha256)s
 ORDER BY audit_id DESC LIMIT %(limit)s
+
+-- name: account_by_identity
+SELECT account_id, name, title, password_hash, role, unit_code, disabled_at
+FROM account_identity JOIN account USING (account_id)
+WHERE issuer = %(issuer)s AND subject = %(subject)s
+
+-- name: link_identity
+INSERT INTO account_identity (issuer, subject, account_id, linked_at)
+VALUES (%(issuer)s, %(subject)s, %(account_id)s, %(at)s)
+ON CONFLICT (issuer, subject) DO NOTHING
+
+-- name: unlink_identities
+DELETE FROM account_identity WHERE account_id = %(account_id)s

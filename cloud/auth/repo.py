@@ -61,6 +61,24 @@ def account_by_name(tx: Transaction, name: str) -> StoredAccount | None:
     return StoredAccount(_account(row), row["password_hash"], row["disabled_at"] is not None)
 
 
+def account_by_identity(tx: Transaction, issuer: str, subject: str) -> StoredAccount | None:
+    """Whose identity it is at a provider, disabled ones too; its reach is left empty."""
+    row = tx.row(_SQL["account_by_identity"], issuer=issuer, subject=subject)
+    if row is None:
+        return None
+    return StoredAccount(_account(row), row["password_hash"], row["disabled_at"] is not None)
+
+
+def link_identity(tx: Transaction, account_id: uuid.UUID, issuer: str, subject: str, at: datetime) -> bool:
+    """An account's identity at a provider; False where somebody has it already."""
+    return bool(tx.run(_SQL["link_identity"], account_id=account_id, issuer=issuer, subject=subject, at=at))
+
+
+def unlink_identities(tx: Transaction, account_id: uuid.UUID) -> int:
+    """Take them away; how many."""
+    return tx.run(_SQL["unlink_identities"], account_id=account_id)
+
+
 def all_accounts(tx: Transaction) -> list[AccountRow]:
     """Every account by name; their reach is left empty."""
     return [

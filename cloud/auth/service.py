@@ -18,7 +18,12 @@ from cloud.auth.domain import (
     wait_after,
     what_is_wrong,
 )
-from cloud.auth.errors import AccountError, TooManyAttemptsError, WrongPasswordError
+from cloud.auth.errors import (
+    AccountError,
+    NotSignedInError,
+    TooManyAttemptsError,
+    WrongPasswordError,
+)
 from cloud.auth.passwords import Passwords
 from cloud.db import Database
 from common.runtime.clock import Clock, to_datetime
@@ -102,13 +107,42 @@ class AuthService:
             raise TooManyAttemptsError(int(wait) + 1)
 
     def _begin(self, stored: repo.StoredAccount, password: str, address: str, now: datetime) -> NewSession:
-        account = stored.account
         dated = self._passwords.is_dated(stored.password_hash)
         fresh = self._passwords.hash(password) if dated else None
+        return self._begin_session(stored.account, address, now, fresh=fresh)
+
+    def sign_in_vouched(self, issuer: str, subject: str, address: str) -> NewSession:
+        """Begin a session for whom a provider vouches for.
+
+        Raises:
+            NotSignedInError: no account is linked to them, or it is disabled.
+        """
+        now = self._now()
+        with self._database.transaction() as tx:
+            stored = repo.account_by_identity(tx, issuer, subject)
+            if stored is None or stored.disabled:
+                known = stored.account.account_id if stored else None
+                detail = {"issuer": issuer, "subject": subject}
+                name = stored.account.name if stored else "unknown"
+                repo.add_audit(
+                    tx, now, name, "sign_in_refused", account_id=known, address=address, detail=detail
+                )
+        if stored is None or stored.disabled:
+            raise NotSignedInError(
+                "auth.unknown_identity",
+                "expected somebody whose account is linked here, got somebody unknown",
+                "an administrator can link it: drumtower cloud account link",
+            )
+        return self._begin_session(stored.account, address, now, by=issuer)
+
+    def _begin_session(
+        self, account: Account, address: str, now: datetime, *, fresh: str | None = None, by: str = ""
+    ) -> NewSession:
         token, csrf_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         expires_at = now + SESSION_LIFE
         with self._database.transaction() as tx:
-            repo.forget_failures(tx, account.name, address)
+            if not by:
+                repo.forget_failures(tx, account.name, address)
             repo.add_session(
                 tx,
                 token_hash=_hash(token),
@@ -118,7 +152,15 @@ class AuthService:
                 at=now,
                 expires_at=expires_at,
             )
-            repo.add_audit(tx, now, account.name, "sign_in", account_id=account.account_id, address=address)
+            repo.add_audit(
+                tx,
+                now,
+                account.name,
+                "sign_in",
+                account_id=account.account_id,
+                address=address,
+                detail={"by": by} if by else {},
+            )
             if fresh is not None:
                 repo.set_password(tx, account.account_id, fresh)
         return NewSession(token, Session(account, csrf_token, expires_at))
@@ -207,6 +249,32 @@ class AuthService:
             repo.disable_account(tx, account.account_id, self._now())
             repo.end_sessions_of(tx, account.account_id)
             repo.add_audit(tx, self._now(), "command line", "account_disabled", detail={"name": name})
+
+    def link(self, name: str, issuer: str, subject: str) -> None:
+        """Let somebody sign in at a provider as an account of ours.
+
+        Raises:
+            AccountError: there is no such account, or the identity has one.
+        """
+        with self._database.transaction() as tx:
+            account = self._known(repo.account_by_name(tx, name), name)
+            if not repo.link_identity(tx, account.account_id, issuer, subject, self._now()):
+                raise AccountError("auth.linked", f"{subject!r} of {issuer} is linked to an account already")
+            detail = {"name": name, "issuer": issuer, "subject": subject}
+            repo.add_audit(tx, self._now(), "command line", "account_linked", detail=detail)
+
+    def unlink(self, name: str) -> int:
+        """Take every provider's identity of an account away and end its sessions; how many there were.
+
+        Raises:
+            AccountError: there is no such account.
+        """
+        with self._database.transaction() as tx:
+            account = self._known(repo.account_by_name(tx, name), name)
+            count = repo.unlink_identities(tx, account.account_id)
+            repo.end_sessions_of(tx, account.account_id)
+            repo.add_audit(tx, self._now(), "command line", "account_unlinked", detail={"name": name})
+        return count
 
     def looked_at(self, account: Account, sha256: str, address: str) -> None:
         """Write down that somebody is shown a picture."""

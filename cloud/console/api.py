@@ -177,7 +177,7 @@ def act(
 @router.get("/sign-in")
 def sign_in_page(request: Request, next: str = "/", out: bool = False) -> Response:  # noqa: A002 - as in the address
     """The door."""
-    return _sign_in(request, next, message="sign_in.signed_out" if out else None)
+    return sign_in_form(request, next, message="sign_in.signed_out" if out else None)
 
 
 class SignInForm(BaseModel):
@@ -196,17 +196,17 @@ def sign_in(request: Request, form: Annotated[SignInForm, Form()]) -> Response:
         door.check_sign_in(request, form.csrf_token)
         begun = door.auth_service(request).sign_in(form.name, form.password, door.client_address(request))
     except ForgedRequestError:
-        return _sign_in(request, form.next, "sign_in.forged", status=403, name=form.name)
+        return sign_in_form(request, form.next, "sign_in.forged", status=403, name=form.name)
     except WrongPasswordError:
-        return _sign_in(request, form.next, "sign_in.wrong", status=401, name=form.name)
+        return sign_in_form(request, form.next, "sign_in.wrong", status=401, name=form.name)
     except TooManyAttemptsError as error:
-        refused = _sign_in(
+        refused = sign_in_form(
             request, form.next, "sign_in.wait", status=429, name=form.name, wait_s=error.wait_s
         )
         refused.headers["Retry-After"] = str(error.wait_s)
         return refused
     except TransientError:
-        return _sign_in(request, form.next, "sign_in.away", status=503, name=form.name)
+        return sign_in_form(request, form.next, "sign_in.away", status=503, name=form.name)
     response = RedirectResponse(safe_next(form.next), 303)
     door.begin_session(request, response, begun)
     return response
@@ -291,7 +291,7 @@ def _detail(console: ConsoleService, session: Session, ticket: TicketDetail | No
     }
 
 
-def _sign_in(
+def sign_in_form(
     request: Request,
     target: str,
     message: str | None,
@@ -300,6 +300,7 @@ def _sign_in(
     name: str = "",
     wait_s: int = 0,
 ) -> HTMLResponse:
+    """The door, with what it has to say."""
     token = door.sign_in_token(request)
     t = texts(language_of(request))
     shown = None if message is None else t(message, **({"wait": t.left(wait_s)} if wait_s else {}))
@@ -312,6 +313,7 @@ def _sign_in(
         name=name,
         sign_in_token=token,
         next=safe_next(target),
+        provider=request.app.state.oidc,
     )
     door.offer_sign_in(request, response, token)
     return response
