@@ -1,6 +1,7 @@
 """A gateway as ``drumtower gateway run`` puts it together, but for its intake: messages come through a pipe.
 
-Everything behind the intake's port is the real thing: decoding, batches, committers, transactions, rejects, receipts.
+Everything behind the intake's port is the real thing: decoding, batches, committers, transactions, rejects, receipts. Only
+what it remembers is smaller, so that all of it is full long before the half of a run: what grows then grows for ever.
 Standard input carries frames (``pack``); standard output one JSON line now and then with how many messages are
 acknowledged and how much memory the process has.
 """
@@ -16,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO, Final
 
 from common.runtime.clock import SystemClock
@@ -23,6 +25,8 @@ from common.runtime.config import load_config
 from common.runtime.log import configure_logging
 from common.runtime.stop import Stop
 from common.wire.codec import MAX_PACKET_BYTES
+from gateway import decode, transaction
+from gateway.adapters import adapters
 from gateway.adapters.mapping import load_mappings
 from gateway.app import Gateway
 from gateway.config import GatewaySettings, read_environment
@@ -35,6 +39,13 @@ _FRAME: Final = struct.Struct("<II")
 _MOST_WAITING: Final = 4000
 _TELL_EVERY_S: Final = 0.25
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_REMEMBERS: Final[tuple[tuple[ModuleType, str, int], ...]] = (
+    (transaction, "_REMEMBERED", 4096),
+    (decode, "_CACHED_TOPICS", 1000),
+    (decode, "_CACHED_NAMES", 2000),
+    (decode, "_CACHED_SHAPES", 1000),
+    (adapters, "_CACHED_TOPICS", 1000),
+)
 
 
 def pack(topic: str, payload: bytes) -> bytes:
@@ -157,6 +168,9 @@ class PipedGateway(Gateway):
 def main() -> None:
     """Run until standard input ends: CONFIG."""
     configure_logging("gateway", level="error")
+    for module, name, size in _REMEMBERS:
+        assert getattr(module, name) > size, f"{module.__name__}.{name} is another now"
+        setattr(module, name, size)
     stop = Stop().on_signals()
     config = Path(sys.argv[1])
     settings = load_config(config, GatewaySettings)
