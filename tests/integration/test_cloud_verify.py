@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -529,4 +529,37 @@ def test_no_sequence_of_commands_reaches_closed_but_by_a_look_a_photo_a_yes_or_a
             suppress_health_check=list(HealthCheck),
         ),
     )
+    # What chance may have passed by, so that no ground is one that the memory above could not have refused.
+    for steps in straight_ways():
+        life = Here()
+        for step in steps:
+            step(life)
+        life.what_is_closed_was_closed_for_a_reason()
     assert Here.closed == {"look", "photo", "citizen", "override"}
+
+
+def straight_ways() -> list[list[Callable[[Life], object]]]:
+    """The shortest way to each ground."""
+
+    def done(life: Life) -> object:
+        return life.the_work_is_done(over=True)
+
+    return [
+        [
+            done,
+            lambda life: life.the_sensor_looks(4),
+            lambda life: life.time_passes_and_claims_are_checked(30),
+        ],
+        [
+            done,
+            lambda life: life.no_device_looks_and_somebody_goes_there(),
+            lambda life: life.another_accepts_what_is_photographed("dispatcher"),
+        ],
+        [
+            lambda life: life.a_citizen_reports_it_too(),
+            done,
+            lambda life: life.time_passes_and_claims_are_checked(601),
+            lambda life: life.a_citizen_answers(satisfied=True),
+        ],
+        [done, lambda life: life.somebody_confirms_by_his_word("supervisor", "seen")],
+    ]
