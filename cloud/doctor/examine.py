@@ -12,6 +12,7 @@ from cloud.config import CloudSettings, read_settings
 from cloud.db import Database, Transaction
 from cloud.doctor import repo
 from cloud.doctor.notify import notify_findings
+from cloud.doctor.personal import personal_findings
 from cloud.watch import repo as watch_repo
 from cloud.watch.domain import HINTS
 from common.runtime.doctor import Asked, Examination, Finding, span
@@ -49,10 +50,11 @@ class CloudDoctor:
         except ConfigError as error:
             yield told.fail("database", error.message, error.hint)
         else:
+            keys = asked.environment.get("DRUMTOWER_PERSONAL_KEYS_FILE", "")
             found = list(database_findings(told, url))
             yield from found
             if found[0].verdict == "ok":
-                yield from told.looked("store", partial(self._store, url, settings))
+                yield from told.looked("store", partial(self._store, url, settings, keys))
         yield from self._pictures(asked.environment.get("DRUMTOWER_EVIDENCE_DIR", ""))
         yield told.watcher(watchdog_url(settings.watch, asked.environment))
 
@@ -60,7 +62,7 @@ class CloudDoctor:
         settings = read_settings(path)
         yield self._told.ok("configuration", f"{path}: {len(settings.fusion)} rules of fusion")
 
-    def _store(self, url: str, settings: CloudSettings) -> Iterator[Finding]:
+    def _store(self, url: str, settings: CloudSettings, keys: str) -> Iterator[Finding]:
         with Database(url, 2) as database, database.transaction() as transaction:
             if not repo.is_of_release(transaction):
                 yield self._told.unknown(
@@ -71,6 +73,7 @@ class CloudDoctor:
             yield from self._workers(transaction, settings)
             yield from self._tickets(transaction)
             yield from notify_findings(self._told, transaction, settings.notify)
+            yield from personal_findings(self._told, transaction, keys)
             yield from self._gateways(transaction, settings)
 
     def _district(self, transaction: Transaction) -> Iterator[Finding]:

@@ -17,12 +17,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cloud.config import CloudSettings
+from cloud.doctor.personal import personal_findings
 from cloud.reports.cli import app as personal
 from cloud.reports.coordinates import to_gcj02
 from cloud.reports.domain import ReportSettings
 from cloud.reports.personal import rotate
 from cloud.reports.sealing import add_key, read_keys
 from cloud.reports.service import forget
+from common.runtime.doctor import Examination
 from tests.fixtures.centre import BORDER_LON, LAT
 from tests.fixtures.reporting import HERE, Served, file, photo, served, told
 
@@ -524,6 +526,27 @@ def test_a_new_key_seals_everything_anew_and_the_old_one_can_go(centre: Served, 
     row = centre.centre.rows("SELECT key_id, nonce, sealed FROM report_person LIMIT 1")
     assert row
     assert len(reports) == 3
+
+
+def test_the_doctor_looks_whether_every_sealed_text_has_its_key(centre: Served, tmp_path: Path) -> None:
+    def said(file: Path | None) -> tuple[str, str]:
+        with centre.centre.database.transaction() as transaction:
+            named = "" if file is None else str(file)
+            (found,) = personal_findings(Examination("cloud"), transaction, named)
+        return found.verdict, found.found
+
+    assert said(None)[0] == "ok"
+    with centre.client() as somebody:
+        file(somebody, reporter=REPORTER)
+    assert said(centre.keys)[0] == "ok"
+    assert said(None)[0] == "could not check"
+    assert said(tmp_path / "none")[0] == "fail"
+    other = tmp_path / "other"
+    add_key(other, datetime.now(UTC))
+    verdict, words = said(other)
+    assert (verdict, "1 of 1" in words) == ("fail", True)
+    add_key(centre.keys, datetime.now(UTC))
+    assert said(centre.keys)[0] == "warn"
 
 
 def test_who_reported_is_deleted_some_time_after_the_closing(centre: Served) -> None:

@@ -1,0 +1,51 @@
+"""Whether what is sealed can be opened: the keys of personal data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from cloud.db import Transaction
+from cloud.reports import repo
+from cloud.reports.sealing import read_keys
+from common.runtime.doctor import Examination, Finding
+from common.runtime.errors import ConfigError
+
+_WHAT: Final = "personal data"
+
+
+def personal_findings(told: Examination, transaction: Transaction, named: str) -> Iterator[Finding]:
+    """The file of keys against the keys that sealed something.
+
+    Args:
+        told: who examines.
+        transaction: on the store.
+        named: the file, as the environment names it; empty: none.
+    """
+    in_use = repo.keys_in_use(transaction)
+    texts = sum(in_use.values())
+    if not named:
+        if texts:
+            said = f"{texts} sealed names and phones, and no file of keys is named here"
+            yield told.unknown(_WHAT, said, "where the page runs, set DRUMTOWER_PERSONAL_KEYS_FILE")
+        else:
+            yield told.ok(_WHAT, "none is kept: without a file of keys reports come without names")
+        return
+    try:
+        keys = read_keys(Path(named))
+    except ConfigError as error:
+        yield told.fail(_WHAT, error.message, error.hint)
+        return
+    missing = sorted(set(in_use) - {key_id for key_id, _ in keys.keys})
+    if missing:
+        lost = sum(in_use[key_id] for key_id in missing)
+        said = (
+            f"{lost} of {texts} sealed texts open with no key of {named}: {', '.join(missing)} is not in it"
+        )
+        yield told.fail(_WHAT, said, "put the key back from the copy that is kept apart")
+    elif behind := texts - in_use.get(keys.newest, 0):
+        said = f"{behind} of {texts} sealed texts still have an older key than {keys.newest}"
+        yield told.warn(_WHAT, said, "drumtower cloud personal rotate-keys")
+    else:
+        yield told.ok(_WHAT, f"{texts} sealed texts, all with {keys.newest}")
