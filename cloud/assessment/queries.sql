@@ -102,6 +102,16 @@ SELECT unit_code, name_zh, name_en FROM unit
 -- name: category_names
 SELECT code, coalesce(nullif(zh, ''), code) AS zh, coalesce(nullif(en, ''), code) AS en FROM category
 
+-- name: kept
+SELECT since, until, figures FROM assessment_kept WHERE asked = %(asked)s
+
+-- name: keep
+INSERT INTO assessment_kept (asked, since, until, figures) VALUES (%(asked)s, %(since)s, %(until)s, %(figures)s)
+ON CONFLICT (asked) DO UPDATE SET since = excluded.since, until = excluded.until, figures = excluded.figures
+
+-- name: is_mine
+SELECT pg_try_advisory_xact_lock(%(key)s) AS it
+
 -- name: rate
 INSERT INTO unit_rating (ticket_id, unit_code, stars, note, at, account_id, rated_by)
 VALUES (%(ticket_id)s, %(unit_code)s, %(stars)s, %(note)s, %(at)s, %(account_id)s, %(rated_by)s)

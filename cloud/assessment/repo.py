@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
 
 from cloud.assessment.domain import Figures
 from cloud.db import Queries, Transaction
@@ -51,6 +52,25 @@ def figures(transaction: Transaction, by: By, period: Period) -> dict[str, Figur
             counted = {column: value for column, value in row.items() if column != "key"}
             found[row["key"]] = found.get(row["key"], Figures()) + Figures(**counted)
     return found
+
+
+def kept(transaction: Transaction, asked: str) -> tuple[datetime, datetime, dict[str, Figures]] | None:
+    """What was counted last: since when, until when, and the figures of each unit."""
+    row = transaction.row(_Q["kept"], asked=asked)
+    if row is None:
+        return None
+    return row["since"], row["until"], {code: Figures(**one) for code, one in row["figures"].items()}
+
+
+def keep(transaction: Transaction, asked: str, period: Period, found: Mapping[str, Figures]) -> None:
+    """Keep what was counted."""
+    figures = Jsonb({code: asdict(one) for code, one in found.items()})
+    transaction.run(_Q["keep"], asked=asked, since=period.since, until=period.until, figures=figures)
+
+
+def is_mine(transaction: Transaction, key: int) -> bool:
+    """Whether nobody else does it just now; then nobody else will before this transaction ends."""
+    return bool(transaction.one(_Q["is_mine"], key=key)["it"])
 
 
 def below(transaction: Transaction, unit_code: str) -> list[str]:

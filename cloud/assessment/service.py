@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from cloud.assessment import repo
+from cloud.assessment import kept, repo
 from cloud.assessment.domain import Cell, Figures, Hotspot, Placed, above, hotspots, league, roll_up
 from cloud.assessment.repo import By, Period
 from cloud.auth.domain import Account
@@ -103,10 +103,22 @@ class AssessmentService:
         with self._database.transaction() as transaction:
             period = self.period(chosen, transaction)
             parents, kinds = dispatch_repo.organisation(transaction)
-            by_unit = repo.figures(transaction, "unit", period)
+            period, by_unit = self._by_unit(transaction, chosen, period)
         rolled = roll_up(by_unit, parents, kinds, among)
         within = None if period.units is None else set(period.units)
         return period, league({code: one for code, one in rolled.items() if within is None or code in within})
+
+    def _by_unit(self, transaction: Transaction, chosen: Chosen, period: Period) -> kept.Counted:
+        """The figures of each unit; of a large district's last thirty days those counted within a minute or so."""
+        if chosen.since is not None or chosen.until is not None:
+            return period, repo.figures(transaction, "unit", period)
+
+        def renewed() -> Period:
+            now = self.now()
+            return replace(period, since=now - (period.until - period.since), until=now, now=now)
+
+        asked = f"{chosen.category or ''} {chosen.unit_code or ''}"
+        return kept.by_unit(self._database, transaction, period, asked, renewed)
 
     def hotspots(self, chosen: Chosen, among: PlaceKind, against: Against) -> tuple[Period, list[Hotspot]]:
         """Where significantly more of a category happens than elsewhere, or than before."""

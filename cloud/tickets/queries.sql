@@ -66,6 +66,9 @@ ORDER BY ticket_id LIMIT %(limit)s
 -- name: due_for_review
 SELECT ticket_id FROM ticket WHERE state = 'suspended' AND review_at <= %(now)s ORDER BY review_at LIMIT %(limit)s
 
+-- name: plan_each
+SET LOCAL plan_cache_mode = force_custom_plan
+
 -- name: summaries
 SELECT ticket.ticket_id, ticket.number, ticket.category,
        coalesce(nullif(category.zh, ''), ticket.category) AS category_zh,

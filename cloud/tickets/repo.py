@@ -112,6 +112,8 @@ def summaries(
     """Lines of the list, newest first; ``extra`` more than the limit, to see whether there is a next page."""
     before_at, before_id = before or (None, None)
     west, south, east, north = filters.bbox.split(",") if filters.bbox else (None, None, None, None)
+    # What to read first depends on which filters are set: a plan for all of them would walk a year of tickets.
+    transaction.run(_Q["plan_each"])
     return transaction.rows(
         _Q["summaries"],
         ticket_id=ticket_id,
