@@ -31,7 +31,7 @@ from edge.vision.detections import Detections
 from edge.vision.detector import OnnxDetector
 from edge.vision.motion import MotionGate
 from edge.vision.pipeline import GateSettings
-from edge.vision.regions import CloserLooks, detect_in, whereabouts
+from edge.vision.regions import CloserLooks, detect_in
 from edge.vision.tracker import Track, Tracker
 from models.store import open_model
 
@@ -57,7 +57,7 @@ class Way:
         """One frame."""
         began = time.process_time()
         motion = self._gate.look(image, n * _STEP_MS)
-        crops = self._closer.crops(whereabouts(motion.boxes, self._tracks), image.shape[1], image.shape[0])
+        crops = self._closer.crops(motion.boxes, self._tracks, image.shape[1], image.shape[0])
         found = detect_in(self._detector, image, crops) if crops else self._detector.detect(image)
         self._tracks = self._tracker.update(found, n * _STEP_MS)
         self.cpu_s += time.process_time() - began

@@ -32,6 +32,8 @@ from edge.database import DiskFullError
 from edge.detectors import Detectors
 from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook, Seen
+from edge.vision.ahead import LookAhead
+from edge.vision.detections import Detections
 from edge.vision.health import FAULTS, Fault, HealthChange, ViewHealth
 from edge.vision.health_measure import look_at
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
@@ -90,6 +92,7 @@ class Camera:
         self._clock = clock
         self._pipeline: VisionPipeline | None = None
         self._reader: LatestFrame | None = None
+        self._ahead: LookAhead | None = None
         self._read = self._dropped = 0
         self._reopen_at = 0.0
         self._frame_at = clock.monotonic()
@@ -131,7 +134,9 @@ class Camera:
     @property
     def ready(self) -> bool:
         """Whether a look would find something: a frame, or that there will be none any more."""
-        return not self.finished and self._reader is not None and self._reader.waiting
+        if self.finished or self._reader is None:
+            return False
+        return self._reader.waiting or (self._ahead is not None and self._ahead.waiting)
 
     def state(self) -> State:
         """What the time since the last look counts as."""
@@ -157,6 +162,9 @@ class Camera:
             self._read, self._dropped = self.read, self.dropped
             self._reader.stop(timeout)
             self._reader = None
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def _look(self, timeout: float) -> bool:
         now = self._clock.monotonic()
@@ -166,21 +174,29 @@ class Camera:
         if self._reader is None:
             self._reader = self._open()
             self._frame_at = now
-        frame = self._reader.take(timeout)
-        if frame is None:
+        looked = self._next(self._reader, timeout)
+        if looked is None:
             self._notice_silence()
             return False
+        frame, found = looked
         frame = self._in_order(frame)
         self._frame_at = self._clock.monotonic()
         self._see()
         if self._view_is_good(frame):
-            result = pipeline.process(frame)
+            result = pipeline.process(frame, found)
             self.valid_looks += result.analysed
             if result.analysed:
                 self._looked_at = self._clock.monotonic()
             self._reader.source.rest(pipeline.resting)
             self._tell(result)
         return True
+
+    def _next(self, reader: LatestFrame, timeout: float) -> tuple[Frame, Detections | None] | None:
+        """The next frame, with what is found in it where somebody looked ahead."""
+        if self._ahead is not None:
+            return self._ahead.next(timeout)
+        frame = reader.take(timeout)
+        return None if frame is None else (frame, None)
 
     def _open(self) -> LatestFrame:
         config = self.config
@@ -197,7 +213,12 @@ class Camera:
             keep = partial(self._clips.keep, config.name)
             source.recorder = self._recorder = Recorder(told.before_s, told.after_s, _MOST_KEPT, keep)
         keep_all = recorded and not config.paced
-        return LatestFrame(source, config.name, keep_all=keep_all, arrived=self.arrived).start()
+        reader = LatestFrame(source, config.name, keep_all=keep_all, arrived=self.arrived).start()
+        if keep_all and not config.gate.enabled:
+            # Every frame will be looked at, and the next ones are there already.
+            single = self._detectors.single(config.model)
+            self._ahead = LookAhead(reader.take, single, self._detectors.threads)
+        return reader
 
     def _in_order(self, frame: Frame) -> Frame:
         """Time only grows, also from one opening of the camera to the next."""

@@ -24,17 +24,24 @@ class Detectors:
 
     def __init__(self, directory: Path | None, threads: int) -> None:
         self._directory = directory
-        self._threads = threads
+        self.threads = threads
         self._opened: dict[str, Detector] = {}
         self._judges: dict[str, HelmetJudge] = {}
         self._segmenters: dict[str, WaterSegmenter] = {}
+        self._singles: dict[str, Detector] = {}
         self._fires: dict[str, FireSegmenter] = {}
 
     def get(self, model: str) -> Detector:
         """The detector of that model; raises InvalidError when its file is missing, changed or broken."""
         if model not in self._opened:
-            self._opened[model] = OnnxDetector(open_model(model, self._directory), threads=self._threads)
+            self._opened[model] = OnnxDetector(open_model(model, self._directory), threads=self.threads)
         return self._opened[model]
+
+    def single(self, model: str) -> Detector:
+        """The same on one thread, for several looks at once; raises as ``get`` does."""
+        if model not in self._singles:
+            self._singles[model] = OnnxDetector(open_model(model, self._directory), threads=1)
+        return self._singles[model]
 
     def judge(self, model: str) -> HelmetJudge:
         """The judge of helmets of that model; raises as ``get`` does."""

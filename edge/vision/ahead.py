@@ -40,8 +40,17 @@ class LookAhead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End the threads."""
+        self.close()
+
+    def close(self) -> None:
         """End the threads; what was looked at ahead is let go."""
         self._threads.shutdown(cancel_futures=True)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a picture to be handed on."""
+        return bool(self._waiting)
 
     def next(self, timeout: float) -> tuple[Frame, Detections] | None:
         """The next picture and what was found in it; None when none came within ``timeout`` seconds or no more will.

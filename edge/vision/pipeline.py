@@ -19,7 +19,7 @@ from edge.vision.fires import FireWatch, open_fire
 from edge.vision.health import HealthSettings
 from edge.vision.helmets import HelmetWatch, Moment, open_judge
 from edge.vision.motion import MotionGate
-from edge.vision.regions import CloserLooks, detect_in, whereabouts
+from edge.vision.regions import CloserLooks, detect_in
 from edge.vision.scenes.build import build_scene
 from edge.vision.scenes.config import SceneConfig
 from edge.vision.scenes.scene import Scene, SceneEvent
@@ -225,11 +225,7 @@ class VisionPipeline:
         """Everything in the whole picture, or in the parts of it where something moves or is followed."""
         height, width = image.shape[:2]
         # Without the gate nobody knows where anything moves.
-        crops = (
-            []
-            if self._gate is None
-            else self._closer.crops(whereabouts(self._moving, self._followed), width, height)
-        )
+        crops = [] if self._gate is None else self._closer.crops(self._moving, self._followed, width, height)
         return detect_in(self.detector, image, crops) if crops else self.detector.detect(image)
 
     def _idle_s(self) -> float:

@@ -19,7 +19,7 @@ _EDGE = 3.0
 
 _MARGIN: Final = 0.06
 """Of the picture, left around all that moves: who walks is not cut at once."""
-_SHARED: Final = 0.15
+_SHARED: Final = 0.2
 """Of a half's longer side, that it has in common with the other half."""
 
 
@@ -54,10 +54,12 @@ def _span(first: float, last: float, length: int) -> tuple[int, int]:
     return round(first), round(max(last, first + length / 2))
 
 
-def whereabouts(moving: Boxes, tracks: Iterable[Track]) -> Boxes:
-    """Boxes of all that moves and of all that is followed."""
-    followed = np.array([track.xyxy for track in tracks], np.float32).reshape(-1, 4)
-    return np.concatenate((moving, followed))
+def _whole_in_one(boxes: Boxes, crops: Sequence[Crop]) -> bool:
+    """Whether each box lies within one of the crops."""
+    inside = np.zeros(len(boxes), np.bool_)
+    for left, top, right, bottom in crops:
+        inside |= (boxes[:, :2] >= (left, top)).all(axis=1) & (boxes[:, 2:] <= (right, bottom)).all(axis=1)
+    return bool(inside.all())
 
 
 class CloserLooks:
@@ -74,11 +76,22 @@ class CloserLooks:
         self._saved = 0.0
         self._closer = False
 
-    def crops(self, boxes: Boxes, width: int, height: int) -> list[Crop]:
-        """The parts to look at in this picture instead of the whole; none when the whole is to be looked at."""
+    def crops(self, moving: Boxes, tracks: Iterable[Track], width: int, height: int) -> list[Crop]:
+        """The parts to look at in this picture instead of the whole; none when the whole is to be looked at.
+
+        Args:
+            moving: float32 ``(N, 4)``, in pixels of the picture.
+            tracks: all that is followed. Who would be cut by every part, being large, is looked at in the whole.
+            width: of the picture.
+            height: of the picture.
+        """
         self._saved = min(self._saved + self._more, 1.0)
+        followed = np.array([track.xyxy for track in tracks], np.float32).reshape(-1, 4)
+        # Where somebody should be by now may lie beyond the picture's border.
+        followed = np.clip(followed, 0, np.array([width, height, width, height], np.float32))
+        boxes = np.concatenate((moving, followed))
         crops = [] if self._closer or not self._more else halves(boxes, width, height)
-        self._closer = bool(crops) and len(crops) - 1 <= self._saved
+        self._closer = bool(crops) and len(crops) - 1 <= self._saved and _whole_in_one(followed, crops)
         if not self._closer:
             return []
         self._saved -= len(crops) - 1

@@ -100,6 +100,20 @@ def watch(box: Box, *cameras: Camera, until: int = 1) -> None:
         assert not thread.is_alive()
 
 
+def test_recorded_footage_without_a_gate_is_looked_at_frame_by_frame_to_its_end(box: Box) -> None:
+    camera = box.camera(gate={"enabled": False})
+    stop = Stop()
+    thread = threading.Thread(target=CameraLoop([camera], box.book).run, args=(stop,), name="cameras")
+    thread.start()
+    try:
+        eventually(lambda: camera.finished, 120)
+    finally:
+        stop.set()
+        thread.join(60)
+    assert camera.counters.frames == camera.counters.analysed == camera.read == 250
+    assert [one.phase for one in box.observations] == ["start"]
+
+
 def test_a_camera_says_what_it_sees_with_a_picture_that_is_kept(box: Box) -> None:
     camera = box.camera()
     watch(box, camera)

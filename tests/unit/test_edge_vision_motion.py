@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edge.camera.frame import Image
 from edge.vision.motion import MotionGate, regions
 from edge.vision.regions import CloserLooks, halves
+from tests.fixtures.vision import track
 
 
 def _scene(x: int | None = None, *, noise: int = 0, light: int = 0) -> Image:
@@ -149,7 +150,7 @@ def test_closer_looks_cost_no_more_than_they_may_and_are_never_two_in_a_row(
     looks, spent, before = CloserLooks(more), 0, False
     for n, rows in enumerate(scene, start=1):
         boxes = np.array([(x, y, min(x + w, 768), min(y + h, 576)) for x, y, w, h in rows], np.float32)
-        crops = looks.crops(boxes.reshape(-1, 4), 768, 576)
+        crops = looks.crops(boxes.reshape(-1, 4), [], 768, 576)
         spent += max(len(crops), 1)
         assert not (before and crops)
         assert spent <= n * (1 + more) + 1e-6
@@ -157,4 +158,11 @@ def test_closer_looks_cost_no_more_than_they_may_and_are_never_two_in_a_row(
 
 
 def test_without_closer_looks_the_whole_is_looked_at() -> None:
-    assert CloserLooks(0.0).crops(np.array([[1, 1, 50, 50]], np.float32), 768, 576) == []
+    assert CloserLooks(0.0).crops(np.array([[1, 1, 50, 50]], np.float32), [], 768, 576) == []
+
+
+def test_who_is_too_large_for_any_part_is_looked_at_in_the_whole() -> None:
+    small = np.array([[10, 10, 40, 80], [700, 480, 740, 560]], np.float32)
+    lorry = [track(1, 100, 100, 0, size=(500, 300))]
+    assert CloserLooks(1.0).crops(small, [], 768, 576) != []
+    assert CloserLooks(1.0).crops(small, lorry, 768, 576) == []
