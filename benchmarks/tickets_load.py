@@ -304,7 +304,7 @@ def _flush(connection: psycopg.Connection, buffers: dict[str, io.StringIO]) -> N
 
 
 def _copy(connection: psycopg.Connection, table: str, texts: Iterable[str]) -> None:
-    with connection.cursor().copy(f"COPY {table} ({_COLUMNS[table]}) FROM STDIN") as copy:  # type: ignore[arg-type]
+    with connection.cursor().copy(f"COPY {table} ({_COLUMNS[table]}) FROM STDIN") as copy:
         for text in texts:
             copy.write(text)
 
