@@ -40,7 +40,11 @@ class DenseNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, 3, HEIGHT, WIDTH)`` in -1..1 to ``(N, classes, HEIGHT / 4, WIDTH / 4)``."""
-        _, fine, middle, coarse = self.backbone(x)
+        return self.decode(self.backbone(x))
+
+    def decode(self, levels: list[Tensor]) -> Tensor:
+        """What is made of the backbone's features of the strides 2 (not looked at), 4, 8 and 16."""
+        _, fine, middle, coarse = levels
         deep = self.coarse(coarse / 3)
         # What the picture as a whole is like (night, rain) decides what a dark patch may be.
         deep = functional.relu(deep + self.around(deep.mean((2, 3), keepdim=True)))
