@@ -7,7 +7,8 @@ from typing import Final, Protocol
 
 from common.runtime.errors import InvalidError
 from common.runtime.settings import closest
-from models.train import helmet_run, water_run
+from models.train import helmet_run, privacy_run, water_run
+from models.train.finetune import Finetuning
 
 
 class Run(Protocol):
@@ -22,7 +23,13 @@ class Run(Protocol):
         ...
 
 
-RUNS: Final[dict[str, Run]] = {"helmet": helmet_run, "water": water_run}
+RUNS: Final[dict[str, Run]] = {
+    "detector": Finetuning("detector"),
+    "helmet": helmet_run,
+    "privacy": privacy_run,
+    "segmenter": Finetuning("segmenter"),
+    "water": water_run,
+}
 
 
 def run_of(name: str) -> Run:
