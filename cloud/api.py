@@ -151,7 +151,7 @@ async def stream(
         _EventId | None, Query(description="the same, for a first connection: the summary's stream_head")
     ] = None,
 ) -> StreamingResponse:
-    """What changes, as server-sent events: ticket.opened, ticket.changed, incident.opened, .changed, .ended,
+    """What changes, as server-sent events: ticket.opened, ticket.changed, incident.opened, .changed, .ended, .joined,
     storm.began, storm.ended.
 
     ``reset`` says that events were missed which are no longer kept: load anew. The stream ends soon after the

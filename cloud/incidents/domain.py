@@ -299,10 +299,40 @@ class Candidate:
     started_at: datetime
     ended_at: datetime | None
     ticket_final_at: datetime | None
+    ticket_id: UUID | None = None
 
 
 def choose(candidates: Sequence[Candidate], observation: Observation, rule: FusionRule) -> Candidate | None:
-    """The incident that an observation joins: the earliest that it touches in time, or None for a new one.
+    """The incident that an observation joins: the earliest that it touches in time, or None for a new one."""
+    return next(touched(candidates, observation, rule), None)
+
+
+def bridged(
+    candidates: Sequence[Candidate], observation: Observation, rule: FusionRule
+) -> tuple[Candidate, ...]:
+    """The incidents that an observation shows to be one with the one it joins: it was heard of after both.
+
+    They are what it would have been joined by, had it come in its time. Of an observation that goes on only what it
+    is known to have reached counts. Where both have tickets, and not the same one, each stays for itself.
+    """
+    first = choose(candidates, observation, rule)
+    if first is None or first.ticket_final_at is not None:
+        return ()
+    reached = (observation.over_at or observation.at) + timedelta(seconds=rule.rejoin_s)
+    found, ticket_id = [], first.ticket_id
+    for other in touched(candidates, observation, rule):
+        if other == first or other.ticket_final_at is not None or other.started_at > reached:
+            continue
+        if other.ticket_id is None or ticket_id in {None, other.ticket_id}:
+            ticket_id = ticket_id or other.ticket_id
+            found.append(other)
+    return tuple(found)
+
+
+def touched(
+    candidates: Sequence[Candidate], observation: Observation, rule: FusionRule
+) -> Iterator[Candidate]:
+    """The incidents that an observation touches in time, the earliest first.
 
     An incident whose ticket is closed takes in only what was over before the closing: anything else is a
     matter that came back, and needs a ticket.
@@ -316,5 +346,4 @@ def choose(candidates: Sequence[Candidate], observation: Observation, rule: Fusi
         begins_in_time = candidate.ended_at is None or observation.started_at <= candidate.ended_at + rejoin
         ends_in_time = over_at is None or over_at >= candidate.started_at - rejoin
         if begins_in_time and ends_in_time:
-            return candidate
-    return None
+            yield candidate

@@ -35,7 +35,8 @@ VALUES (%(category)s, %(scope)s, %(lon)s, %(lat)s, %(now)s) RETURNING matter_id
 -- name: candidates
 -- Conditions of a matter that could still touch an observation in time. A closed ticket is told by closed_at.
 -- What calls no one (maintenance, drills) and what counts are kept apart.
-SELECT incident.incident_id, incident.started_at, incident.ended_at, ticket.closed_at AS ticket_final_at
+SELECT incident.incident_id, incident.started_at, incident.ended_at, ticket.closed_at AS ticket_final_at,
+       ticket.ticket_id
 FROM incident
 LEFT JOIN ticket_incident USING (incident_id)
 LEFT JOIN ticket USING (ticket_id)
@@ -76,6 +77,26 @@ WHERE incident.incident_id = %(incident_id)s
 RETURNING incident.incident_id, matter_id, category, kind, incident.severity, incident.started_at,
     incident.last_at, incident.ended_at, incident.observations, incident.count, ticket_worthy, lon, lat,
     device_id, opened_at, incident.mark
+
+-- name: take_in_observations
+UPDATE incident_observation SET incident_id = %(into)s WHERE incident_id = %(other)s
+
+-- name: take_in_ticket
+UPDATE ticket_incident SET incident_id = %(into)s
+WHERE incident_id = %(other)s AND NOT EXISTS (SELECT FROM ticket_incident WHERE incident_id = %(into)s)
+
+-- name: drop_ticket
+DELETE FROM ticket_incident WHERE incident_id = %(other)s
+
+-- name: take_in_incident
+WITH gone AS (
+    DELETE FROM incident WHERE incident_id = %(other)s RETURNING ticket_worthy
+)
+UPDATE incident SET ticket_worthy = incident.ticket_worthy OR gone.ticket_worthy
+FROM gone WHERE incident.incident_id = %(into)s
+
+-- name: note_joined
+INSERT INTO incident_joined (incident_id, into_id, at) VALUES (%(other)s, %(into)s, %(now)s)
 
 -- name: list_incidents
 SELECT incident.incident_id, incident.category, coalesce(nullif(category.zh, ''), incident.category) AS category_zh,

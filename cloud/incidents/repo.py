@@ -169,6 +169,12 @@ def refold(transaction: Transaction, incident_id: UUID, kind: Kind, *, worthy: b
     return Incident(**row)
 
 
+def take_in(transaction: Transaction, into: UUID, other: UUID, now: datetime) -> None:
+    """Give one incident what another has: observations, its ticket, whether it is worth one; the other is gone."""
+    for name in ("take_in_observations", "take_in_ticket", "drop_ticket", "take_in_incident", "note_joined"):
+        transaction.run(_Q[name], into=into, other=other, now=now)
+
+
 def list_incidents(
     transaction: Transaction, filters: IncidentFilters, before: tuple[datetime, UUID] | None
 ) -> list[DictRow]:

@@ -104,13 +104,23 @@ def _find_incident(
             transaction, matter.matter_id, domain.hour_of(state.started_at), state.mark
         )
     else:
-        chosen = domain.choose(repo.candidates(transaction, matter.matter_id, state, rule), state, rule)
+        candidates = repo.candidates(transaction, matter.matter_id, state, rule)
+        chosen = domain.choose(candidates, state, rule)
         found = chosen.incident_id if chosen else None
+        for other in domain.bridged(candidates, state, rule):
+            assert found is not None
+            _take_in(transaction, found, other.incident_id, now)
     if found is not None:
         return found, False
     incident_id = uuid7(to_ms(now))
     repo.new_incident(transaction, incident_id, matter, state, now)
     return incident_id, True
+
+
+def _take_in(transaction: Transaction, into: UUID, other: UUID, now: datetime) -> None:
+    """Make two incidents one; it is folded anew with the observation that showed it."""
+    repo.take_in(transaction, into, other, now)
+    transaction.announce("incident.joined", {"incident_id": str(other), "into_id": str(into)})
 
 
 def _find_matter(

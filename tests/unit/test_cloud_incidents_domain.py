@@ -21,6 +21,7 @@ from cloud.incidents.domain import (
     Matter,
     Observation,
     box_around,
+    bridged,
     choose,
     count_too_near,
     distance_m,
@@ -188,6 +189,29 @@ def candidate(start_min: float, end_min: float | None, final_min: float | None =
         at(end_min),
         at(final_min),
     )
+
+
+def test_what_is_heard_of_late_shows_that_two_incidents_are_one() -> None:
+    before, after = candidate(-30, -11), candidate(5, None)
+    between = replace(
+        PLAIN, started_at=NOON - timedelta(minutes=2), at=NOON - timedelta(minutes=1), ended_at=None
+    )
+    assert choose([after, before], between, RULE) == before
+    assert bridged([after, before], between, RULE) == (after,)
+    too_far = candidate(10, None)  # it goes on, but nobody saw it reach so far
+    assert bridged([before, too_far], between, RULE) == ()
+    assert bridged([before], between, RULE) == ()
+
+
+def test_incidents_of_two_tickets_and_of_closed_ones_stay_apart() -> None:
+    between = replace(PLAIN, started_at=NOON - timedelta(minutes=2), at=NOON, ended_at=NOON)
+    one, other = uuid.uuid4(), uuid.uuid4()
+    before, after = candidate(-30, -11), candidate(5, None)
+    assert bridged([replace(before, ticket_id=one), replace(after, ticket_id=other)], between, RULE) == ()
+    assert bridged([replace(before, ticket_id=one), after], between, RULE) == (after,)
+    in_ticket = replace(after, ticket_id=other)
+    assert bridged([before, in_ticket], between, RULE) == (in_ticket,)
+    assert bridged([before, candidate(5, 8, 9)], between, RULE) == ()
 
 
 def test_an_observation_joins_what_still_goes_on_and_what_ended_a_little_while_ago() -> None:

@@ -241,7 +241,7 @@
       state("reconnecting");
       if (mine.readyState === EventSource.CLOSED && mine === stream) setTimeout(follow, RETRY_MS); // it gave up
     };
-    for (const kind of ["ticket.opened", "ticket.changed", "incident.opened", "incident.changed", "incident.ended", "storm.began", "storm.ended", "reset"]) {
+    for (const kind of ["ticket.opened", "ticket.changed", "incident.opened", "incident.changed", "incident.ended", "incident.joined", "storm.began", "storm.ended", "reset"]) {
       mine.addEventListener(kind, heard);
     }
   }
