@@ -28,8 +28,10 @@ from cloud.errors import ConflictError
 from cloud.idempotency import repo
 from cloud.problem import of_the_framework, ours
 from common.runtime.clock import Clock, to_datetime
-from common.runtime.errors import DrumtowerError, InvalidError
+from common.runtime.errors import DrumtowerError, InvalidError, TransientError
+from common.runtime.log import get_logger
 
+_log = get_logger("http")
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
 KEPT_FOR: Final = timedelta(hours=24)
@@ -135,30 +137,31 @@ class Idempotency:
         try:
             await self._app(scope, _Again(body), hear)
         finally:
-            if not await self._settle(scope["path"], once, answered):
-                await asyncio.to_thread(self._let_go, once)
+            await asyncio.to_thread(self._settle, scope["path"], once, answered)
         for message in answered:
             await send(message)
 
-    async def _settle(self, path: str, once: tuple[str, str], answered: list[Message]) -> bool:
-        """Keep the answer of what was done; False when nothing was."""
-        if not answered or answered[0]["status"] >= HTTPStatus.BAD_REQUEST:
-            return False
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answered[0]["headers"]
-        }
-        kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
-        body = None if path in _SECRET else b"".join(message.get("body", b"") for message in answered)
-        await asyncio.to_thread(self._keep, once, answered[0]["status"], kept, body)
-        return True
+    def _settle(self, path: str, once: tuple[str, str], answered: list[Message]) -> None:
+        """Keep the answer of what was done, or free the key where nothing was."""
+        try:
+            if not answered or answered[0]["status"] >= HTTPStatus.BAD_REQUEST:
+                with self._database.transaction() as transaction:
+                    repo.let_go(transaction, *once)
+                return
+            sent = {
+                name.decode("latin-1").lower(): value.decode("latin-1")
+                for name, value in answered[0]["headers"]
+            }
+            kept = {name: sent[name] for name in _KEPT_HEADERS if name in sent}
+            body = None if path in _SECRET else b"".join(message.get("body", b"") for message in answered)
+            self._keep(once, answered[0]["status"], kept, body)
+        except TransientError as error:
+            # Whoever asked still hears the answer; the key stays in progress, so nothing is done twice.
+            _log.warning("an answer is not kept", path=path, error=error.message)
 
     def _keep(self, once: tuple[str, str], status: int, headers: dict[str, str], body: bytes | None) -> None:
         with self._database.transaction() as transaction:
             repo.keep(transaction, *once, status=status, headers=headers, body=body)
-
-    def _let_go(self, once: tuple[str, str]) -> None:
-        with self._database.transaction() as transaction:
-            repo.let_go(transaction, *once)
 
 
 class _Again:
