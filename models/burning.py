@@ -18,6 +18,7 @@ Bools = NDArray[np.bool_]
 Brightness = NDArray[np.float32]
 """Mean brightness by cell, 0..255, ``(rows, columns)``."""
 
+_SUDDEN: Final = 2.0
 _REACH: Final = 2
 """Cells that a flame or a cloud may move between two looks and still be the same."""
 
@@ -37,12 +38,13 @@ class Rule:
         looks: in a row that have to show it in the same place.
         least_stir: mean change of brightness from look to look where it burns, in grey levels of 255, beyond the
             change of the picture as a whole.
-        least_growth: or so many times the area that it had in the first of these looks.
+        least_growth: or so many times the area of the look before, in each of them. More than twice is no growth but
+            something that was uncovered.
     """
 
     looks: int = 3
     least_stir: float = 1.5
-    least_growth: float = 1.3
+    least_growth: float = 1.1
 
 
 class Evidence(NamedTuple):
@@ -51,8 +53,8 @@ class Evidence(NamedTuple):
     Attributes:
         seen: share of the area watched that this look calls burning.
         agreed: share that the looks agree on.
-        stir: the most change of brightness there in the last looks, in grey levels.
-        alive: whether it flickers, drifts or grows.
+        stir: the least change of brightness there from look to look in the last looks, in grey levels.
+        alive: whether it flickers, drifts or grows, in each of them: who passes before a lamp stirs it once.
     """
 
     seen: float
@@ -75,7 +77,7 @@ class Agreement:
         self._watched = max(int(ground.sum()), 1)
         self._looks = np.zeros(ground.shape, np.int16)
         self._last: Brightness | None = None
-        self._stirs: deque[float] = deque(maxlen=rule.looks)
+        self._stirs: deque[float] = deque(maxlen=rule.looks - 1)
         self._areas: deque[int] = deque(maxlen=rule.looks)
 
     def forget(self) -> None:
@@ -96,12 +98,18 @@ class Agreement:
         self._stirs.append(self._stir(called, near, brightness))
         self._areas.append(area)
         agreed = int((called & (self._looks >= self.rule.looks)).sum())
-        stir = max(self._stirs)
-        grown = len(self._areas) == self.rule.looks and area >= self.rule.least_growth * max(
-            self._areas[0], 1
-        )
-        alive = area > 0 and (stir >= self.rule.least_stir or grown)
+        stir = min(self._stirs)
+        alive = area > 0 and (stir >= self.rule.least_stir or self._grows())
         return Evidence(area / self._watched, agreed / self._watched, stir, alive)
+
+    def _grows(self) -> bool:
+        if len(self._areas) < self.rule.looks:
+            return False
+        steps = zip(self._areas, list(self._areas)[1:], strict=False)
+        return all(
+            before > 0 and self.rule.least_growth * before <= after <= _SUDDEN * before
+            for before, after in steps
+        )
 
     def _stir(self, called: Bools, near: Bools, brightness: Brightness) -> float:
         last, self._last = self._last, brightness

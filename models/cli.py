@@ -91,7 +91,9 @@ def pull(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="The model to train: helmet.")],
+    name: Annotated[
+        str, typer.Argument(help="The model to train: detector, fire, helmet, privacy, segmenter, water.")
+    ],
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder for the weights and for checkpoints.")],
     *,
@@ -112,7 +114,10 @@ def train(
 
 @app.command()
 def export(
-    name: Annotated[str, typer.Argument(help="The model that was trained: helmet.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="The model that was trained: detector, fire, helmet, privacy, segmenter, water."),
+    ],
     data: Data,
     trained: Annotated[Path, typer.Option("--trained", help="Folder that `train` wrote.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the ONNX file and its manifest.")],
@@ -126,7 +131,7 @@ def export(
 
 @app.command()
 def evaluate(
-    name: Annotated[str, typer.Argument(help="The model to measure: helmet.")],
+    name: Annotated[str, typer.Argument(help="The model to measure: fire, helmet, water.")],
     data: Data,
     directory: Directory = None,
     everything: Annotated[

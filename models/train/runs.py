@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from common.runtime.errors import InvalidError
 from common.runtime.settings import closest
-from models.train import helmet_run, privacy_run, water_run
+from models.train import fire_run, helmet_run, privacy_run, water_run
 from models.train.finetune import Finetuning
 
 
@@ -25,6 +25,7 @@ class Run(Protocol):
 
 RUNS: Final[dict[str, Run]] = {
     "detector": Finetuning("detector"),
+    "fire": fire_run,
     "helmet": helmet_run,
     "privacy": privacy_run,
     "segmenter": Finetuning("segmenter"),

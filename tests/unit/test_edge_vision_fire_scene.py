@@ -67,6 +67,16 @@ def test_a_cloud_of_smoke_that_grows_evenly_starts_it() -> None:
     assert events[0].category == "camera.smoke"
 
 
+def test_a_lamp_that_something_lights_up_once_starts_nothing() -> None:
+    looks = [_flame(flicker=int(number >= 4)) for number in range(12)]
+    assert _play(_scene(), looks) == []
+
+
+def test_a_grey_road_uncovered_by_a_lorry_is_no_smoke_that_grows() -> None:
+    looks = [_flame(flicker=0, side=side) for side in (2, 8, 8, 2, 8, 8)]
+    assert _play(_scene(), looks) == []
+
+
 def test_a_red_bus_that_passes_starts_nothing() -> None:
     assert _play(_scene(), [_flame(flicker=number, left=number * 8) for number in range(5)]) == []
 

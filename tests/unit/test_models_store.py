@@ -31,7 +31,13 @@ def test_the_shipped_model_is_what_its_manifest_says() -> None:
 
 
 def test_every_shipped_manifest_can_be_read_and_is_called_like_its_file() -> None:
-    assert [manifest.name for manifest in list_manifests()] == ["cocossd", "helmet", "water", "yolox_nano"]
+    assert [manifest.name for manifest in list_manifests()] == [
+        "cocossd",
+        "fire",
+        "helmet",
+        "water",
+        "yolox_nano",
+    ]
 
 
 def test_a_missing_model_says_where_it_was_looked_for_and_whether_it_ships(tmp_path: Path) -> None:

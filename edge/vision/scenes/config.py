@@ -174,8 +174,8 @@ class FireConfig(Settings):
     """Open fire, or smoke, in ``zone``: a condition that starts, goes on and ends. One scene watches for one of both.
 
     Every ``every_s`` the segmenter looks, whether anything moves or not. It starts once ``enter_looks`` looks in a row
-    show it in the same place on ``start_share`` of the zone, and it lives: the brightness there changes by
-    ``least_stir`` grey levels from look to look, or its area grows ``least_growth`` times. It ends once ``exit_looks``
+    show it in the same place on ``start_share`` of the zone, and it lives: from each of them to the next the brightness
+    there changes by ``least_stir`` grey levels, or its area grows ``least_growth`` times. It ends once ``exit_looks``
     looks show less than ``stop_share``; while it lasts it is said again every ``update_s``. ``threshold`` is the
     model's own unless given. Leave out of the zone what burns or steams rightly: a chimney, a kitchen's vent.
     """
