@@ -39,6 +39,7 @@ bench: setup  ## all benchmarks, as a table of ratios against their limits
 accuracy: setup  ## how good the models are: docs/accuracy.md (needs the evaluation data)
 	@$(VENV)/python -m models.accuracy
 	@$(VENV)/python -m benchmarks.detection --page
+	@$(VENV)/python -m benchmarks.blur --page
 
 chaos: setup  ## 60 random kills, bad links, full disks and wrong clocks: nothing may be lost (ARGS: --seed N, --kills N)
 	@$(VENV)/python -m benchmarks.chaos $(ARGS)
