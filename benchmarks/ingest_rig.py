@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ CREATE TABLE ceiling (LIKE reading INCLUDING DEFAULTS);
 SELECT create_hypertable('ceiling', by_range('captured_at', INTERVAL '1 day'), create_default_indexes => false);
 CREATE INDEX ON ceiling (series_id, captured_at DESC);
 """
+_FEW = 1000
 _COMMITTED = "SELECT coalesce(sum(upper(received) - 1), 0)::bigint FROM device_stream"
 
 
@@ -97,6 +98,9 @@ class Rig:
         """A gateway that takes in a partition, or several of them each by a process of its own, once connected."""
         settings = yaml.safe_load((REPOSITORY / "firmware_configs/gateway.yaml").read_text(encoding="utf-8"))
         settings.setdefault("intake", {})["client"] = client
+        if len(self.accounts) <= _FEW:
+            # A round ends with the last receipt. Sooner ones ask more of the gateway, not less, and spare us seconds.
+            settings["receipts"]["every_s"] = 2
         if not rules:
             settings["rules"] = []
         config = self.directory / "gateway.yaml"
@@ -281,8 +285,10 @@ class Rig:
                 ended = process.cpu_times()
                 spent[name] += ended.children_user + ended.children_system
                 for one in (process, *process.children(recursive=True)):
-                    times = one.cpu_times()
-                    spent[name] += times.user + times.system
+                    # Of the database's workers one may end just now; the next reading has it among the ended.
+                    with suppress(psutil.NoSuchProcess):
+                        times = one.cpu_times()
+                        spent[name] += times.user + times.system
         return dict(spent)
 
     def _rules_s(self) -> float:
