@@ -120,7 +120,9 @@ class WaterThresholds(Settings):
     water: Annotated[float, Field(gt=0, lt=1, description="from here on the model is sure of water")]
     dry_shown: Annotated[
         float | None,
-        Field(gt=0, lt=1, description="the same on a camera that was shown its dry road; `water` unless given"),
+        Field(
+            gt=0, lt=1, description="the same on a camera that was shown its dry road; `water` unless given"
+        ),
     ] = None
     extent: Annotated[
         float | None,

@@ -232,7 +232,9 @@ TRANSITIONS: Final[Mapping[Action, Transition]] = {
 
 #: What the street in whose grid a ticket lies may do although another unit owns it: the last word on
 #: "solved" is the street's, not the handler's. A called department may add its findings.
-BY_PLACE: Final = frozenset({Action.NOTE, Action.CALL, Action.ESCALATE, Action.REOPEN, Action.CONFIRM, Action.ACCEPT})
+BY_PLACE: Final = frozenset(
+    {Action.NOTE, Action.CALL, Action.ESCALATE, Action.REOPEN, Action.CONFIRM, Action.ACCEPT}
+)
 BY_CALLED: Final = frozenset({Action.NOTE})
 
 
@@ -256,7 +258,8 @@ def ground_of(action: Action, target: State, given: Ground | None) -> Ground | N
     if given not in allowed:
         names = " or ".join(sorted(ground.value for ground in allowed)) or "nothing"
         raise InvalidError(
-            "ticket.no_ground", f"expected {action.value!r} to close by {names}, got {given.value if given else 'no ground'}"
+            "ticket.no_ground",
+            f"expected {action.value!r} to close by {names}, got {given.value if given else 'no ground'}",
         )
     return given
 

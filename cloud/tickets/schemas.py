@@ -164,7 +164,9 @@ class TicketDetail(TicketSummary):
     """Everything about a ticket."""
 
     merged_into: UUID | None = Field(default=None, description="of a merged one, where the work goes on")
-    reports: tuple[TicketReport, ...] = Field(default=(), description="what people told, at most the newest 50")
+    reports: tuple[TicketReport, ...] = Field(
+        default=(), description="what people told, at most the newest 50"
+    )
 
     review_at: datetime | None
     policy: dict[str, Any]

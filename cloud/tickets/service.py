@@ -152,9 +152,7 @@ class TicketService:
                 "assignments": [
                     Assignment.model_validate(row) for row in repo.assignments(transaction, ticket_id)
                 ],
-                "reports": [
-                    TicketReport.model_validate(row) for row in repo.reports(transaction, ticket_id)
-                ],
+                "reports": [TicketReport.model_validate(row) for row in repo.reports(transaction, ticket_id)],
                 "linked_incidents": [
                     LinkedIncident.model_validate(
                         row | {"evidence": [_picture(picture, arrived) for picture in row["evidence"]]}

@@ -12,7 +12,7 @@ import pytest
 from edge.camera.frame import Frame
 from edge.vision.pipeline import VisionPipeline, VisionSettings
 from edge.vision.scenes.scene import SceneEvent
-from models.accuracy.water import ROADS, SEGMENTER
+from models.accuracy.water_shown import ROADS, SEGMENTER
 from models.data.roads import Road
 from models.data.water import Weather, composed
 from models.data.water_split import roads_of
