@@ -58,6 +58,9 @@ class _Detectors(Detectors):
     def get(self, model: str) -> ScriptedDetector:
         return ScriptedDetector(Detections.empty(LABELS))
 
+    def single(self, model: str) -> ScriptedDetector:
+        return self.get(model)
+
 
 class Box:
     """The parts of an agent that cameras need, with its loop."""

@@ -35,7 +35,6 @@ ABSENT = {
         "paho",
         "pymodbus",
         "httpx",
-        "cryptography",
         "psutil",
         "torch",
     ),

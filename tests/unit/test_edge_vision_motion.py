@@ -163,6 +163,6 @@ def test_without_closer_looks_the_whole_is_looked_at() -> None:
 
 def test_who_is_too_large_for_any_part_is_looked_at_in_the_whole() -> None:
     small = np.array([[10, 10, 40, 80], [700, 480, 740, 560]], np.float32)
-    lorry = [track(1, 100, 100, 0, size=(500, 300))]
+    lorry = [track(1, 384, 400, 0, size=(500, 300))]
     assert CloserLooks(1.0).crops(small, [], 768, 576) != []
     assert CloserLooks(1.0).crops(small, lorry, 768, 576) == []
