@@ -108,10 +108,12 @@ class HelmetManifest(ModelManifest):
     context: Annotated[float, Field(ge=1, le=4, description="side of the crop, in longer sides of the head")]
     smallest: Annotated[float, Field(gt=0, le=200, description="pixels; smaller heads are unknown")]
     thresholds: VerdictThresholds
-    parity: Annotated[
-        float,
-        Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output"),
-    ]
+    parity: Parity
+
+
+Parity = Annotated[
+    float, Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output")
+]
 
 
 class WaterThresholds(Settings):
@@ -141,10 +143,7 @@ class WaterManifest(ModelManifest):
     head: Literal["water"]
     labels: tuple[Literal["water"]]
     thresholds: WaterThresholds
-    parity: Annotated[
-        float,
-        Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output"),
-    ]
+    parity: Parity
 
 
 class FireThresholds(Settings):
@@ -160,10 +159,7 @@ class FireManifest(ModelManifest):
     head: Literal["fire"]
     labels: tuple[Literal["fire"], Literal["smoke"]]
     thresholds: FireThresholds
-    parity: Annotated[
-        float,
-        Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output"),
-    ]
+    parity: Parity
 
 
 class PrivacyThresholds(Settings):
@@ -179,10 +175,7 @@ class PrivacyManifest(ModelManifest):
     head: Literal["privacy"]
     labels: tuple[Literal["head"], Literal["plate"]]
     thresholds: PrivacyThresholds
-    parity: Annotated[
-        float,
-        Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output"),
-    ]
+    parity: Parity
 
 
 _KINDS: dict[str, type[ModelManifest]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge.vision.scenes.config import FireConfig
 from edge.vision.scenes.scene import Outline, SceneEvent, ScenePhase
-from edge.vision.tracker import Track
+from edge.vision.scenes.timed import TimedScene
 from models.burning import Agreement, Evidence, Rule
 
 Grid = NDArray[np.float32]
@@ -20,7 +19,7 @@ _LONGEST: Final = 3
 """Looks so many intervals apart are no looks in a row."""
 
 
-class FireScene:
+class FireScene(TimedScene[FireConfig]):
     """Asks for a look on a timer, and says when something burns (or smokes), goes on burning and has gone out.
 
     In each step: ``due`` says whether a look is wanted; ``look`` takes what the segmenter made of it and how bright
@@ -29,40 +28,15 @@ class FireScene:
     """
 
     def __init__(self, config: FireConfig) -> None:
-        self.config = config
-        self.outline = Outline(config.zone)
-        self.threshold = 0.5
+        super().__init__(config, Outline(config.zone))
         self._agreement: Agreement | None = None
-        self._looked_at: int | None = None
         self._seen_since: int | None = None
         self._calm = 0
-        self._started_at: int | None = None
-        self._said_at: int | None = None
-        self._peak = 0.0
-        self._waiting: list[SceneEvent] = []
-
-    @property
-    def id(self) -> str:
-        """Its name in the camera's configuration."""
-        return self.config.id
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the condition lasts."""
-        return self._started_at is not None
-
-    def resize(self, width: int, height: int) -> None:
-        """Nothing to do: everything here is in shares of the picture."""
 
     def restore(self, started_at: int) -> None:
         """Go on with a condition that was open when the box stopped; the next look says how it stands."""
         self._started_at, self._said_at = started_at, None
         self._calm = 0
-
-    def due(self, at_ms: int) -> bool:
-        """Whether a look is wanted now; after a clock that ran backwards it is."""
-        since = None if self._looked_at is None else at_ms - self._looked_at
-        return since is None or since < 0 or since >= self.config.every_s * 1000
 
     def look(self, probability: Grid, brightness: Grid, at_ms: int) -> Evidence:
         """Take one look, whose outcome ``step`` tells; both grids are of one shape."""
@@ -79,12 +53,6 @@ class FireScene:
             self._seen_since = at_ms
         self._turn(evidence, at_ms)
         return evidence
-
-    def step(self, tracks: Sequence[Track], at_ms: int) -> list[SceneEvent]:
-        """What followed from the looks since the last step; tracks have nothing to do with it."""
-        del tracks, at_ms
-        waiting, self._waiting = self._waiting, []
-        return waiting
 
     def _turn(self, evidence: Evidence, at_ms: int) -> None:
         config = self.config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge.vision.scenes.config import WaterConfig
 from edge.vision.scenes.scene import Outline, SceneEvent, ScenePhase
-from edge.vision.tracker import Track
+from edge.vision.scenes.timed import TimedScene
 from models.standing import standing
 
 Grid = NDArray[np.float32]
@@ -36,7 +35,7 @@ class Level(NamedTuple):
     depth_m: float | None
 
 
-class WaterScene:
+class WaterScene(TimedScene[WaterConfig]):
     """Asks for a look on a timer, and says when water stands, goes on standing and has gone.
 
     In each step: ``due`` says whether a look is wanted, moving or not; ``look`` takes what the segmenter made of it;
@@ -50,33 +49,13 @@ class WaterScene:
     """
 
     def __init__(self, config: WaterConfig) -> None:
-        self.config = config
-        self.outline = Outline(config.road)
-        self.threshold = 0.5
+        super().__init__(config, Outline(config.road))
         self.extent: float | None = None
         self._ground: NDArray[np.bool_] | None = None
         self._dry: Grid | None = None
         self._mean: Grid | None = None
-        self._looked_at: int | None = None
         self._agreeing = 0
         self._turning_at = 0
-        self._started_at: int | None = None
-        self._said_at: int | None = None
-        self._peak = 0.0
-        self._waiting: list[SceneEvent] = []
-
-    @property
-    def id(self) -> str:
-        """Its name in the camera's configuration."""
-        return self.config.id
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the condition lasts."""
-        return self._started_at is not None
-
-    def resize(self, width: int, height: int) -> None:
-        """Nothing to do: everything here is in shares of the picture."""
 
     def restore(self, started_at: int) -> None:
         """Go on with a condition that was open when the box stopped; the next look says how it stands."""
@@ -87,11 +66,6 @@ class WaterScene:
         """Take a look at the road while it is certainly dry: what seems to be water there is none."""
         self._fit(probability.shape)
         self._dry = probability if self._dry is None else np.maximum(self._dry, probability)
-
-    def due(self, at_ms: int) -> bool:
-        """Whether a look is wanted now; after a clock that ran backwards it is."""
-        since = None if self._looked_at is None else at_ms - self._looked_at
-        return since is None or since < 0 or since >= self.config.every_s * 1000
 
     def look(self, probability: Grid, at_ms: int) -> Level:
         """Take one look, whose outcome ``step`` tells."""
@@ -133,12 +107,6 @@ class WaterScene:
         share = float(water[self._ground].mean()) if self._ground.any() else 0.0
         # A gauge line may stand beside the road.
         return Level(share, self._depth(everywhere))
-
-    def step(self, tracks: Sequence[Track], at_ms: int) -> list[SceneEvent]:
-        """What followed from the looks since the last step; tracks have nothing to do with it."""
-        del tracks, at_ms
-        waiting, self._waiting = self._waiting, []
-        return waiting
 
     def _high(self, level: Level) -> bool:
         deep = level.depth_m is not None and level.depth_m >= self.config.start_depth_m
