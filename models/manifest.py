@@ -88,6 +88,11 @@ class Manifest(ModelManifest):
                     yield Wrong(("exclusive", number, place), one_of(label, named))
 
 
+Parity = Annotated[
+    float, Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output")
+]
+
+
 class VerdictThresholds(Settings):
     """Between the two the answer is *unknown*."""
 
@@ -109,11 +114,6 @@ class HelmetManifest(ModelManifest):
     smallest: Annotated[float, Field(gt=0, le=200, description="pixels; smaller heads are unknown")]
     thresholds: VerdictThresholds
     parity: Parity
-
-
-Parity = Annotated[
-    float, Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output")
-]
 
 
 class WaterThresholds(Settings):
