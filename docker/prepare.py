@@ -1,6 +1,6 @@
 """``python -m docker.prepare``: every secret that compose.yaml names, made on this machine, none with a default.
 
-Certificates, the broker's accounts, the boxes' credentials and the database's password. What exists is kept, so
+Certificates, the broker's accounts, the boxes' credentials, the database's password and the keys of personal data. What exists is kept, so
 it may be run again: after a box was added to the site file, or to renew a certificate.
 """
 
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from cloud.reports.sealing import add_key, read_keys
 from common.runtime.errors import ConfigError, DrumtowerError
 from common.wire.topics import Address
 from gateway.fleet.credentials import new_credential
@@ -63,6 +64,7 @@ def prepare(target: Path = DOCKER, configs: Path = CONFIGS) -> list[Address]:
             _certificates(private / "certificates")
             _accounts(private, devices)
             _database(private / "database")
+            _personal_keys(private / "personal" / "keys")
             _secret(private / "grafana" / "password")
             write_atomically(private / "gateway.yaml", _gateway_settings(configs / "gateway.yaml"), 0o600)
         for service in STATES:
@@ -165,6 +167,15 @@ def _database(folder: Path) -> None:
     write_atomically(folder / "passfile", f"database:5432:*:drumtower:{password}\n".encode(), 0o600)
 
 
+def _personal_keys(path: Path) -> None:
+    """The keys that seal who reported and what they wrote. Without a copy of this file nobody reads that again."""
+    if path.exists():
+        read_keys(path)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    add_key(path, datetime.datetime.now(datetime.UTC))
+
+
 def _secret(path: Path) -> str:
     """The one line of a file; made where there is none."""
     if not path.exists():
@@ -188,6 +199,7 @@ def main() -> int:
         print(f"{error.code}: {error.message}\n  what to do: {error.hint}", file=sys.stderr)
         return 1
     print(f"secrets for the database, the gateway and {len(devices)} boxes are in docker/private")
+    print("keep a copy of docker/private/personal/keys apart from the backups: it alone opens who reported")
     print("next: docker compose -f docker/compose.yaml up --build --detach")
     return 0
 

@@ -93,7 +93,7 @@ def read_keys(path: Path) -> KeyRing:
         raise ConfigError(
             "personal.no_key_file", f"expected a file of keys at {path}: {error}", _MAKE_ONE
         ) from error
-    if mode & 0o077:
+    if mode & (0o037 if _from_systemd(path) else 0o077):
         raise ConfigError(
             "personal.key_file_open",
             f"expected {path} to be readable by its owner alone, its mode is {mode:04o}",
@@ -106,6 +106,14 @@ def read_keys(path: Path) -> KeyRing:
         found = "none" if not keys else "a name twice"
         raise ConfigError("personal.wrong_key_file", f"{path}: expected keys, found {found}", _MAKE_ONE)
     return KeyRing(keys)
+
+
+def _from_systemd(path: Path) -> bool:
+    """A credential that systemd copied: since 254 its mode shows the group's bit for an access list of one account,
+    in a directory that nobody else can enter (systemd issue 29435).
+    """
+    directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(directory) and path.parent == Path(directory)
 
 
 _MAKE_ONE: Final = "make one: drumtower cloud personal new-key"

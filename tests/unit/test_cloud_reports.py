@@ -302,6 +302,19 @@ def test_a_file_of_keys_that_others_may_read_is_refused(tmp_path: Path) -> None:
 # ---- visitors ----
 
 
+def test_a_copy_that_systemd_made_for_one_account_counts_as_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "personal.keys"
+    add_key(path, NOON)
+    path.chmod(0o440)  # an access list of one account shows like this
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert len(read_keys(path).keys) == 1
+    path.chmod(0o444)
+    with pytest.raises(ConfigError, match="readable by its owner alone"):
+        read_keys(path)
+
+
 def test_an_address_that_asks_too_often_is_told_how_long_to_wait() -> None:
     clock = ManualClock()
     limit = RateLimit(clock, 6)

@@ -18,6 +18,7 @@ from cryptography import x509
 from psycopg.conninfo import conninfo_to_dict
 
 from cloud.api import operations
+from cloud.reports.sealing import read_keys
 from common.runtime.cli import GROUP
 from common.runtime.config import load_config
 from docker.prepare import SERVERS, prepare
@@ -346,13 +347,21 @@ def test_the_brokers_accounts_are_those_that_the_tests_prove(prepared: Path, tmp
 def test_preparing_again_keeps_every_secret_and_hides_them_all(tmp_path: Path) -> None:
     prepare(tmp_path)
     kept = [*tmp_path.glob("private/credentials/*"), *tmp_path.glob("private/certificates/*")]
-    kept += [*tmp_path.glob("private/database/*")]
+    kept += [*tmp_path.glob("private/database/*"), *tmp_path.glob("private/personal/*")]
+    assert len(read_keys(tmp_path / "private" / "personal" / "keys").keys) == 1
     before = {path: path.read_bytes() for path in kept}
     prepare(tmp_path)
     assert {path: path.read_bytes() for path in kept} == before
     for path in tmp_path.rglob("*"):
         if path.is_file() and path.suffix != ".pem" and path.name not in {"lock", ".env"}:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_the_ticket_centre_is_given_the_keys_of_personal_data_and_nobody_else_is() -> None:
+    named = {name for name, service in SERVICES.items() if "personal_keys" in service.get("secrets", [])}
+    assert named == {"cloud"}
+    assert SERVICES["cloud"]["environment"]["DRUMTOWER_PERSONAL_KEYS_FILE"] == "/run/secrets/personal_keys"
+    assert COMPOSE["secrets"]["personal_keys"] == {"file": "private/personal/keys"}
 
 
 def test_servers_show_their_network_name_and_a_new_authority_signs_them_anew(tmp_path: Path) -> None:

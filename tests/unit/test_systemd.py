@@ -116,6 +116,14 @@ def test_every_secret_is_a_credential_and_none_stands_in_a_unit_or_its_environme
         assert not re.search(r"://[^/\s]*:[^/\s@]*@", file.read_text(encoding="utf-8")), file.name
 
 
+def test_the_web_interface_is_given_the_keys_of_personal_data() -> None:
+    said = settings(UNITS / "drumtower-cloud-web.service")
+    assert "personal.keys:/etc/drumtower/credentials/personal.keys" in said["LoadCredential"]
+    assert "DRUMTOWER_PERSONAL_KEYS_FILE=%d/personal.keys" in said["Environment"]
+    told = (UNITS / "README.md").read_text(encoding="utf-8")
+    assert "personal new-key --file /etc/drumtower/credentials/personal.keys" in told
+
+
 def test_every_file_of_variables_has_an_example_and_every_unit_a_row_that_tells_of_it() -> None:
     read = (UNITS / "README.md").read_text(encoding="utf-8")
     for unit in SERVICES:
