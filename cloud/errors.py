@@ -21,6 +21,10 @@ class StaleVersionError(InvalidError):
     """Somebody changed it since it was read (412)."""
 
 
+class PreconditionRequiredError(InvalidError):
+    """Whoever replaces it has to say which state of it they read (428)."""
+
+
 class TooLargeError(InvalidError):
     """It is larger than what is taken (413)."""
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from cloud.auth.api import CurrentAccount
@@ -17,6 +17,7 @@ from cloud.dispatch.service import check_rules
 from cloud.district import repo
 from cloud.district.rulebooks import change_policies, change_routing
 from cloud.district.schemas import PolicyBook, RoutingBook
+from cloud.etags import REPLACES, TAGGED, IfMatch, IfMatchHeader
 from cloud.instants import Instant
 from cloud.problem import responses
 from cloud.services import CurrentServices, Services
@@ -74,10 +75,19 @@ class Explained(BaseModel):
     because: str
 
 
+class StandInRead(BaseModel):
+    """Outside a unit's hours another one takes what comes."""
+
+    unit_code: str
+    hours: str
+    after_hours: str
+
+
 class Routing(BaseModel):
-    """The rules in force."""
+    """The rules in force. The ETag is that of the rules and stand-ins, not of what is wrong with them by now."""
 
     rules: tuple[RuleRead, ...]
+    stand_ins: tuple[StandInRead, ...]
     problems: tuple[RuleFault, ...]
 
 
@@ -110,19 +120,33 @@ def _problems(found: list[Finding]) -> tuple[RuleFault, ...]:
     return tuple(RuleFault(kind=one.kind, message=one.message) for one in found)
 
 
-@rules.get("/routing", responses=responses(*_SIGNED_IN))
-def show_routing(services: CurrentServices, _account: CurrentAccount) -> Routing:
+@rules.get("/routing", responses=TAGGED | responses(*_SIGNED_IN))
+def show_routing(services: CurrentServices, _account: CurrentAccount, response: Response) -> Routing:
     """The routing rules in force, and what is wrong with them."""
     with services.database.transaction() as transaction:
         found = check_rules(transaction, _now(services))
-        rows = repo.routing(transaction)
-    return Routing(rules=tuple(RuleRead.model_validate(row) for row in rows), problems=_problems(found))
+        rows, stand_ins = repo.routing(transaction), repo.stand_ins(transaction)
+        response.headers["ETag"] = repo.routing_etag(transaction)
+    return Routing(
+        rules=tuple(RuleRead.model_validate(row) for row in rows),
+        stand_ins=tuple(StandInRead.model_validate(row) for row in stand_ins),
+        problems=_problems(found),
+    )
 
 
-@rules.put("/routing", responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN))
-def put_routing(book: RoutingBook, services: CurrentServices, account: CurrentAccount) -> RuleFaults:
-    """Put other rules into force. Loops and rules never reached are refused; what finds no owner is told."""
-    found = change_routing(services.database, account, book, _now(services))
+@rules.put("/routing", responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN, *REPLACES))
+def put_routing(
+    book: RoutingBook,
+    services: CurrentServices,
+    account: CurrentAccount,
+    if_match: IfMatchHeader = None,
+) -> RuleFaults:
+    """Put other rules into force. Loops and rules never reached are refused; what finds no owner is told.
+
+    412 when others are in force than the ones that were read; then nothing is written.
+    """
+    expected = IfMatch.read(if_match)
+    found = change_routing(services.database, account, book, _now(services), expected)
     return RuleFaults(items=_problems(found))
 
 
@@ -159,16 +183,31 @@ def explain(
     )
 
 
-@rules.get("/policies", responses=responses(*_SIGNED_IN))
-def show_policies(services: CurrentServices, _account: CurrentAccount) -> Policies:
+@rules.get("/policies", responses=TAGGED | responses(*_SIGNED_IN))
+def show_policies(services: CurrentServices, _account: CurrentAccount, response: Response) -> Policies:
     """The policies in force. A ticket keeps the one that it was opened under."""
     with services.database.transaction() as transaction:
         rows = repo.policies(transaction)
+        response.headers["ETag"] = repo.policies_etag(transaction)
+    return _read(rows)
+
+
+@rules.put("/policies", responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN, *REPLACES))
+def put_policies(
+    book: PolicyBook,
+    services: CurrentServices,
+    account: CurrentAccount,
+    if_match: IfMatchHeader = None,
+) -> Policies:
+    """Put other policies into force, for tickets opened from now on. Overlapping ones are refused.
+
+    412 when others are in force than the ones that were read; then nothing is written.
+    """
+    change_policies(services.database, account, book, _now(services), IfMatch.read(if_match))
+    with services.database.transaction() as transaction:
+        rows = repo.policies(transaction)
+    return _read(rows)
+
+
+def _read(rows: list[dict[str, Any]]) -> Policies:
     return Policies(items=tuple(PolicyRead.model_validate(row) for row in rows))
-
-
-@rules.put("/policies", responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN))
-def put_policies(book: PolicyBook, services: CurrentServices, account: CurrentAccount) -> Policies:
-    """Put other policies into force, for tickets opened from now on. Overlapping ones are refused."""
-    change_policies(services.database, account, book, _now(services))
-    return show_policies(services, account)

@@ -87,5 +87,11 @@ ORDER BY storm DESC, position
 -- name: routing
 SELECT position, category, min_severity, target, call, place, during, outside FROM routing_rule ORDER BY position
 
+-- name: stand_ins
+SELECT unit_code, hours, after_hours FROM unit WHERE after_hours IS NOT NULL ORDER BY unit_code
+
+-- name: storm_plan
+SELECT categories, raise_to, rule_categories, rule_incidents, rule_within_s, rule_area, rule_quiet_s FROM storm_plan
+
 -- name: grid_at
 SELECT grid_at(%(lon)s, %(lat)s) AS unit_code

@@ -19,6 +19,7 @@ from cloud.district.schemas import (
     StandInEntry,
     StormEntry,
 )
+from cloud.etags import etag_of
 
 _POINT = re.compile(r"\(([-+0-9.e]+),([-+0-9.e]+)\)")
 _SQL = Queries("cloud.district")
@@ -36,7 +37,7 @@ def store_units(tx: Transaction, district: DistrictFile, areas: Mapping[str, Rin
         The units in the database that the file no longer names. They stay, because history names them, but
         lose their area, so that no place leads to them any more.
     """
-    tx.run(_SQL["lock_units"])  # two loads at once would each see half of the other's
+    lock(tx)  # two loads at once would each see half of the other's
     for unit in sorted(district.units, key=lambda unit: KINDS.index(unit.kind)):
         tx.run(
             _SQL["store_unit"],
@@ -171,6 +172,26 @@ def policies(tx: Transaction) -> list[dict[str, Any]]:
 def routing(tx: Transaction) -> list[dict[str, Any]]:
     """The routing rules in force."""
     return tx.rows(_SQL["routing"])
+
+
+def stand_ins(tx: Transaction) -> list[dict[str, Any]]:
+    """Who takes what comes outside a unit's hours."""
+    return tx.rows(_SQL["stand_ins"])
+
+
+def routing_etag(tx: Transaction) -> str:
+    """Changes with the routing rules and the stand-ins."""
+    return etag_of([routing(tx), stand_ins(tx)])
+
+
+def policies_etag(tx: Transaction) -> str:
+    """Changes with the policies and with what a storm does."""
+    return etag_of([policies(tx), tx.rows(_SQL["storm_plan"])])
+
+
+def lock(tx: Transaction) -> None:
+    """Keep others from loading a district or changing its rules, to the end of the transaction."""
+    tx.run(_SQL["lock_units"])
 
 
 def map_features(tx: Transaction) -> list[MapFeature]:

@@ -21,6 +21,7 @@ from cloud.district.domain import shadowed, unmatched
 from cloud.district.schemas import PolicyBook, PolicyEntry, RoutingBook
 from cloud.district.service import rule_of
 from cloud.errors import ForbiddenError
+from cloud.etags import IfMatch
 from cloud.sla import repo as sla_repo
 from common.runtime.config import Wrong
 from common.runtime.errors import InvalidError
@@ -36,7 +37,9 @@ _REFUSED: Final[dict[str, Callable[[str], InvalidError]]] = {
 }
 
 
-def change_routing(database: Database, account: Account, book: RoutingBook, now: datetime) -> list[Finding]:
+def change_routing(
+    database: Database, account: Account, book: RoutingBook, now: datetime, expected: IfMatch
+) -> list[Finding]:
     """Put other rules into force.
 
     Returns:
@@ -44,11 +47,14 @@ def change_routing(database: Database, account: Account, book: RoutingBook, now:
 
     Raises:
         ForbiddenError: not an administrator.
+        StaleVersionError: others are in force than the ones that were read.
         InvalidError: a loop, a rule that is never reached, a unit or a calendar that there is not.
     """
     _require_admin(account)
 
     def work(transaction: Transaction) -> list[Finding]:
+        repo.lock(transaction)
+        expected.check(repo.routing_etag(transaction))
         parents, kinds = dispatch_repo.organisation(transaction)
         hours = calendars(transaction)
         loose = [
@@ -78,16 +84,21 @@ def change_routing(database: Database, account: Account, book: RoutingBook, now:
     return database.run(work)
 
 
-def change_policies(database: Database, account: Account, book: PolicyBook, now: datetime) -> None:
+def change_policies(
+    database: Database, account: Account, book: PolicyBook, now: datetime, expected: IfMatch
+) -> None:
     """Put other policies into force for tickets opened from now on.
 
     Raises:
         ForbiddenError: not an administrator.
+        StaleVersionError: others are in force than the ones that were read.
         InvalidError: policies that overlap, a category without one, a calendar or step that there is not.
     """
     _require_admin(account)
 
     def work(transaction: Transaction) -> None:
+        repo.lock(transaction)
+        expected.check(repo.policies_etag(transaction))
         hours = calendars(transaction)
         days = {name: calendar.day_s for name, calendar in hours.items()}
         steps = {rung.name for rung in sla_repo.ladder(transaction)}

@@ -4,6 +4,10 @@ WHERE (%(unit_code)s::text IS NULL OR unit_code = %(unit_code)s)
   AND ends_at > %(since)s AND begins_at < %(until)s
 ORDER BY unit_code, begins_at, position, person LIMIT %(limit)s
 
+-- name: whole_rota
+SELECT person, phone, begins_at, ends_at, position, email FROM duty_shift
+WHERE unit_code = %(unit_code)s ORDER BY begins_at, position, person, ends_at, phone, email
+
 -- name: lock_unit
 SELECT unit_code FROM unit WHERE unit_code = %(unit_code)s FOR UPDATE
 

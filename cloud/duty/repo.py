@@ -11,10 +11,12 @@ from psycopg.types.json import Jsonb
 
 from cloud.db import Queries, Transaction
 from cloud.duty.domain import Callee, Shift, on_duty
+from cloud.etags import etag_of
 
 _Q = Queries("cloud.duty")
 #: A rota of a district for some weeks; who asks for more asks in parts.
 _MOST = 5000
+_SAID = ("person", "phone", "position", "email")
 
 
 def shifts(
@@ -23,6 +25,17 @@ def shifts(
     """The shifts that touch a time, of one unit or of all."""
     rows = transaction.rows(_Q["shifts"], unit_code=unit_code, since=since, until=until, limit=_MOST)
     return [Shift(**row) for row in rows]
+
+
+def etag(transaction: Transaction, unit_code: str) -> str:
+    """Changes with any shift of a unit, whenever it is."""
+    rows = transaction.rows(_Q["whole_rota"], unit_code=unit_code)
+    return etag_of(
+        [
+            [shift["begins_at"].timestamp(), shift["ends_at"].timestamp(), *map(shift.get, _SAID)]
+            for shift in rows
+        ]
+    )
 
 
 def lock_unit(transaction: Transaction, unit_code: str) -> bool:

@@ -12,6 +12,7 @@ from cloud.db import Database, Transaction
 from cloud.duty import repo
 from cloud.duty.domain import Callee, Shift, Span, holes
 from cloud.errors import ForbiddenError, NotFoundError
+from cloud.etags import ANY_STATE, IfMatch
 from common.runtime.errors import InvalidError
 
 _TOLD = 10
@@ -54,19 +55,27 @@ def _span(span: Span) -> str:
 
 
 def write_rota(
-    database: Database, unit_code: str, since: datetime, until: datetime, rota: Sequence[Shift]
+    database: Database,
+    unit_code: str,
+    since: datetime,
+    until: datetime,
+    rota: Sequence[Shift],
+    *,
+    expected: IfMatch = ANY_STATE,
 ) -> None:
     """Replace a unit's rota of a time; outside it nothing changes.
 
     Raises:
         InvalidError: the rota has a fault.
         NotFoundError: there is no such unit.
+        StaleVersionError: the unit's rota is another one than what was read.
     """
     check_rota(rota, since, until)
 
     def work(transaction: Transaction) -> None:
         if not repo.lock_unit(transaction, unit_code):
             raise NotFoundError("duty.unknown_unit", f"expected the code of a unit, got {unit_code!r}")
+        expected.check(repo.etag(transaction, unit_code))
         repo.replace(transaction, unit_code, since, until, rota)
 
     database.run(work)
@@ -104,7 +113,10 @@ def who_is_on_duty(database: Database, unit_code: str, at: datetime) -> Callee:
         return repo.callee(transaction, unit_code, at)
 
 
-def rota_of(database: Database, unit_code: str | None, since: datetime, until: datetime) -> list[Shift]:
-    """The shifts that touch a time."""
+def rota_of(
+    database: Database, unit_code: str | None, since: datetime, until: datetime
+) -> tuple[list[Shift], str | None]:
+    """The shifts that touch a time, and the tag of the whole rota of the unit that is asked for."""
     with database.transaction() as transaction:
-        return repo.shifts(transaction, since, until, unit_code)
+        tag = None if unit_code is None else repo.etag(transaction, unit_code)
+        return repo.shifts(transaction, since, until, unit_code), tag

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ POLICIES: list[dict[str, Any]] = [
 ]
 
 
+WATER_ROTA = "/api/duty?unit_code=water"
+
+
+def replace(client: httpx.Client, path: str, body: dict[str, Any]) -> httpx.Response:
+    """As a careful program does it: read, then replace what was read."""
+    read = client.get(path)
+    assert read.status_code == 200, read.text
+    return client.put(path.partition("?")[0], json=body, headers={"If-Match": read.headers["etag"]})
+
+
 @pytest.fixture
 def admin(running: Running) -> Iterator[httpx.Client]:  # noqa: F811 - the fixture above
     with running.client("admin") as client:
@@ -50,7 +61,7 @@ def test_rules_are_changed_as_a_whole_and_explained(running: Running, admin: htt
     calendar_in(running)
     rules = [{"category": "camera.*", "target": "level:street", "outside": "office", "place": ["street-a"]}]
     stand_ins = [{"unit_code": "water", "hours": "office", "after_hours": "centre"}]
-    answer = admin.put("/api/routing", json={"rules": rules + RULES, "stand_ins": stand_ins})
+    answer = replace(admin, "/api/routing", {"rules": rules + RULES, "stand_ins": stand_ins})
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"items": []}
 
@@ -117,13 +128,13 @@ def test_rules_that_cannot_work_are_refused_with_their_code_and_nothing_is_writt
 ) -> None:
     calendar_in(running)
     before = admin.get("/api/routing").json()
-    problem = assert_problem(admin.put("/api/routing", json={"rules": RULES} | changed), 422, code)
+    problem = assert_problem(replace(admin, "/api/routing", {"rules": RULES} | changed), 422, code)
     assert words in problem["detail"]
     assert admin.get("/api/routing").json() == before
 
 
 def test_what_no_rule_covers_is_told_and_waits_under_a_clock(running: Running, admin: httpx.Client) -> None:  # noqa: F811
-    found = admin.put("/api/routing", json={"rules": RULES[:1]}).json()["items"]
+    found = replace(admin, "/api/routing", {"rules": RULES[:1]}).json()["items"]
     assert {one["kind"] for one in found} == {"no_owner"}
     assert any("smoke.alarm" in one["message"] and "grid-a" in one["message"] for one in found)
     assert admin.get("/api/routing").json()["problems"] == found
@@ -136,7 +147,7 @@ def test_policies_are_changed_as_a_whole(running: Running, admin: httpx.Client) 
         "policies": [POLICIES[0] | {"name": "drain", "acknowledge": "1m"}],
     }
     hours = POLICIES[1] | {"hours": "office", "escalate": [{"clock": "ack", "to": "street", "after": "5m"}]}
-    response = admin.put("/api/policies", json={"policies": [POLICIES[0], hours], "storm": storm})
+    response = replace(admin, "/api/policies", {"policies": [POLICIES[0], hours], "storm": storm})
     assert response.status_code == 200, response.text
     told = response.json()["items"]
     assert [(one["name"], one["storm"]) for one in told] == [
@@ -179,7 +190,7 @@ def test_policies_that_contradict_each_other_are_refused_with_their_code(
     admin: httpx.Client, policies: list[dict[str, Any]], code: str, words: str
 ) -> None:
     before = admin.get("/api/policies").json()
-    problem = assert_problem(admin.put("/api/policies", json={"policies": policies}), 422, code)
+    problem = assert_problem(replace(admin, "/api/policies", {"policies": policies}), 422, code)
     assert words in problem["detail"]
     assert admin.get("/api/policies").json() == before
 
@@ -193,6 +204,66 @@ def test_only_an_administrator_changes_rules_and_policies(running: Running) -> N
             assert_problem(somebody.put(path, json=body), 403, "district.forbidden")
 
 
+def whole_of(path: str) -> dict[str, Any]:
+    """What replaces all of it."""
+    if path == "/api/routing":
+        return {"rules": RULES}
+    if path == "/api/policies":
+        return {"policies": POLICIES}
+    start = datetime(2026, 6, 1, tzinfo=UTC)
+    end = start + timedelta(hours=8)
+    body = {"unit_code": "water", "since": start.isoformat(), "until": end.isoformat()}
+    return body | {"shifts": [shift("Lin", start, end)]}
+
+
+@pytest.mark.parametrize("path", ["/api/routing", "/api/policies", WATER_ROTA])
+def test_who_replaces_something_says_which_state_they_read(
+    running: Running,  # noqa: F811
+    admin: httpx.Client,
+    path: str,
+) -> None:
+    body, address = whole_of(path), path.partition("?")[0]
+    read = admin.get(path)
+    etag = read.headers["etag"]
+    assert admin.get(path).headers["etag"] == etag
+
+    def put(if_match: str | None) -> httpx.Response:
+        return admin.put(address, json=body, headers={} if if_match is None else {"If-Match": if_match})
+
+    problem = assert_problem(put(None), 428, "request.no_if_match")
+    assert "If-Match" in problem["hint"]
+    assert_problem(put('"another"'), 412, "request.stale")
+    assert_problem(put(f"W/{etag}"), 412, "request.stale")
+    assert_problem(put("yesterday"), 422, "request.wrong_etag")
+    assert admin.get(path).json() == read.json()
+    assert put(f'"another", {etag}').status_code == 200
+    changed = admin.get(path)
+    assert changed.headers["etag"] != etag
+    assert_problem(put(etag), 412, "request.stale")
+    assert admin.get(path).headers["etag"] == changed.headers["etag"]
+    assert put("*").status_code == 200
+    assert admin.get(path).headers["etag"] == changed.headers["etag"]  # it says the same as before
+
+
+def test_a_file_that_is_loaded_makes_what_was_read_stale(running: Running, admin: httpx.Client) -> None:  # noqa: F811
+    etags = {path: admin.get(path).headers["etag"] for path in ("/api/routing", "/api/policies")}
+    load_district(running.centre.database, DEMO)
+    for path, etag in etags.items():
+        assert_problem(admin.put(path, json=whole_of(path), headers={"If-Match": etag}), 412, "request.stale")
+
+
+def test_of_two_who_replace_the_same_state_at_once_one_is_told(running: Running) -> None:  # noqa: F811
+    with running.client("admin") as one, running.client("admin") as other:
+        etag = one.get("/api/routing").headers["etag"]
+        with ThreadPoolExecutor(2) as both:
+            bodies = ({"rules": RULES}, {"rules": RULES[1:]})
+            asked = [
+                both.submit(client.put, "/api/routing", json=body, headers={"If-Match": etag})
+                for client, body in zip((one, other), bodies, strict=True)
+            ]
+        assert sorted(answer.result().status_code for answer in asked) == [200, 412]
+
+
 def shift(who: str, begins: datetime, ends: datetime) -> dict[str, str]:
     return {"person": who, "phone": "555", "begins_at": begins.isoformat(), "ends_at": ends.isoformat()}
 
@@ -202,9 +273,8 @@ def test_a_rota_is_written_and_says_who_is_on_duty(running: Running) -> None:  #
     noon, end = start + timedelta(hours=12), start + timedelta(days=1)
     body = {"unit_code": "water", "since": start.isoformat(), "until": end.isoformat()}
     with running.client("dispatcher", "water") as somebody:
-        written = somebody.put(
-            "/api/duty", json=body | {"shifts": [shift("Lin", start, noon), shift("Wu", noon, end)]}
-        )
+        shifts = [shift("Lin", start, noon), shift("Wu", noon, end)]
+        written = replace(somebody, WATER_ROTA, body | {"shifts": shifts})
         assert written.status_code == 200, written.text
         for at, who, how in ((start, "Lin", "rota"), (noon, "Wu", "rota"), (end, "", "nobody")):
             told = somebody.get("/api/duty/on", params={"unit_code": "water", "at": at.isoformat()}).json()
@@ -213,7 +283,7 @@ def test_a_rota_is_written_and_says_who_is_on_duty(running: Running) -> None:  #
         six = start + timedelta(hours=6)
         again = body | {"since": six.isoformat(), "until": (noon + timedelta(hours=6)).isoformat()}
         taken = again | {"shifts": [shift("Su", six, noon + timedelta(hours=6))]}
-        assert somebody.put("/api/duty", json=taken).status_code == 200
+        assert replace(somebody, WATER_ROTA, taken).status_code == 200
         listed = somebody.get("/api/duty", params={"unit_code": "water"}).json()["items"]
         assert [one["person"] for one in listed] == ["Lin", "Su", "Wu"]
         holes = somebody.get("/api/duty/holes", params={"days": 3}).json()["items"]
@@ -234,7 +304,7 @@ def test_a_rota_with_a_fault_is_refused_with_its_code_and_nothing_is_written(
     body = {"unit_code": "water", "since": start.isoformat(), "until": (start + 8 * hour).isoformat()}
 
     def put(*shifts: dict[str, str], **changed: str) -> httpx.Response:
-        return admin.put("/api/duty", json=body | changed | {"shifts": list(shifts)})
+        return replace(admin, WATER_ROTA, body | changed | {"shifts": list(shifts)})
 
     holed = put(shift("Lin", start, start + 3 * hour), shift("Wu", start + 4 * hour, start + 7 * hour))
     problem = assert_problem(holed, 422, "duty.hole")
