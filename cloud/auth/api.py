@@ -23,6 +23,11 @@ from cloud.auth.tokens import TokenService
 
 SESSION_COOKIE: Final = "drumtower_session"
 SIGN_IN_COOKIE: Final = "drumtower_sign_in"
+#: The provider's word for who signed in there; it goes back when they sign out, and to no other page.
+VOUCHED_COOKIE: Final = "drumtower_vouched"
+SIGN_OUT: Final = "/sign-out"
+#: Browsers keep 4096 bytes of a cookie with its name. A longer word is not kept; then the provider may ask.
+_LONGEST_WORD: Final = 3500
 CSRF_HEADER: Final = "X-CSRF-Token"
 CSRF_FIELD: Final = "csrf_token"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -157,8 +162,10 @@ async def _form_token(request: Request) -> str:
     return field if isinstance(field, str) else ""
 
 
-def begin_session(request: Request, response: Response, begun: NewSession) -> None:
-    """Give the browser its session."""
+def begin_session(
+    request: Request, response: Response, begun: NewSession, id_token: str | None = None
+) -> None:
+    """Give the browser its session; ``id_token`` is a provider's, where one vouched."""
     response.set_cookie(
         SESSION_COOKIE,
         begun.token,
@@ -168,11 +175,30 @@ def begin_session(request: Request, response: Response, begun: NewSession) -> No
         secure=request.url.scheme == "https",
     )
     response.delete_cookie(SIGN_IN_COOKIE)
+    if id_token is None:
+        response.delete_cookie(VOUCHED_COOKIE, path=SIGN_OUT)
+        return
+    response.set_cookie(
+        VOUCHED_COOKIE,
+        id_token if len(id_token) <= _LONGEST_WORD else "-",
+        max_age=int(SESSION_LIFE.total_seconds()),
+        path=SIGN_OUT,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+
+
+def vouched(request: Request) -> str | None:
+    """The provider's word for who signed in there, empty where it was too long to keep; None of all others."""
+    kept = request.cookies.get(VOUCHED_COOKIE)
+    return None if kept is None else kept.removeprefix("-")
 
 
 def end_session(response: Response) -> None:
     """Take the browser's session away."""
     response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
+    response.delete_cookie(VOUCHED_COOKIE, path=SIGN_OUT)
 
 
 def offer_sign_in(request: Request, response: Response, token: str) -> None:

@@ -1,7 +1,7 @@
 """Signing in at the city's own provider: OpenID Connect, authorization code flow with PKCE.
 
 Sources: OpenID Connect Core 1.0 §3.1 and §5.7, Discovery 1.0 §4.3, RFC 7636 (PKCE, S256), RFC 9207 (issuer in the
-answer), RFC 9700 (best practice). Accounts are made by the centre alone; a provider proves who somebody is, by issuer
+answer), RFC 9700 (best practice), RP-Initiated Logout 1.0 §2. Accounts are made by the centre alone; a provider proves who somebody is, by issuer
 and subject, and never what they may do.
 """
 
@@ -32,6 +32,8 @@ from common.runtime.errors import InvalidError, TransientError
 #: Signatures that are asked of a key that is published; never those whose key is a password.
 ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
 CALLBACK: Final = "/sign-in/oidc/callback"
+#: Where the provider sends a browser after signing it out.
+LEFT: Final = "/sign-in?out=1"
 _TIMEOUT_S: Final = 10.0
 _MOST_BYTES: Final = 1024 * 1024
 _LEEWAY_S: Final = 60
@@ -86,10 +88,19 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class Vouched:
+    """Who somebody is to the provider, and its word for it."""
+
+    subject: str
+    id_token: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Provider:
     authorize: str
     token: str
     keys: str
+    end_session: str | None
     known_at: float
 
 
@@ -137,8 +148,29 @@ class Oidc:
         address = self._known().authorize
         return f"{address}{'&' if '?' in address else '?'}{query}", begun
 
-    def finish(self, begun: Begun | None, answer: Mapping[str, str]) -> str:
-        """Who came back: the subject that the provider vouches for.
+    def end(self, id_token: str) -> str | None:
+        """The address that signs a browser out at the provider too; None where the provider has none.
+
+        Args:
+            id_token: with which it signed in; empty when it is not known any more, then the provider may ask.
+
+        Raises:
+            TransientError: the provider does not answer.
+            InvalidError: it answers what no provider says.
+        """
+        address = self._known().end_session
+        if address is None:
+            return None
+        told = {
+            "client_id": self.settings.client_id,
+            "post_logout_redirect_uri": self.settings.public_url + LEFT,
+        }
+        if id_token:
+            told["id_token_hint"] = id_token
+        return f"{address}{'&' if '?' in address else '?'}{urlencode(told)}"
+
+    def finish(self, begun: Begun | None, answer: Mapping[str, str]) -> Vouched:
+        """Who came back: the one that the provider vouches for.
 
         Args:
             begun: what the browser kept.
@@ -158,7 +190,7 @@ class Oidc:
         token = told.get("id_token")
         if not isinstance(token, str):
             raise _refused("expected an id_token, got none")
-        return self._subject(token, begun.nonce)
+        return Vouched(self._subject(token, begun.nonce), token)
 
     def _subject(self, token: str, nonce: str) -> str:
         try:
@@ -220,7 +252,10 @@ class Oidc:
             if len(urls) != len(found):
                 raise InvalidError("auth.no_provider", f"expected three addresses over https, got {found}")
             authorize, token, keys = urls
-            self._provider = _Provider(authorize, token, keys, now)
+            leaving = told.get("end_session_endpoint")
+            if not isinstance(leaving, str) or not _is_safe(leaving):
+                leaving = None  # it is not asked of a provider
+            self._provider = _Provider(authorize, token, keys, leaving, now)
         return self._provider
 
     @staticmethod

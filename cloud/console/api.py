@@ -212,16 +212,6 @@ def sign_in(request: Request, form: Annotated[SignInForm, Form()]) -> Response:
     return response
 
 
-@router.post("/sign-out", dependencies=[Depends(door.checked_session)])
-def sign_out(request: Request) -> Response:
-    """Leave; the session is over for whoever holds its token."""
-    token = request.cookies.get(door.SESSION_COOKIE, "")
-    door.auth_service(request).sign_out(token, door.client_address(request))
-    response = RedirectResponse("/sign-in?out=1", 303)
-    door.end_session(response)
-    return response
-
-
 @router.get("/language/{language}")
 def choose_language(language: str, next: str = "/") -> Response:  # noqa: A002 - as in the address
     """Remember a language and go back."""

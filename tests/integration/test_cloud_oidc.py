@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import ValidationError
@@ -235,6 +237,67 @@ def test_the_command_links_and_unlinks(house: House, monkeypatch: pytest.MonkeyP
     assert "linked to an account already" in str(twice.exception)
     assert runner.invoke(account_app, ["link", "nobody", *whom]).exit_code != 0
     assert "1 taken away" in runner.invoke(account_app, ["unlink", "lin"]).output
+
+
+def sign_out(browser: httpx.Client) -> httpx.Response:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get("/").text)
+    assert found is not None
+    return browser.post("/sign-out", data={"csrf_token": found[1]})
+
+
+def test_who_came_by_the_provider_is_signed_out_there_too(house: House) -> None:
+    house.auth.link("lin", house.provider.url, "u-1001")
+    house.provider.leaves_at = f"{house.provider.url}/leave?realm=city"
+    with house.browser() as browser:
+        house.sign_in(browser)
+        gone = sign_out(browser)
+        assert gone.status_code == 200
+        assert "You are signed out" in gone.text
+        seconds, _, address = gone.headers["refresh"].partition("; url=")
+        assert seconds == "0"
+        assert address.startswith(house.provider.leaves_at)
+        told = parse_qs(urlsplit(address).query)
+        assert told["post_logout_redirect_uri"] == [f"{house.url}/sign-in?out=1"]
+        (word,) = told["id_token_hint"]
+        assert jwt.decode(word, options={"verify_signature": False})["sub"] == "u-1001"
+        assert browser.get("/").headers["location"] == "/sign-in"
+        assert not {"drumtower_session", "drumtower_vouched"} & set(browser.cookies)
+
+
+def test_who_came_with_a_password_is_signed_out_here_alone(house: House) -> None:
+    house.auth.link("lin", house.provider.url, "u-1001")
+    house.provider.leaves_at = f"{house.provider.url}/leave"
+    with house.browser() as browser:
+        house.sign_in(browser)  # and forgets it when somebody signs in with a password after
+        page = browser.get("/sign-in").text
+        found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+        assert found is not None
+        form = {"name": "lin", "password": PASSWORD, "csrf_token": found[1]}
+        assert browser.post("/sign-in", data=form).status_code == 303
+        left = sign_out(browser)
+    assert (left.status_code, left.headers["location"]) == (303, "/sign-in?out=1")
+    assert "refresh" not in left.headers
+
+
+@pytest.mark.parametrize("leaves_at", [None, "http://elsewhere.example/leave"])
+def test_a_provider_without_a_safe_way_out_is_left_alone(house: House, leaves_at: str | None) -> None:
+    house.auth.link("lin", house.provider.url, "u-1001")
+    house.provider.leaves_at = leaves_at
+    with house.browser() as browser:
+        house.sign_in(browser)
+        left = sign_out(browser)
+    assert (left.status_code, left.headers["location"]) == (303, "/sign-in?out=1")
+
+
+def test_a_word_too_long_for_a_cookie_is_not_sent_back(house: House) -> None:
+    house.auth.link("lin", house.provider.url, "u-1001")
+    house.provider.leaves_at = f"{house.provider.url}/leave"
+    house.provider.claims = {"groups": "x" * 5000}
+    with house.browser() as browser:
+        house.sign_in(browser)
+        address = sign_out(browser).headers["refresh"].partition("; url=")[2]
+    assert address.startswith(f"{house.provider.url}/leave?client_id={CLIENT}&")
+    assert "id_token_hint" not in address
 
 
 @pytest.mark.parametrize("text", ["", "x", "e30", "bnVsbA", "é"])
