@@ -39,7 +39,7 @@ READINGS_A_PACKET = READINGS_EACH * len(SENSORS)
 #: One packet in so many has a sensor beyond its threshold.
 ALARM_EVERY = 200
 _WINDOW = 200  # packets without a receipt; a real box allows itself 1,000
-_BURST = 8
+BURST = 8
 #: How long the broker may take to let a newcomer in.
 ANSWER_S = 5.0
 _QUIET = -1
@@ -113,7 +113,7 @@ class Box:
 
 
 def main() -> None:
-    """Take orders until the input ends: {"start_ms", "first_seq", "count", "rate"}."""
+    """Take orders until the input ends: {"start_ms", "first_seq", "count", "rate"}, with a rate "at_once" too."""
     spec = json.loads(sys.stdin.readline())
     context = ssl.create_default_context(cafile=spec["ca_file"])
     boxes = [_connect(entry, number, spec["port"], context) for number, entry in enumerate(spec["boxes"])]
@@ -128,7 +128,7 @@ def main() -> None:
         sys.stdin.readline()  # go
         began = time.time()
         if order["rate"]:
-            _drive_at(boxes, selector, order["rate"], began)
+            _drive_at(boxes, selector, order["rate"], began, order["at_once"])
         else:
             _drive(boxes, selector)
         sent_at = {str(box.address): box.sent_at for box in boxes} if order["rate"] else {}
@@ -172,7 +172,7 @@ def _drive(boxes: list[Box], selector: selectors.BaseSelector) -> None:
         for _ in range(min(len(ready), 32)):
             box = ready.popleft()
             had = bool(box.frames)
-            if box.send(_BURST) and not box.has_to_send():
+            if box.send(BURST) and not box.has_to_send():
                 box.is_waiting = True
             else:
                 ready.append(box)
@@ -186,19 +186,22 @@ def _drive(boxes: list[Box], selector: selectors.BaseSelector) -> None:
     _await_receipts(boxes, selector)
 
 
-def _drive_at(boxes: list[Box], selector: selectors.BaseSelector, rate: float, began: float) -> None:
-    """Send everything at so many packets a second over all boxes."""
+def _drive_at(
+    boxes: list[Box], selector: selectors.BaseSelector, rate: float, began: float, at_once: int
+) -> None:
+    """Send everything at so many packets a second over all boxes, each box so many at once."""
     paced = 0
     left = sum(len(box.frames) for box in boxes)
     while left:
         due = int((time.time() - began) * rate)
-        while paced < due and left:
-            box = boxes[paced % len(boxes)]
-            paced += 1
-            if box.frames:
-                left -= 1
-                box.sent_at.append(time.time())
-                box.send(1)
+        while paced + at_once <= due and left:
+            box = boxes[paced // at_once % len(boxes)]
+            paced += at_once
+            count = min(at_once, len(box.frames))
+            if count:
+                left -= count
+                box.sent_at += [time.time()] * count
+                box.send(count)
         for key, _ in selector.select(0.001):
             _receive(key.data)
     _await_receipts(boxes, selector)

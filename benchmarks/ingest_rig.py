@@ -41,6 +41,10 @@ CREATE INDEX ON ceiling (series_id, captured_at DESC);
 """
 _FEW = 1000
 _COMMITTED = "SELECT coalesce(sum(upper(received) - 1), 0)::bigint FROM device_stream"
+#: Of each box, for a look every few ms: looking must not take what it looks at its processor time.
+_COMMITTED_BY_BOX = "SELECT device_id, coalesce(upper(received) - 1, 0)::bigint FROM device_stream"
+_NAMES = "SELECT device_id, site || '/' || name FROM device"
+_LOOK_S = 0.01
 
 
 @dataclass
@@ -125,22 +129,29 @@ class Rig:
         """For a profiler."""
         return [process.pid for process in self._gateways]
 
-    def round(self, count: int, rate: float = 0.0) -> Round:
-        """Have every box send ``count`` packets, and wait until all are committed."""
+    def round(self, count: int, rate: float = 0.0, at_once: int = 1) -> Round:
+        """Have every box send ``count`` packets, and wait until all are committed.
+
+        Args:
+            count: of each box.
+            rate: packets a second over all boxes; 0: as fast as receipts allow.
+            at_once: with a rate, how many packets a box sends in one go.
+        """
         self._start_load()
         order = {"start_ms": self.start_ms, "first_seq": self._seq + 1, "count": count, "rate": rate}
+        order["at_once"] = at_once
         self._tell(order)
         self._hear()
         self._seq += count
         goal = self._seq * len(self.accounts)
         before, rules_before = self._processor_s(), self._rules_s()
         self._tell({"go": True})
-        looks: list[tuple[float, dict[str, int]]] = []
+        looks: list[tuple[float, dict[int, int]]] = []
         deadline = time.monotonic() + 300
         with psycopg.connect(self.url, autocommit=True) as connection:
             while True:
                 if rate:
-                    seen = _committed_by_box(connection)
+                    seen = dict(connection.execute(_COMMITTED_BY_BOX).fetchall())
                     looks.append((time.time(), seen))
                     done = sum(seen.values())
                 else:
@@ -151,11 +162,13 @@ class Rig:
                     break
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{done} of {goal} packets committed after 300 s")
-                time.sleep(0.005 if rate else 0.05)
+                time.sleep(_LOOK_S if rate else 0.05)
+            names = dict(connection.execute(_NAMES).fetchall()) if rate else {}
         after, rules_after = self._processor_s(), self._rules_s()
+        named = [(at, {names[number]: upto for number, upto in seen.items()}) for at, seen in looks]
         answer = self._hear()
         spent = {name: round(after[name] - before[name], 2) for name in after}
-        return Round(ended - answer["began"], spent, rules_after - rules_before, answer["sent_at"], looks)
+        return Round(ended - answer["began"], spent, rules_after - rules_before, answer["sent_at"], named)
 
     def rows(self) -> int:
         """How many readings are in the store."""
@@ -324,14 +337,6 @@ def latencies(measured: Round, first_seq: int) -> list[float]:
             found += [(looked_at - at) * 1000 for at in sent_at[waiting[name] : max(upto, waiting[name])]]
             waiting[name] = max(waiting[name], upto)
     return sorted(found)
-
-
-def _committed_by_box(connection: psycopg.Connection[Any]) -> dict[str, int]:
-    rows = connection.execute(
-        "SELECT d.site || '/' || d.name, (upper(s.received) - 1)::bigint FROM device_stream s"
-        " JOIN device d USING (device_id)"
-    ).fetchall()
-    return {name: int(upto or 0) for name, upto in rows}
 
 
 def in_pieces(file: Path, rows: int, batch_rows: int) -> Path:
