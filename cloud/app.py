@@ -47,10 +47,14 @@ from cloud.incidents.service import IncidentService
 from cloud.limits import RateLimit
 from cloud.notify.service import Notifier, NotifyMetrics
 from cloud.open311.api import open311
+from cloud.recurring.api import recurring
+from cloud.recurring.service import RecurringWatch
 from cloud.reports.api import public, reports
 from cloud.reports.sealing import read_keys
 from cloud.reports.service import forget
 from cloud.services import Services
+from cloud.severity.api import severity
+from cloud.severity.service import raise_lasting
 from cloud.sla.service import escalate_due, fire_due, remind_of_reviews
 from cloud.storm.api import storms
 from cloud.storm.service import follow
@@ -91,6 +95,8 @@ _ENDPOINTS: Final = (
     open311,
     verification,
     whistle,
+    recurring,
+    severity,
 )
 _PAGES: Final = (storm_pages, assessment_pages, oidc_pages, proof_pages, report_pages)
 
@@ -296,6 +302,7 @@ class Cloud:
         """Fire clocks, escalate, remind, follow storms, verify claims; now and then look at what changes slowly."""
         calendars = CalendarWatch(self._database, self.registry)
         rota = DutyWatch(self._database, self.registry)
+        places = RecurringWatch(self._database)
         next_slow = self._clock.monotonic()
         while not stop.wait(self._settings.sweep_s):
             now = to_datetime(self._clock.now_ms())
@@ -310,6 +317,8 @@ class Cloud:
                     check_claims(self._database, self._settings.verify, now, blind=True)
                     calendars.look(now)
                     rota.look(now)
+                    raise_lasting(self._database, now)
+                    places.look(now)
                     forget(self._database, self._settings.reports, now)
                     anchor_due(self._database, self._settings.audit, now)
                     with self._database.transaction() as transaction:

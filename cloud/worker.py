@@ -155,13 +155,12 @@ class Worker:
         now = to_datetime(self._clock.now_ms())
         with self._database.transaction() as transaction:
             rows = inbox.take(transaction, now, _BATCH)
+            rules = repo.rules_in_force(transaction, self._rules) if rows else self._rules
             groups = self._group(transaction, rows, now)
-            names = [
-                name for group in groups for name in service.locks_for(self._rules, group.device, group.state)
-            ]
+            names = [name for group in groups for name in service.locks_for(rules, group.device, group.state)]
             take_locks(transaction, names)
             for group in groups:
-                self._apply(transaction, group, now)
+                self._apply(transaction, rules, group, now)
         for row in rows:
             self._metrics.latency.observe(max((now - row["received_at"]).total_seconds(), 0.0))
         return len(rows)
@@ -178,10 +177,12 @@ class Worker:
                 self._put_aside(transaction, of_one, error, now)
         return groups
 
-    def _apply(self, transaction: Transaction, group: _Group, now: datetime) -> None:
+    def _apply(
+        self, transaction: Transaction, rules: Sequence[FusionRule], group: _Group, now: datetime
+    ) -> None:
         try:
             with transaction.savepoint():
-                change = service.apply(transaction, self._rules, group.device, group.state, now)
+                change = service.apply(transaction, rules, group.device, group.state, now)
                 if change is not None:
                     tell_tickets(transaction, change, now)
                 inbox.delete(transaction, group.inbox_ids)

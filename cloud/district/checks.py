@@ -12,6 +12,7 @@ from cloud.dispatch.domain import fits
 from cloud.district import geometry
 from cloud.district.clock_checks import clock_disagreements
 from cloud.district.domain import PARENT_KIND, shadowed, unmatched
+from cloud.district.matter_checks import matter_disagreements
 from cloud.district.schemas import DistrictFile, PolicyEntry, RuleEntry
 from common.runtime.config import Wrong, load_config
 from common.runtime.settings import nearest, texts, twice
@@ -43,6 +44,7 @@ def disagreements(file: DistrictFile) -> Iterator[Wrong]:
     yield from _order("policies", file.policies)
     yield from _policies_cover(file)
     yield from clock_disagreements(file)
+    yield from matter_disagreements(file)
 
 
 def _written_codes(file: DistrictFile) -> list[tuple[int, str]]:

@@ -2,59 +2,36 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Field
 
 from cloud.calendar.schemas import CalendarEntry, CalendarName
 from cloud.district.domain import MapFeature, UnitKind
+from cloud.district.fields import (
+    Duration,
+    Latitude,
+    LevelName,
+    Longitude,
+    Name,
+    Pattern,
+    Severity,
+    UnitCode,
+)
 from cloud.district.geometry import Ring
+from cloud.district.matters import (
+    BandEntry,
+    FamilyEntry,
+    RecurringEntry,
+    SeverityEntry,
+    StretchEntry,
+    VulnerableEntry,
+)
 from cloud.duty.domain import MAIL_ADDRESS
 from common.runtime.config import Settings, Wrong
 from common.runtime.settings import texts, twice
-
-UnitCode = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")]
-Name = Annotated[str, Field(min_length=1, max_length=60)]
-Longitude = Annotated[float, Field(ge=-180, le=180)]
-Latitude = Annotated[float, Field(ge=-90, le=90)]
-Pattern = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?)$")]
-Severity = Annotated[int, Field(ge=1, le=4)]
-LevelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
-
-_PART = re.compile(r"(\d+)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-class Span(int):
-    """A time in seconds that remembers its days: under a working calendar a day is a working day."""
-
-    days: int
-
-    def under(self, day_s: int) -> int:
-        """The seconds where a day has so many."""
-        return int(self) + self.days * (day_s - _SECONDS["d"])
-
-
-def _span(value: object) -> Span:
-    """``45s``, ``15m``, ``4h``, ``3d``, ``1h30m`` as seconds."""
-    if not isinstance(value, str) or not re.fullmatch(r"(\d{1,6}[smhd])+", value):
-        raise ValueError("expected a time such as 45s, 15m, 4h, 3d or 1h30m")
-    parts = [(int(number), unit) for number, unit in _PART.findall(value)]
-    span = Span(sum(number * _SECONDS[unit] for number, unit in parts))
-    span.days = sum(number for number, unit in parts if unit == "d")
-    if not 0 < span <= 366 * _SECONDS["d"]:
-        raise ValueError("expected a time above nothing and at most 366d")
-    return span
-
-
-Duration = Annotated[
-    Span,
-    PlainValidator(_span),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d{1,6}[smhd])+$", "examples": ["15m", "1h30m", "3d"]}),
-]
 
 
 class UnitEntry(Settings):
@@ -218,3 +195,14 @@ class DistrictFile(Settings):
     calendars: Annotated[list[CalendarEntry], Field(default_factory=list)]
     ladder: Annotated[list[LadderEntry], Field(default_factory=list, max_length=9)]
     storm: StormEntry | None = None
+    fusion: Annotated[
+        list[FamilyEntry],
+        Field(default_factory=list, max_length=50, description="categories that make one matter"),
+    ]
+    severity: Annotated[
+        list[SeverityEntry], Field(default_factory=list, max_length=200, description="the gravest first")
+    ]
+    vulnerable: Annotated[list[VulnerableEntry], Field(default_factory=list, max_length=5000)]
+    bands: Annotated[list[BandEntry], Field(default_factory=list, max_length=24)]
+    stretches: Annotated[list[StretchEntry], Field(default_factory=list, max_length=2000)]
+    recurring: Annotated[list[RecurringEntry], Field(default_factory=list, max_length=50)]

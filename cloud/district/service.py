@@ -14,6 +14,9 @@ from cloud.district.checks import read_district
 from cloud.district.domain import ancestors
 from cloud.district.geometry import Ring
 from cloud.district.schemas import DistrictFile, RuleEntry
+from cloud.recurring import repo as recurring_repo
+from cloud.recurring.repo import Plan
+from cloud.severity import repo as severity_repo
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,24 @@ def load_district(database: Database, path: Path) -> Loaded:
     with database.transaction() as tx:
         gone = repo.store_units(tx, district, areas(district))
         repo.store_rules(tx, district)
+        severity_repo.store(
+            tx,
+            [entry.family() for entry in district.fusion],
+            [entry.rule(position) for position, entry in enumerate(district.severity, start=1)],
+            [entry.place() for entry in district.vulnerable],
+        )
+        recurring_repo.store(tx, plan_of(district))
     counts: Counter[str] = Counter(unit.kind for unit in district.units)
     return Loaded(dict(counts), len(district.routing), len(district.policies), gone)
+
+
+def plan_of(district: DistrictFile) -> Plan:
+    """What a checked file says of recurring places."""
+    return Plan(
+        tuple(entry.rule() for entry in district.recurring),
+        tuple(entry.band() for entry in district.bands),
+        tuple(entry.stretch() for entry in district.stretches),
+    )
 
 
 def book_of(district: DistrictFile) -> Book:

@@ -38,6 +38,10 @@ class FusionRule(Settings):
     stale_s: Annotated[float, Field(gt=0)] = Field(
         default=3600.0, description="an alarm that was over longer ago than this opens no ticket"
     )
+    family: tuple[str, ...] = Field(
+        default=(),
+        description="categories that make one matter together, the leading one first; none: its own",
+    )
 
 
 DEFAULT_RULES: Final = (
@@ -55,6 +59,51 @@ def rule_for(rules: Sequence[FusionRule], category: str) -> FusionRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """Categories that tell of one matter: a gauge that rises and the water in a camera's picture.
+
+    Attributes:
+        name: what the district calls it.
+        categories: the leading one first; matters are kept under it, and it names an incident that has it.
+        radius_m, rejoin_s, stale_s: as a ``FusionRule`` has them, for all of them alike.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    radius_m: float
+    rejoin_s: float
+    stale_s: float
+
+
+def with_families(rules: Sequence[FusionRule], families: Iterable[Family]) -> tuple[FusionRule, ...]:
+    """The rules by which a district fuses: its families before everything else, by place, whoever sees it."""
+    told = [
+        FusionRule(
+            category=category,
+            radius_m=family.radius_m,
+            rejoin_s=family.rejoin_s,
+            stale_s=family.stale_s,
+            family=family.categories,
+        )
+        for family in families
+        for category in family.categories
+    ]
+    return (*told, *rules)
+
+
+def matter_category(rule: FusionRule, category: str) -> str:
+    """The category that a matter is kept under: its family's leading one, or its own."""
+    return rule.family[0] if category in rule.family else category
+
+
+def leading(family: Sequence[str], one: str, other: str) -> str:
+    """Which of two categories names what both tell of: the earlier of a family, else the first of the two."""
+    if one not in family or other not in family:
+        return one
+    return min(one, other, key=family.index)
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """Who observed, and where it stands (WGS-84 degrees)."""
 
@@ -69,7 +118,8 @@ class Device:
 class Observation:
     """The state of one observation as far as its phases are known.
 
-    ``mark`` is empty once a phase of it counts; ``maintenance`` or ``drill`` while all of it calls no one.
+    ``mark`` is empty once a phase of it counts; ``maintenance`` or ``drill`` while all of it calls no one. ``peak`` is
+    the highest value that any phase told, where the newest told less.
     """
 
     device_id: int
@@ -90,6 +140,7 @@ class Observation:
     detail: Mapping[str, Any]
     received_at: datetime
     mark: str = ""
+    peak: float | None = None
 
     @property
     def over_at(self) -> datetime | None:
@@ -112,8 +163,8 @@ def kind_of(category: str, phase: str) -> Kind:
 def merge(one: Observation, other: Observation) -> Observation:
     """The state that both phases together tell.
 
-    The higher revision says what is measured; an end, once told, stays; severity never falls; pictures add up. What
-    counted once (it outlasted a maintenance, or began before it) counts.
+    The higher revision says what is measured; an end, once told, stays; severity and peak never fall; pictures add
+    up. What counted once (it outlasted a maintenance, or began before it) counts.
     """
     newer = max(one, other, key=_order)
     ends = [state.ended_at for state in (one, other) if state.ended_at is not None]
@@ -126,7 +177,14 @@ def merge(one: Observation, other: Observation) -> Observation:
         evidence=_united(one.evidence, other.evidence),
         received_at=min(one.received_at, other.received_at),
         mark=max(one.mark, other.mark) if one.mark and other.mark else "",
+        peak=_peak(newer.value, one, other),
     )
+
+
+def _peak(newest: float | None, *states: Observation) -> float | None:
+    told = [value for state in states for value in (state.value, state.peak) if value is not None]
+    highest = max(told, default=None)
+    return None if highest == newest else highest
 
 
 def _order(state: Observation) -> tuple[object, ...]:
@@ -275,10 +333,11 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An incident before (None: new) and after an observation."""
+    """An incident before (None: new) and after an observation; ``family``: the categories it may be of."""
 
     before: Incident | None
     incident: Incident
+    family: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:

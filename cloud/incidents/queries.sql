@@ -3,21 +3,24 @@ SELECT device_id, site, name, lon, lat FROM device WHERE device_id = %(device_id
 
 -- name: observation
 SELECT device_id, observation_id, incident_id, revision, category, source, sensor, severity, started_at, at,
-       ended_at, count, value, unit, evidence, detail, received_at, mark
+       ended_at, count, value, unit, evidence, detail, received_at, mark, peak
 FROM incident_observation WHERE device_id = %(device_id)s AND observation_id = %(observation_id)s
 
 -- name: save_observation
 INSERT INTO incident_observation (device_id, observation_id, incident_id, revision, category, source, sensor,
-    severity, started_at, at, ended_at, count, value, unit, evidence, detail, received_at, mark)
+    severity, started_at, at, ended_at, count, value, unit, evidence, detail, received_at, mark, peak)
 VALUES (%(device_id)s, %(observation_id)s, %(incident_id)s, %(revision)s, %(category)s, %(source)s, %(sensor)s,
     %(severity)s, %(started_at)s, %(at)s, %(ended_at)s, %(count)s, %(value)s, %(unit)s, %(evidence)s,
-    %(detail)s, %(received_at)s, %(mark)s)
+    %(detail)s, %(received_at)s, %(mark)s, %(peak)s)
 ON CONFLICT (device_id, observation_id) DO UPDATE SET
     revision = excluded.revision, source = excluded.source, sensor = excluded.sensor,
     severity = excluded.severity, started_at = excluded.started_at, at = excluded.at,
     ended_at = excluded.ended_at, count = excluded.count, value = excluded.value, unit = excluded.unit,
     evidence = excluded.evidence, detail = excluded.detail, received_at = excluded.received_at,
-    mark = excluded.mark
+    mark = excluded.mark, peak = excluded.peak
+
+-- name: families
+SELECT name, categories, radius_m, rejoin_s, stale_s FROM fusion_family ORDER BY position
 
 -- name: matter_of_scope
 SELECT matter_id, lon, lat FROM matter WHERE category = %(category)s AND scope = %(scope)s
@@ -65,16 +68,18 @@ FROM incident WHERE incident_id = %(incident_id)s FOR UPDATE
 UPDATE incident SET
     severity = folded.severity, started_at = folded.started_at, last_at = folded.last_at,
     ended_at = folded.ended_at, observations = folded.observations, count = folded.count,
-    ticket_worthy = incident.ticket_worthy OR %(worthy)s, mark = folded.mark
+    ticket_worthy = incident.ticket_worthy OR %(worthy)s, mark = folded.mark,
+    category = coalesce(folded.category, incident.category)
 FROM (
     SELECT max(severity) AS severity, min(started_at) AS started_at, max(at) AS last_at,
            CASE WHEN %(is_act)s THEN max(at) WHEN bool_and(ended_at IS NOT NULL) THEN max(ended_at) END AS ended_at,
            count(*)::integer AS observations, sum(count)::bigint AS count,
-           CASE WHEN bool_or(mark = '') THEN '' ELSE max(mark) END AS mark
+           CASE WHEN bool_or(mark = '') THEN '' ELSE max(mark) END AS mark,
+           (%(family)s::text[])[min(array_position(%(family)s::text[], category))] AS category
     FROM incident_observation WHERE incident_id = %(incident_id)s
 ) AS folded
 WHERE incident.incident_id = %(incident_id)s
-RETURNING incident.incident_id, matter_id, category, kind, incident.severity, incident.started_at,
+RETURNING incident.incident_id, matter_id, incident.category, kind, incident.severity, incident.started_at,
     incident.last_at, incident.ended_at, incident.observations, incident.count, ticket_worthy, lon, lat,
     device_id, opened_at, incident.mark
 

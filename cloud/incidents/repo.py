@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from cloud.incidents.domain import (
     Box,
     Candidate,
     Device,
+    Family,
     FusionRule,
     Incident,
     Kind,
@@ -24,6 +25,7 @@ from cloud.incidents.domain import (
     Observation,
     hour_of,
     kind_of,
+    with_families,
 )
 from cloud.incidents.schemas import IncidentFilters
 from common.runtime.errors import InvalidError
@@ -56,7 +58,7 @@ def observation(
 
 def observation_from(row: Mapping[str, Any]) -> Observation:
     """An observation from a row of our own table, with its kind added."""
-    values = {name: row[name] for name in _STATE_FIELDS}
+    values = {name: row[name] for name in _STATE_FIELDS if name in row}
     return Observation(**values | {"evidence": tuple(row["evidence"])})
 
 
@@ -88,6 +90,14 @@ def save_observation(transaction: Transaction, state: Observation, incident_id: 
         "detail": Jsonb(state.detail),
     }
     transaction.run(_Q["save_observation"], **values)
+
+
+def rules_in_force(transaction: Transaction, rules: Sequence[FusionRule]) -> Sequence[FusionRule]:
+    """How observations fuse: the district's families, then the given rules."""
+    families = [
+        Family(**row | {"categories": tuple(row["categories"])}) for row in transaction.rows(_Q["families"])
+    ]
+    return with_families(rules, families) if families else rules
 
 
 def matter_of_scope(transaction: Transaction, category: str, scope: str) -> Matter | None:
@@ -163,9 +173,17 @@ def lock_incident(transaction: Transaction, incident_id: UUID) -> Incident:
     return Incident(**transaction.one(_Q["lock_incident"], incident_id=incident_id))
 
 
-def refold(transaction: Transaction, incident_id: UUID, kind: Kind, *, worthy: bool) -> Incident:
-    """Derive an incident anew from its observations."""
-    row = transaction.one(_Q["refold_incident"], incident_id=incident_id, is_act=kind == "act", worthy=worthy)
+def refold(
+    transaction: Transaction, incident_id: UUID, kind: Kind, *, worthy: bool, family: Sequence[str] = ()
+) -> Incident:
+    """Derive an incident anew from its observations; of a family the leading category among them names it."""
+    row = transaction.one(
+        _Q["refold_incident"],
+        incident_id=incident_id,
+        is_act=kind == "act",
+        worthy=worthy,
+        family=list(family),
+    )
     return Incident(**row)
 
 

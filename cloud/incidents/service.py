@@ -51,7 +51,8 @@ def locks_for(rules: Sequence[FusionRule], device: Device, state: Observation) -
     """The locks to hold while an observation is applied."""
     rule = domain.rule_for(rules, state.category)
     scope = domain.scope_of(rule, device, state)
-    return domain.lock_names(state.category, scope, device.lon, device.lat, rule.radius_m)
+    category = domain.matter_category(rule, state.category)
+    return domain.lock_names(category, scope, device.lon, device.lat, rule.radius_m)
 
 
 def apply(
@@ -88,8 +89,8 @@ def apply(
     # A category may be declared otherwise by a later release; what an incident was begun as, it stays.
     kind = state.kind if before is None else before.kind
     worthy = kind == "condition" and not state.mark and not domain.is_late(state, rule, now)
-    after = repo.refold(transaction, incident_id, kind, worthy=worthy)
-    change = Change(before, after)
+    after = repo.refold(transaction, incident_id, kind, worthy=worthy, family=rule.family)
+    change = Change(before, after, rule.family)
     _announce(transaction, change)
     return change
 
@@ -128,13 +129,14 @@ def _find_matter(
 ) -> Matter:
     """The matter that this is: the one of its scope, or the nearest within the radius, or a new one here."""
     scope = domain.scope_of(rule, device, state)
+    category = domain.matter_category(rule, state.category)
     if scope:
-        found = repo.matter_of_scope(transaction, state.category, scope)
+        found = repo.matter_of_scope(transaction, category, scope)
     else:
         box = domain.box_around(device.lon, device.lat, rule.radius_m)
-        near = repo.matters_near(transaction, state.category, box)
+        near = repo.matters_near(transaction, category, box)
         found = domain.nearest(near, device.lon, device.lat, rule.radius_m)
-    return found or repo.new_matter(transaction, state.category, scope, (device.lon, device.lat), now)
+    return found or repo.new_matter(transaction, category, scope, (device.lon, device.lat), now)
 
 
 def _announce(transaction: Transaction, change: Change) -> None:

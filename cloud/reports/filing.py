@@ -16,6 +16,7 @@ from cloud.incidents.domain import FusionRule, Matter
 from cloud.reports import repo
 from cloud.reports.domain import ReportSettings, Suggestion, Told, certain, suggestions
 from cloud.reports.repo import Link, NewReport
+from cloud.severity.service import reconsider
 from cloud.tickets import repo as ticket_repo
 from cloud.tickets.domain import NOT_OPEN, Action, EventKind, State, Ticket
 from cloud.tickets.editing import SYSTEM, Actor, Editing
@@ -47,13 +48,14 @@ def place_report(
     open two tickets.
     """
     told = Told(report.category, report.lon, report.lat, report.occurred_at)
-    radius_m = incidents.rule_for(rules, report.category).radius_m
-    take_locks(transaction, incidents.lock_names(report.category, "", report.lon, report.lat, radius_m))
+    rule = incidents.rule_for(incident_repo.rules_in_force(transaction, rules), report.category)
+    radius_m, kept_under = rule.radius_m, incidents.matter_category(rule, report.category)
+    take_locks(transaction, incidents.lock_names(kept_under, "", report.lon, report.lat, radius_m))
     reach_m = max(radius_m, settings.suggest_radius_m)
     while True:
         box = incidents.box_around(report.lon, report.lat, reach_m)
         near = repo.open_tickets_near(transaction, box)
-        matter = _matter(transaction, told, radius_m)
+        matter = _matter(transaction, told, kept_under, radius_m)
         sure = certain(told, near, radius_m, settings)
         ticket = _lock(transaction, sure) if sure else None
         if sure is None or ticket is not None:
@@ -66,7 +68,11 @@ def place_report(
         _attach(Editing(transaction, ticket, now), report, severity)
         _link(transaction, report, ticket.ticket_id, "attached", actor)
         return Placed(ticket, True, ())
-    ticket = _open(transaction, matter, report, severity, now)
+    if matter is None:
+        place = report.lon, report.lat
+        matter = incident_repo.new_matter(transaction, kept_under, "", place, now)
+    opening = _opening(matter, rule, report, severity)
+    ticket = open_ticket(transaction, opening, now)
     repo.insert(transaction, report, ticket.ticket_id)
     _link(transaction, report, ticket.ticket_id, "opened", actor)
     found = suggestions(told, near, settings)
@@ -74,27 +80,24 @@ def place_report(
     return Placed(ticket, False, found)
 
 
-def _matter(transaction: Transaction, told: Told, radius_m: float) -> Matter | None:
+def _matter(transaction: Transaction, told: Told, category: str, radius_m: float) -> Matter | None:
     box = incidents.box_around(told.lon, told.lat, radius_m)
-    known = incident_repo.matters_near(transaction, told.category, box)
+    known = incident_repo.matters_near(transaction, category, box)
     return incidents.nearest(known, told.lon, told.lat, radius_m)
 
 
-def _open(
-    transaction: Transaction, matter: Matter | None, report: NewReport, severity: int, now: datetime
-) -> Ticket:
-    place = report.lon, report.lat
-    found = matter or incident_repo.new_matter(transaction, report.category, "", place, now)
-    opening = Opening(
-        found.matter_id,
+def _opening(matter: Matter, rule: FusionRule, report: NewReport, severity: int) -> Opening:
+    return Opening(
+        matter.matter_id,
         report.category,
         report.channel,  # type: ignore[arg-type] # every channel of a report is one of a ticket
         severity,
         report.lon,
         report.lat,
         named(report),
+        rule.family,
+        reports=1,
     )
-    return open_ticket(transaction, opening, now)
 
 
 def _attach(editing: Editing, report: NewReport, severity: int) -> None:
@@ -104,6 +107,7 @@ def _attach(editing: Editing, report: NewReport, severity: int) -> None:
         detail = {"from": ticket.severity, "to": severity}
         ticket.severity = severity
         editing.record(EventKind.SEVERITY_RAISED, detail=detail)
+    reconsider(editing)
     claimed_at = ticket.claimed_at
     if ticket.state is State.VERIFYING and claimed_at is not None and report.occurred_at > claimed_at:
         # Somebody who stands there says that it is not solved; no device's look says more.

@@ -23,6 +23,7 @@ from cloud.incidents import repo as incident_repo
 from cloud.reports import repo
 from cloud.reports.repo import Link, Merge
 from cloud.reports.service import report_row
+from cloud.severity.service import reconsider
 from cloud.sla.domain import ClockName, Clocks
 from cloud.tickets import repo as ticket_repo
 from cloud.tickets.domain import NOT_OPEN, Action, EventKind, State, Ticket
@@ -156,6 +157,7 @@ def _merge(
         raised = {"from": other.severity, "to": ticket.severity}
         other.severity = ticket.severity
         staying.record(EventKind.SEVERITY_RAISED, actor, detail=raised)
+    reconsider(staying)
     _call(staying, ticket, actor)
     leaving.save()
     staying.save()

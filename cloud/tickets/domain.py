@@ -23,6 +23,7 @@ from common.runtime.errors import InvalidError
 DISTRICT_ZONE: Final = calendar.DISTRICT_ZONE
 #: By which entry a matter came in: what devices saw, or what people said.
 Channel = Literal["camera", "sensor", "device", "hotline", "citizen", "grid", "leader", "other"]
+BY_DEVICES: Final = frozenset[Channel]({"camera", "sensor", "device"})
 
 
 class State(StrEnum):
@@ -98,6 +99,7 @@ class EventKind(StrEnum):
     INCIDENT_ENDED = "incident_ended"
     INCIDENT_RETURNED = "incident_returned"
     SEVERITY_RAISED = "severity_raised"
+    CATEGORY_CHANGED = "category_changed"
     CLOCK_MISSED = "clock_missed"
     CALLED_OUT = "called_out"
     REVIEW_DUE = "review_due"

@@ -13,7 +13,8 @@ from cloud.dispatch import repo as dispatch_repo
 from cloud.dispatch.domain import Route
 from cloud.dispatch.repo import Share
 from cloud.dispatch.service import find_route
-from cloud.incidents.domain import Change, Incident
+from cloud.incidents.domain import Change, Incident, leading
+from cloud.severity.service import at_opening, reconsider
 from cloud.sla.repo import policy_for
 from cloud.storm.service import because_of, storm_for
 from cloud.tickets import domain, repo
@@ -39,7 +40,7 @@ def tell_tickets(transaction: Transaction, change: Change, now: datetime) -> UUI
     linked = None if ticket is None else ticket.ticket_id
     ticket = ticket or lock_open_ticket(transaction, incident.matter_id)
     if ticket is None:
-        return _open(transaction, incident, now)
+        return _open(transaction, change, now)
     editing = Editing(transaction, ticket, now)
     if linked is None:
         repo.link(transaction, incident.incident_id, ticket.ticket_id, now)
@@ -60,6 +61,20 @@ def _tell_news(editing: Editing, change: Change, *, is_linked: bool) -> None:
         detail = {"from": editing.ticket.severity, "to": incident.severity}
         editing.ticket.severity = incident.severity
         editing.record(EventKind.SEVERITY_RAISED, detail=detail)
+    _name_by_family(editing, change)
+    reconsider(editing)
+
+
+def _name_by_family(editing: Editing, change: Change) -> None:
+    """Name a ticket by the leading category of what is seen of it, so that the order of hearing does not show."""
+    ticket = editing.ticket
+    named = leading(change.family, ticket.category, change.incident.category)
+    if named != ticket.category:
+        detail = _named(change.incident) | {"from": ticket.category, "to": named}
+        ticket.category = named
+        if ticket.channel in domain.BY_DEVICES:
+            ticket.channel = domain.channel_of(named)
+        editing.record(EventKind.CATEGORY_CHANGED, detail=detail)
 
 
 def lock_ticket_of_incident(transaction: Transaction, incident_id: UUID) -> Ticket | None:
@@ -91,6 +106,10 @@ class Opening:
         category, channel, severity: of the matter.
         lon, lat: WGS-84 degrees.
         detail: what the history says of the reason.
+        family: the categories that tell of this matter; who gets it and by when goes by the leading one, so that it
+            does not depend on which of them came first.
+        incidents: what devices saw of it.
+        reports: how many people told of it.
     """
 
     matter_id: int
@@ -100,9 +119,13 @@ class Opening:
     lon: float
     lat: float
     detail: Mapping[str, Any]
+    family: tuple[str, ...] = ()
+    incidents: tuple[UUID, ...] = ()
+    reports: int = 0
 
 
-def _open(transaction: Transaction, incident: Incident, now: datetime) -> UUID:
+def _open(transaction: Transaction, change: Change, now: datetime) -> UUID:
+    incident = change.incident
     opening = Opening(
         incident.matter_id,
         incident.category,
@@ -111,6 +134,8 @@ def _open(transaction: Transaction, incident: Incident, now: datetime) -> UUID:
         incident.lon,
         incident.lat,
         _named(incident),
+        change.family,
+        (incident.incident_id,),
     )
     ticket = open_ticket(transaction, opening, now)
     repo.link(transaction, incident.incident_id, ticket.ticket_id, now)
@@ -120,12 +145,22 @@ def _open(transaction: Transaction, incident: Incident, now: datetime) -> UUID:
 def open_ticket(transaction: Transaction, opening: Opening, now: datetime) -> Ticket:
     """Open a ticket and give it to its owner; its matter has no open one, and the matter's locks are held."""
     place = dispatch_repo.place(transaction, opening.lon, opening.lat)
-    found = storm_for(transaction, list(place.values()), opening.category)
-    severity = max(opening.severity, found[1].raise_to) if found else opening.severity
-    route = find_route(transaction, opening.category, severity, place, now)
+    asked = opening.family[0] if opening.category in opening.family else opening.category
+    raised = at_opening(
+        transaction,
+        opening.category,
+        opening.severity,
+        (opening.lon, opening.lat),
+        incidents=opening.incidents,
+        reports=opening.reports,
+    )
+    known = raised.rule.raise_to if raised else opening.severity
+    found = storm_for(transaction, list(place.values()), asked)
+    severity = max(known, found[1].raise_to) if found else known
+    route = find_route(transaction, asked, severity, place, now)
     owned = route.unit_code is not None
     owner = route.unit_code or place.get(_CENTRE)
-    policy = policy_for(transaction, opening.category, severity, storm=found is not None, unit_code=owner)
+    policy = policy_for(transaction, asked, severity, storm=found is not None, unit_code=owner)
     count = repo.next_count(transaction, now.astimezone(domain.DISTRICT_ZONE).date())
     ticket = Ticket(
         ticket_id=uuid7(to_ms(now)),
@@ -148,9 +183,11 @@ def open_ticket(transaction: Transaction, opening: Opening, now: datetime) -> Ti
     )
     editing = Editing(transaction, ticket, now, domain.clocks_at_opening(policy, now, owned=owned))
     editing.record(EventKind.OPENED, detail={**opening.detail, "policy": policy.name})
-    if found and severity > opening.severity:
-        raised = {"from": opening.severity, "to": severity} | because_of(found[0])
-        editing.record(EventKind.SEVERITY_RAISED, detail=raised)
+    if raised:
+        editing.record(EventKind.SEVERITY_RAISED, detail=raised.told(opening.severity))
+    if found and severity > known:
+        detail = {"from": known, "to": severity} | because_of(found[0])
+        editing.record(EventKind.SEVERITY_RAISED, detail=detail)
     _record_route(editing, route)
     editing.save()
     _record_shares(transaction, ticket, route, now)

@@ -38,7 +38,7 @@ VALUES (%(ticket_id)s, %(number)s, %(matter_id)s, %(category)s, %(channel)s, %(s
     %(dispatched_at)s)
 
 -- name: update_ticket
-UPDATE ticket SET severity = %(severity)s, state = %(state)s, version = %(version)s, level = %(level)s,
+UPDATE ticket SET category = %(category)s, channel = %(channel)s, severity = %(severity)s, state = %(state)s, version = %(version)s, level = %(level)s,
     unit_code = %(unit_code)s, unassigned = %(unassigned)s, dispatched_at = %(dispatched_at)s,
     claimed_at = %(claimed_at)s, closed_at = %(closed_at)s, resumes_to = %(resumes_to)s,
     review_at = %(review_at)s, blind_at = %(blind_at)s, overridden = %(overridden)s, closed_by = %(closed_by)s,

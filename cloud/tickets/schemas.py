@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cloud.instants import Instant
+from cloud.recurring.schemas import RecurringPlace
 from cloud.tickets.domain import Action, Channel, Ground, State
 
 Severity = Annotated[int, Field(ge=1, le=4, description="1 notice, 2 ordinary, 3 serious, 4 critical")]
@@ -160,9 +161,50 @@ class TicketReport(_Read):
     stars: int | None
 
 
+class NearPlace(_Read):
+    """A vulnerable place that a matter lies at."""
+
+    kind: str
+    name_zh: str
+    name_en: str
+    metres: int
+
+
+class SeverityFacts(_Read):
+    """What a rule went by; only what it asks for."""
+
+    lasts_s: int | None = None
+    observations: int | None = None
+    devices: int | None = None
+    reports: int | None = None
+    level: float | None = Field(default=None, description="the highest value, in unit")
+    unit: str = ""
+    near: NearPlace | None = None
+
+
+class SeverityReason(_Read):
+    """Why a severity rose."""
+
+    at: datetime
+    before: Severity
+    after: Severity
+    because: Literal["rule", "storm", "told"] = Field(
+        description="by a rule of the district, in a storm, or because devices or people tell of something graver"
+    )
+    rule: str = ""
+    facts: SeverityFacts | None = None
+
+
 class TicketDetail(TicketSummary):
     """Everything about a ticket."""
 
+    severity_reasons: tuple[SeverityReason, ...] = Field(
+        default=(),
+        description="each rise of its severity and why, the newest last; it does not fall by itself",
+    )
+    recurring: RecurringPlace | None = Field(
+        default=None, description="of a stretch where passing acts keep happening: the rate before and after"
+    )
     merged_into: UUID | None = Field(default=None, description="of a merged one, where the work goes on")
     reports: tuple[TicketReport, ...] = Field(
         default=(), description="what people told, at most the newest 50"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -14,11 +14,12 @@ from cloud.dispatch import repo as dispatch_repo
 from cloud.dispatch.repo import Share
 from cloud.errors import ConflictError, ForbiddenError, NotFoundError, StaleVersionError
 from cloud.paging import decode_cursor, encode_cursor
+from cloud.recurring.reading import recurring_of
 from cloud.sla import repo as clock_repo
 from cloud.sla.domain import Clocks, Policy
 from cloud.sla.escalation import climb
 from cloud.tickets import domain, repo
-from cloud.tickets.domain import Action, Ground, Ticket
+from cloud.tickets.domain import Action, EventKind, Ground, Ticket
 from cloud.tickets.editing import SYSTEM, Actor, Editing
 from cloud.tickets.schemas import (
     ActionRequest,
@@ -27,6 +28,7 @@ from cloud.tickets.schemas import (
     Event,
     EvidenceRef,
     LinkedIncident,
+    SeverityReason,
     TicketDetail,
     TicketFilters,
     TicketPage,
@@ -137,6 +139,7 @@ class TicketService:
         incidents = repo.linked_incidents(transaction, ticket_id)
         hashes = [picture["sha256"] for row in incidents for picture in row["evidence"]]
         arrived = repo.arrived_evidence(transaction, hashes) if hashes else set()
+        told = repo.events(transaction, ticket_id)
         clocks = clock_repo.clocks_of(transaction, ticket_id)
         policy = Policy.from_snapshot(rows[0]["policy"])
         rung = next((one for one in clock_repo.ladder(transaction) if one.level == rows[0]["level"]), None)
@@ -144,7 +147,9 @@ class TicketService:
             rows[0]
             | {
                 "actions": domain.allowed_actions(domain.State(rows[0]["state"])),
-                "events": [Event.model_validate(row) for row in repo.events(transaction, ticket_id)],
+                "events": [Event.model_validate(row) for row in told],
+                "severity_reasons": severity_reasons(told),
+                "recurring": recurring_of(transaction, ticket_id),
                 "level_zh": rung.name_zh if rung else "",
                 "level_en": rung.name_en if rung else "",
                 "calendar_gaps": _gaps(policy, clocks),
@@ -161,6 +166,22 @@ class TicketService:
                 ],
             }
         )
+
+
+def severity_reasons(events: Iterable[Mapping[str, Any]]) -> list[SeverityReason]:
+    """Why a ticket's severity rose, by its history."""
+    return [
+        SeverityReason(
+            at=event["at"],
+            before=event["detail"]["from"],
+            after=event["detail"]["to"],
+            because=event["detail"].get("because", "told"),
+            rule=event["detail"].get("rule", ""),
+            facts=event["detail"].get("facts"),
+        )
+        for event in events
+        if event["kind"] == EventKind.SEVERITY_RAISED
+    ]
 
 
 def _gaps(policy: Policy, clocks: Clocks) -> list[int]:

@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from cloud.tickets.domain import Ground
 from common.runtime.config import Settings
+
+#: Why something is reopened, where looks say so.
+A_DEVICE: Final = "a device sees it again"
 
 
 class VerifySettings(Settings):
@@ -127,7 +130,7 @@ def conclude(verdict: Verdict, asked: Sequence[Asked], now: datetime, *, has_dev
     if any(one.satisfied is False for one in asked):
         return Conclusion(Verdict.DIRTY, because="the reporter says it is not done")
     if verdict is Verdict.DIRTY:
-        return Conclusion(Verdict.DIRTY, because="a device sees it again")
+        return Conclusion(Verdict.DIRTY, because=A_DEVICE)
     if awaited(asked, now):
         return Conclusion(Verdict.WAIT if verdict is Verdict.CLEAN else verdict)
     if verdict is Verdict.CLEAN:

@@ -1,9 +1,10 @@
 -- name: sightings
-SELECT device_id, sensor, category, max(started_at) AS last_start,
-       max(at) FILTER (WHERE ended_at IS NULL) AS goes_on_at, max(ended_at) AS ended_at
-FROM ticket_incident JOIN incident_observation USING (incident_id)
-WHERE ticket_id = %(ticket_id)s
-GROUP BY device_id, sensor, category
+-- Of conditions: a passing act cannot be looked at again, its place is measured (cloud/recurring).
+SELECT seen.device_id, sensor, seen.category, max(seen.started_at) AS last_start,
+       max(at) FILTER (WHERE seen.ended_at IS NULL) AS goes_on_at, max(seen.ended_at) AS ended_at
+FROM ticket_incident JOIN incident USING (incident_id) JOIN incident_observation AS seen USING (incident_id)
+WHERE ticket_id = %(ticket_id)s AND incident.kind = 'condition'
+GROUP BY seen.device_id, sensor, seen.category
 ORDER BY device_id, sensor, category
 
 -- name: sensor_looks

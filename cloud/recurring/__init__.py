@@ -1,0 +1,1 @@
+"""Recurring places: where passing acts keep happening, measured again after action was taken."""

@@ -1,0 +1,1 @@
+"""How grave a matter is: what raises a ticket's severity, and why; nothing lowers it by itself."""
