@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from datetime import datetime
+from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -32,6 +33,7 @@ from cloud.auth.service import Session
 from cloud.console.actions import STEPS, buttons, may_merge, proof, storm_areas
 from cloud.console.filters import STATE_CHOICES, ListFilter
 from cloud.console.pages import LANGUAGE_COOKIE, STATIC, language_of, render, safe_next
+from cloud.console.repo import Standing
 from cloud.console.service import MARKERS, ConsoleService
 from cloud.console.texts import LANGUAGES, texts
 from cloud.errors import NotFoundError
@@ -243,12 +245,13 @@ def _page(
         "district": console.district(),
     }
     wanted = {part} if part in _PARTS else set(_PARTS)
+    standing = cache(console.standing)  # counted once for a page, and not at all for some of its parts
     if "list" in wanted:
         values["page"] = _tickets(request).list_tickets(chosen.tickets(), chosen.cursor or None)
-        values["queue"] = console.queue()
+        values["queue"] = standing().queue
         values |= {"categories": CATEGORIES, "states": STATE_CHOICES}
     if "map" in wanted:
-        values |= {"live": console.live_map(), "markers": MARKERS}
+        values |= {"live": console.live_map(standing()), "markers": MARKERS}
     if "storm" in wanted:
         values |= {
             "storms": console.storms(),
@@ -257,15 +260,17 @@ def _page(
     if "status" in wanted:
         values["fleet"] = console.fleet()
     if "detail" in wanted:
-        values |= _detail(console, session, ticket)
+        values |= _detail(console, session, ticket) if ticket else _overview(console, standing())
         values |= {"failure": failure, "draft": draft}
     template = f"parts/{part}.html" if part in _PARTS else "overview.html"
     return render(request, template, session=session, status=status, **values)
 
 
-def _detail(console: ConsoleService, session: Session, ticket: TicketDetail | None) -> dict[str, Any]:
-    if ticket is None:
-        return {"counts": console.counts_by_community(), "incidents": console.recent_incidents()}
+def _overview(console: ConsoleService, standing: Standing) -> dict[str, Any]:
+    return {"counts": standing.communities, "incidents": console.recent_incidents()}
+
+
+def _detail(console: ConsoleService, session: Session, ticket: TicketDetail) -> dict[str, Any]:
     allowed = buttons(ticket, session.account)
     photos, whistle = console.proof(ticket.ticket_id)
     tasks = [task for one in whistle["conferences"] for task in one["tasks"]]

@@ -1,11 +1,17 @@
--- name: queue
-SELECT count(*) AS open,
-       count(*) FILTER (WHERE severity = 4) AS critical,
-       count(*) FILTER (WHERE unassigned) AS unassigned,
-       count(*) FILTER (WHERE EXISTS (
-           SELECT FROM clock WHERE clock.ticket_id = ticket.ticket_id AND clock.missed_at IS NOT NULL
-       )) AS overdue
-FROM ticket WHERE state NOT IN ('closed', 'void', 'merged')
+-- name: standing
+-- Of ticket_open_worst alone, counted before anything is joined: what is open is read once for everything it is counted by.
+SELECT grid.parent_code AS unit_code, counted.severity, counted.unassigned, sum(counted.open)::bigint AS open
+FROM (
+    SELECT grid_code, severity, unassigned, count(*) AS open FROM ticket
+    WHERE state NOT IN ('closed', 'void', 'merged') GROUP BY grid_code, severity, unassigned
+) AS counted
+LEFT JOIN unit AS grid ON grid.unit_code = counted.grid_code
+GROUP BY 1, 2, 3
+
+-- name: overdue
+SELECT count(*) AS overdue FROM ticket
+WHERE state NOT IN ('closed', 'void', 'merged')
+  AND EXISTS (SELECT FROM clock WHERE clock.ticket_id = ticket.ticket_id AND clock.missed_at IS NOT NULL)
 
 -- name: open_tickets
 SELECT ticket.ticket_id, ticket.number, ticket.severity, ticket.state, ticket.lon, ticket.lat,
@@ -15,11 +21,10 @@ FROM ticket LEFT JOIN category ON category.code = ticket.category
 WHERE ticket.state NOT IN ('closed', 'void', 'merged')
 ORDER BY ticket.severity DESC, ticket.opened_at DESC LIMIT %(limit)s
 
--- name: counts_by_community
-SELECT grid.parent_code AS unit_code, count(*) AS open, max(ticket.severity) AS worst
-FROM ticket JOIN unit AS grid ON grid.unit_code = ticket.grid_code
-WHERE ticket.state NOT IN ('closed', 'void', 'merged')
-GROUP BY grid.parent_code
+-- name: drawn_from
+-- What the drawing is made of, as one short text: whoever has drawn it compares this, not the outlines.
+SELECT md5(coalesce((SELECT string_agg(unit::text, E'\n' ORDER BY unit_code) FROM unit), ''))
+    || md5(coalesce((SELECT string_agg(map_feature::text, E'\n' ORDER BY position) FROM map_feature), '')) AS it
 
 -- name: devices
 SELECT device.site, device.name, device.lon, device.lat,

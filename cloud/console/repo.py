@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,21 +11,45 @@ from cloud.db import Queries, Transaction
 
 Row = dict[str, Any]
 _SQL = Queries("cloud.console")
+_CRITICAL = 4
 
 
-def queue(tx: Transaction) -> Row:
-    """How many tickets are open, and of them critical, overdue, without owner."""
-    return tx.one(_SQL["queue"])
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Open tickets, counted.
+
+    Attributes:
+        queue: how many are ``open``, and of them ``critical``, ``overdue``, ``unassigned``.
+        communities: how many are ``open`` and the ``worst`` severity, of each community that has any.
+    """
+
+    queue: Row
+    communities: dict[str, Row]
+
+
+def standing(tx: Transaction) -> Standing:
+    """How many tickets are open, and where."""
+    queue: Row = {"open": 0, "critical": 0, "unassigned": 0, **tx.one(_SQL["overdue"])}
+    communities: dict[str, Row] = {}
+    for row in tx.rows(_SQL["standing"]):
+        queue["open"] += row["open"]
+        queue["critical"] += row["open"] if row["severity"] == _CRITICAL else 0
+        queue["unassigned"] += row["open"] if row["unassigned"] else 0
+        if row["unit_code"] is not None:
+            there = communities.setdefault(row["unit_code"], {"open": 0, "worst": 0})
+            there["open"] += row["open"]
+            there["worst"] = max(there["worst"], row["severity"])
+    return Standing(queue, communities)
+
+
+def drawn_from(tx: Transaction) -> str:
+    """Changes with the units and what is drawn under them."""
+    return str(tx.one(_SQL["drawn_from"])["it"])
 
 
 def open_tickets(tx: Transaction, limit: int) -> list[Row]:
     """Open tickets with their places, the most severe first."""
     return tx.rows(_SQL["open_tickets"], limit=limit)
-
-
-def counts_by_community(tx: Transaction) -> dict[str, Row]:
-    """Open tickets and the worst severity among them, of each community that has any."""
-    return {row["unit_code"]: row for row in tx.rows(_SQL["counts_by_community"])}
 
 
 def devices(tx: Transaction, limit: int) -> list[Row]:
