@@ -3,6 +3,9 @@
 Each browser has only a cursor, the last event it was given. What comes after it is taken from memory when it
 is recent and from the table when it is not, always in order and without a gap, so a slow browser costs
 nobody else anything and a returning one gets exactly what it missed.
+
+What browsers wait for together is an event that is set once and then replaced: all of them go on in one round of the
+loop. A condition would hand its lock from each to the next, a round each, and an event is encoded once for all of them.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ _log = get_logger("stream")
 _KEPT = 2000
 _PAGE = 500
 _SWEEP_S = 1.0
+#: An event's id and its form on the wire.
+Encoded = tuple[int, bytes]
 
 
 class StreamHub:
@@ -47,10 +52,10 @@ class StreamHub:
         self._database = database
         self._heartbeat_s = heartbeat_s
         self._lifetime_s = lifetime_s
-        self._recent: deque[StreamEvent] = deque(maxlen=_KEPT)
+        self._recent: deque[Encoded] = deque(maxlen=_KEPT)
         self._floor = 0  # everything after this event is in memory
         self._head: int | None = None
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()  # of the state that there is; another one for the next
         self._closed = False
         self._clients = Gauge("drumtower_stream_clients", "Browsers that follow", registry=registry)
 
@@ -61,11 +66,11 @@ class StreamHub:
             try:
                 async with repo.open_feed(self._database.url) as feed:
                     if self._head is None:
-                        await self._begin(await feed.newest(_PAGE))
+                        self._begin(await feed.newest(_PAGE))
                     away_s = 0.1
                     while not self._closed:
                         while events := await feed.after(self._head or 0, _PAGE):
-                            await self._add(events)
+                            self._add(events)
                         await feed.wait(_SWEEP_S)
             except TransientError as error:
                 _log.warning("the database is away", error=error.message, next_try_s=round(away_s, 1))
@@ -75,8 +80,11 @@ class StreamHub:
     async def close(self) -> None:
         """Let every browser go."""
         self._closed = True
-        async with self._changed:
-            self._changed.notify_all()
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     async def follow(
         self, after: int | None, is_allowed: Callable[[], bool] = lambda: True
@@ -90,7 +98,8 @@ class StreamHub:
         """
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._lifetime_s
-        ask_at = loop.time() + self._heartbeat_s
+        # Not all at once, though they may all have come at once.
+        ask_at = loop.time() + self._heartbeat_s * random.uniform(0.5, 1.0)
         with self._clients.track_inprogress():
             yield b"retry: 2000\n\n"
             await self._until_begun()
@@ -99,17 +108,20 @@ class StreamHub:
                 cursor, greeting = await self._come_back(after)
                 yield greeting
             while not self._closed and loop.time() < ends:
+                events = await self._after(cursor)
+                if events:
+                    cursor = events[-1][0]
+                    yield events[0][1] if len(events) == 1 else b"".join(text for _, text in events)
+                elif await self._wait_beyond(cursor):
+                    continue
+                else:
+                    yield HEARTBEAT
+                    ask_at = loop.time()
+                # After what is given, so that no event waits for the answer.
                 if loop.time() >= ask_at:
                     if not await self._may_go_on(is_allowed):
                         return
                     ask_at = loop.time() + self._heartbeat_s
-                events = await self._after(cursor)
-                if events:
-                    cursor = events[-1].event_id
-                    yield b"".join(event.encoded() for event in events)
-                elif not await self._wait_beyond(cursor):
-                    yield HEARTBEAT
-                    ask_at = loop.time()
 
     async def _may_go_on(self, is_allowed: Callable[[], bool]) -> bool:
         try:
@@ -129,45 +141,48 @@ class StreamHub:
         with self._database.transaction() as transaction:
             return repo.bounds(transaction)
 
-    async def _begin(self, events: list[StreamEvent]) -> None:
-        async with self._changed:
-            self._recent.extend(events)
-            self._floor = events[0].event_id - 1 if events else 0
-            self._head = events[-1].event_id if events else 0
-            self._changed.notify_all()
+    def _begin(self, events: list[StreamEvent]) -> None:
+        self._recent.extend(map(_encoded, events))
+        self._floor = events[0].event_id - 1 if events else 0
+        self._head = events[-1].event_id if events else 0
+        self._wake()
 
-    async def _add(self, events: list[StreamEvent]) -> None:
-        async with self._changed:
-            for event in events:
-                if len(self._recent) == _KEPT:
-                    self._floor = self._recent[0].event_id
-                self._recent.append(event)
-            self._head = events[-1].event_id
-            self._changed.notify_all()
+    def _add(self, events: list[StreamEvent]) -> None:
+        for event in events:
+            if len(self._recent) == _KEPT:
+                self._floor = self._recent[0][0]
+            self._recent.append(_encoded(event))
+        self._head = events[-1].event_id
+        self._wake()
 
     async def _until_begun(self) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._head is not None or self._closed)
+        while self._head is None and not self._closed:
+            await self._changed.wait()
 
     async def _wait_beyond(self, cursor: int) -> bool:
         """Whether something came after the cursor before the next heartbeat is due."""
         try:
-            async with asyncio.timeout(self._heartbeat_s), self._changed:
-                await self._changed.wait_for(lambda: (self._head or 0) > cursor or self._closed)
+            async with asyncio.timeout(self._heartbeat_s):
+                while (self._head or 0) <= cursor and not self._closed:
+                    await self._changed.wait()
         except TimeoutError:
             return False
         return True
 
-    async def _after(self, cursor: int) -> list[StreamEvent]:
+    async def _after(self, cursor: int) -> list[Encoded]:
         if cursor >= (self._head or 0):
             return []
         if cursor < self._floor:
             return await asyncio.to_thread(self._page, cursor)
         # From the newest back to the cursor: a browser is rarely far behind.
-        newer = list(takewhile(lambda event: event.event_id > cursor, reversed(self._recent)))
+        newer = list(takewhile(lambda event: event[0] > cursor, reversed(self._recent)))
         newer.reverse()
         return newer[:_PAGE]
 
-    def _page(self, cursor: int) -> list[StreamEvent]:
+    def _page(self, cursor: int) -> list[Encoded]:
         with self._database.transaction() as transaction:
-            return repo.after(transaction, cursor, _PAGE)
+            return [_encoded(event) for event in repo.after(transaction, cursor, _PAGE)]
+
+
+def _encoded(event: StreamEvent) -> Encoded:
+    return event.event_id, event.encoded()
