@@ -11,10 +11,11 @@ from uuid import UUID
 
 from cloud.console import repo
 from cloud.console.drawing import DistrictDrawing, Label, draw, place_labels, spread
-from cloud.console.repo import Row
+from cloud.console.repo import Row, Standing
 from cloud.db import Database
 from cloud.district import repo as district_repo
 from cloud.district.domain import Unit, ancestors
+from cloud.district.geometry import Point
 from cloud.reports import repo as report_repo
 from cloud.storm import repo as storm_repo
 from cloud.storm.domain import Storm
@@ -107,15 +108,16 @@ class ConsoleService:
         self._watch = watch or WatchSettings()
         self._database = database
         self._clock = clock
-        self._district = _Kept(clock, 20.0, self._read_district)
+        self._district = _Kept(clock, 20.0, self._read_district, self._drawn_from)
         self._fleet = _Kept(clock, 2.0, self._read_fleet)
+        self._labels: tuple[DistrictDrawing, list[Point], list[Label]] | None = None
 
     def now(self) -> datetime:
         """The clock's instant."""
         return to_datetime(self._clock.now_ms())
 
     def district(self) -> District:
-        """The organisation and its drawing, at most 20 s old."""
+        """The organisation and its drawing; what changed is seen within 20 s."""
         return self._district.get()
 
     def fleet(self) -> Fleet:
@@ -132,36 +134,37 @@ class ConsoleService:
         with self._database.transaction() as tx:
             return report_repo.suggestions(tx, ticket_id)
 
-    def queue(self) -> Row:
+    def standing(self) -> Standing:
         """Counts of open tickets."""
         with self._database.transaction() as tx:
-            return repo.queue(tx)
+            return repo.standing(tx)
 
-    def live_map(self) -> LiveMap:
-        """Where tickets and devices are now."""
-        projection = self.district().drawing.projection
+    def live_map(self, standing: Standing) -> LiveMap:
+        """Where tickets and devices are now, with what was counted for the rest of the page."""
+        drawing = self.district().drawing
+        projection = drawing.projection
         with self._database.transaction() as tx:
             tickets = repo.open_tickets(tx, MARKERS)
             devices = repo.devices(tx, _DEVICES)
-            counts = repo.counts_by_community(tx)
-            total = int(repo.queue(tx)["open"])
         places = [projection.at(row["lon"], row["lat"]) for row in tickets]
-        standing = [projection.at(row["lon"], row["lat"]) for row in devices]
+        occupied = [projection.at(row["lon"], row["lat"]) for row in devices]
         return LiveMap(
             [
                 Marker(row, x, y)
                 for row, (x, y) in zip(tickets, spread(places, _MARKER_DISTANCE), strict=True)
             ],
-            [Marker(row, *place) for row, place in zip(devices, standing, strict=True)],
-            counts,
-            place_labels(self.district().drawing, standing),
-            total,
+            [Marker(row, *place) for row, place in zip(devices, occupied, strict=True)],
+            standing.communities,
+            self._labelled(drawing, occupied),
+            standing.queue["open"],
         )
 
-    def counts_by_community(self) -> dict[str, Row]:
-        """Open tickets of each community that has any."""
-        with self._database.transaction() as tx:
-            return repo.counts_by_community(tx)
+    def _labelled(self, drawing: DistrictDrawing, occupied: list[Point]) -> list[Label]:
+        """Names move when the district or a device does, so seldom; each is weighed against every device."""
+        kept = self._labels
+        if kept is None or kept[0] is not drawing or kept[1] != occupied:
+            kept = self._labels = (drawing, occupied, place_labels(drawing, occupied))
+        return kept[2]
 
     def recent_incidents(self) -> list[Row]:
         """The incidents last heard of."""
@@ -184,6 +187,10 @@ class ConsoleService:
             features = district_repo.map_features(tx)
         return District({unit.unit_code: unit for unit in units}, draw(units, features))
 
+    def _drawn_from(self) -> str:
+        with self._database.transaction() as tx:
+            return repo.drawn_from(tx)
+
     def _read_fleet(self) -> Fleet:
         now = self.now()
         with self._database.transaction() as tx:
@@ -204,19 +211,32 @@ def _too_long(seconds: float, limit_s: float) -> float | None:
 
 
 class _Kept(Generic[T]):
-    """A value read at most so often; readers at the same time wait for the one that reads."""
+    """A value read at most so often; readers at the same time wait for the one that reads.
 
-    def __init__(self, clock: Clock, seconds: float, read: Callable[[], T]) -> None:
+    Args:
+        clock: what time it is.
+        seconds: for how long it is not looked at again.
+        read: reads it.
+        state: what it is read from, in short and cheap: while that is the same, it is not read again.
+    """
+
+    def __init__(
+        self, clock: Clock, seconds: float, read: Callable[[], T], state: Callable[[], object] = object
+    ) -> None:
         self._clock = clock
         self._seconds = seconds
         self._read = read
+        self._state = state
         self._lock = threading.Lock()
         self._value: T | None = None
+        self._read_from: object = None
         self._read_at = 0.0
 
     def get(self) -> T:
         with self._lock:
             if self._value is None or self._clock.monotonic() - self._read_at > self._seconds:
-                self._value = self._read()
+                state = self._state()  # first: what changes between the two is read again the next time
+                if self._value is None or state != self._read_from:
+                    self._value, self._read_from = self._read(), state
                 self._read_at = self._clock.monotonic()
             return self._value
