@@ -1,10 +1,15 @@
-"""The whole vision path against the bare model: ``python -m benchmarks.vision [--json] [footage]``.
+"""The whole vision path against the bare model and others' path: ``python -m benchmarks.vision [--json] [footage]``.
 
-Both run on the same frames, model, input size and number of threads, in turns of a few frames within one run, the motion
+All run on the same frames, model, input size and number of threads, in turns of a few frames within one run, the motion
 gate off. The path is decode (in the thread that reads cameras in the agent too), detector, tracker, scenes, as the
 box analyses recorded footage: it looks ahead, two pictures at once with one thread each. Bare is
 ``InferenceSession.run`` on the frames made ready beforehand, one after the other with both threads. ``one_by_one`` is
 the path as a live camera has it, each picture when it comes, with both threads.
+
+``by_model`` names the shipped detector and, where it lies beside the checkout, YOLOX-nano. A third model is one that
+ultralytics can open too: there ``YOLO.predict`` plays the same video with the same file, in turns with ours
+(``benchmarks.vision_predict`` says where it is looked for). ``--yolo`` brings a file of one's own; without one it is a
+YOLO26n with drawn weights, and both sides are asked for finds of a score that some twenty places in a picture reach.
 """
 
 from __future__ import annotations
@@ -15,23 +20,27 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
+from benchmarks.vision_predict import NOT_HERE, SIDE, Predict, brought, drawn, install, interpreter
 from common.runtime.errors import DrumtowerError
 from edge.camera.file import FileSource
 from edge.camera.latest import LatestFrame
 from edge.vision.ahead import LookAhead
+from edge.vision.detections import STREET_LABELS
 from edge.vision.detector import OnnxDetector
-from edge.vision.pipeline import VisionPipeline, VisionSettings
+from edge.vision.pipeline import VisionCounters, VisionPipeline, VisionSettings
 from local.footage import find_footage as fetched_footage
 from models.store import Model, open_model
 
-LIMIT = 0.9
-_TURN = 25
+LIMIT: Final = 0.9
+SHARED: Final = Path(__file__).parents[2] / "shared"
+_TURN: Final = 25
 """Frames in one turn: short against the time in which a shared machine changes its mind."""
 
 _SETTINGS = {
@@ -60,29 +69,81 @@ _SETTINGS = {
 
 
 class Turn(NamedTuple):
-    """Seconds a frame, of all, in one turn."""
+    """Seconds a frame, of all, in one turn; the last where ultralytics plays too."""
 
     path: float
     bare: float
     one_by_one: float
+    predict: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What was measured of one model, and what the path made of the footage."""
+
+    turns: list[Turn]
+    counters: VisionCounters
+
+    def told(self, model: Model) -> dict[str, Any]:
+        """Figures by name; each turn is judged by its own neighbours, which whatever else runs here disturbs alike."""
+        turns, spec = self.turns, model.manifest.input
+        path, bare, one_by_one = (statistics.median(turn[place] for turn in turns) for place in range(3))
+        return {
+            "input": f"{spec.width}x{spec.height}",
+            "turns": len(turns),
+            "frames": self.counters.frames,
+            "detections": self.counters.detections,
+            "events": self.counters.events,
+            "ratio": round(statistics.median(turn.bare / turn.path for turn in turns), 3),
+            "path_per_s": round(1 / path, 1),
+            "bare_per_s": round(1 / bare, 1),
+            "path_ms": round(path * 1000, 2),
+            "bare_ms": round(bare * 1000, 2),
+            "one_by_one_ms": round(one_by_one * 1000, 2),
+            "one_by_one_ratio": round(statistics.median(turn.bare / turn.one_by_one for turn in turns), 3),
+            "overall_ratio": round(sum(turn.bare for turn in turns) / sum(turn.path for turn in turns), 3),
+        } | self._beside()
+
+    def _beside(self) -> dict[str, Any]:
+        """How ``YOLO.predict`` did, where it played."""
+        beside = [(turn, turn.predict) for turn in self.turns if turn.predict is not None]
+        if not beside:
+            return {}
+        median = statistics.median(predict for _, predict in beside)
+        return {
+            "predict_per_s": round(1 / median, 1),
+            "predict_ms": round(median * 1000, 2),
+            "predict_ratio": round(statistics.median(turn.bare / predict for turn, predict in beside), 3),
+            "ahead_of_predict": round(statistics.median(predict / turn.path for turn, predict in beside), 3),
+            "one_by_one_ahead": round(
+                statistics.median(predict / turn.one_by_one for turn, predict in beside), 3
+            ),
+        }
 
 
 def find_footage(asked: Path | None) -> Path:
     """The footage asked for, else what the set-up fetched, else what stands beside the checkout, else what ships."""
     if asked is not None:
         return asked
-    repository = Path(__file__).parents[1]
-    beside = repository.parent / "shared" / "data" / "video" / "vtest.avi"
+    beside = SHARED / "data" / "video" / "vtest.avi"
     named = os.environ.get("DRUMTOWER_FOOTAGE")
     found = Path(named) if named else fetched_footage() or (beside if beside.is_file() else None)
     if found is None:
         print("vtest.avi could not be had: measuring on the footage that ships", file=sys.stderr)
-    return found or repository / "firmware_configs" / "footage" / "bikes.mp4"
+    return found or Path(__file__).parents[1] / "firmware_configs" / "footage" / "bikes.mp4"
 
 
-def measure(model: Model, footage: Path, threads: int, most_frames: int) -> tuple[list[Turn], VisionPipeline]:
+def measure(
+    model: Model,
+    footage: Path,
+    threads: int,
+    most_frames: int,
+    *,
+    labels: Sequence[str] = STREET_LABELS,
+    predict: Predict | None = None,
+) -> Played:
     """Play the footage through the path, a turn at a time, the others having their turns in between."""
-    detector, single = OnnxDetector(model, threads=threads), OnnxDetector(model, threads=1)
+    detector, single = (OnnxDetector(model, labels=labels, threads=many) for many in (threads, 1))
     settings = VisionSettings.model_validate(_SETTINGS)
     pipeline, plain = VisionPipeline(settings, single), VisionPipeline(settings, detector)
     ready = _ready(detector, footage)
@@ -99,10 +160,11 @@ def measure(model: Model, footage: Path, threads: int, most_frames: int) -> tupl
             tensors = [tensor for _, tensor in zip(range(_TURN), ready, strict=False)]
             path, bare = _play(ahead, pipeline), _run(detector, tensors)
             one_by_one = _play_plain(other, plain)
+            theirs = predict.turn(_TURN) if predict else None
             if path is None or one_by_one is None or len(tensors) < _TURN:
                 break
-            turns.append(Turn(path, bare, one_by_one))
-    return turns, pipeline
+            turns.append(Turn(path, bare, one_by_one, theirs))
+    return Played(turns, pipeline.counters)
 
 
 def _play(ahead: LookAhead, pipeline: VisionPipeline) -> float | None:
@@ -140,56 +202,97 @@ def _ready(detector: OnnxDetector, footage: Path) -> Iterator[NDArray[Any]]:
             yield detector.prepare(frame.image)
 
 
-def main() -> None:
-    """Measure, and print one line of JSON last."""
+def beside_ultralytics(
+    python: Path, file: Path | None, footage: Path, threads: int, most: int
+) -> dict[str, Any]:
+    """Our path and ``YOLO.predict`` with one file, named by what it is."""
+    with FileSource(footage, paced=False) as source:
+        first = next(iter(source.frames())).image
+    drawn_here = file is None
+    model = brought(file or drawn(python), first)
+    with Predict(python, model, footage, threads) as predict:
+        played = measure(model, footage, threads, most, labels=model.manifest.names, predict=predict)
+        found = predict.found / max(len(played.turns) * _TURN, 1)
+    score = model.manifest.thresholds.score
+    return played.told(model) | {
+        "model": f"YOLO26n, drawn weights, {SIDE}" if drawn_here else model.path.name,
+        "version": predict.version,
+        "score": round(score, 6),
+        "found_a_frame": round(found, 1),
+    }
+
+
+def missed(found: Mapping[str, Mapping[str, Any]], beside: Mapping[str, Any] | str) -> list[str]:
+    """What falls short: of the bare model, by model, and of ``YOLO.predict`` where it was measured."""
+    short = [f"{name}: ratio {one['ratio']} < {LIMIT}" for name, one in found.items() if one["ratio"] < LIMIT]
+    if not isinstance(beside, str):
+        if beside["ratio"] < LIMIT:
+            short.append(f"{beside['model']}: ratio {beside['ratio']} < {LIMIT}")
+        if beside["ahead_of_predict"] <= 1.0:
+            short.append(f"{beside['model']}: {beside['ahead_of_predict']} of YOLO.predict")
+    return short
+
+
+def main() -> int:
+    """Measure, and print one line of JSON last; 1 when anything asked is missed."""
+    options = _options()
+    footage = find_footage(options.footage)
+    if options.install:
+        install()
+    nano = SHARED / "models" / "yolox_nano.onnx"
+    asked: list[tuple[str, Path | None]] = [(options.model, options.models)]
+    if options.model == "cocossd" and nano.is_file():
+        asked.append(("yolox_nano", nano.parent))
+    try:
+        found = {}
+        for name, models in asked:
+            model = open_model(name, models)
+            found[name] = measure(model, footage, options.threads, options.frames).told(model)
+        python = interpreter(options.ultralytics)
+        beside: dict[str, Any] | str = (
+            f"not measured here: {NOT_HERE}"
+            if python is None
+            else beside_ultralytics(python, options.yolo, footage, options.threads, options.frames)
+        )
+    except DrumtowerError as error:
+        raise SystemExit(f"vision: {error}") from error
+    told, short = found[options.model], missed(found, beside)
+    line = {
+        "name": "vision",
+        "value": told["path_per_s"],
+        "unit": "frames/s",
+        "limit": LIMIT,
+        "ratio": told["ratio"],
+        "detail": {"footage": footage.name, "model": options.model, "threads": options.threads}
+        | told
+        | {"by_model": found, "yolo_predict": beside, "missed": short},
+    }
+    if not options.json:
+        for name, one in found.items():
+            print(
+                f"{name}: path {one['path_per_s']} frames/s, bare {one['bare_per_s']}, ratio {one['ratio']} (limit {LIMIT})"
+            )
+        print(f"YOLO.predict: {beside}")
+        print("missed: " + ("; ".join(short) or "nothing"))
+    print(json.dumps(line))
+    return int(bool(short))
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("footage", nargs="?", type=Path)
     parser.add_argument("--json", action="store_true", help="print only the last line")
-    parser.add_argument("--model", default="cocossd")
+    parser.add_argument("--model", default="cocossd", help="measure this one alone")
     parser.add_argument("--models", type=Path, default=None, help="where weights that do not ship lie")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--frames", type=int, default=795)
-    options = parser.parse_args()
-    footage = find_footage(options.footage)
-    try:
-        model = open_model(options.model, options.models)
-        turns, pipeline = measure(model, footage, options.threads, options.frames)
-    except DrumtowerError as error:
-        raise SystemExit(f"vision: {error}") from error
-    path = statistics.median(turn.path for turn in turns)
-    bare = statistics.median(turn.bare for turn in turns)
-    # Each turn is judged by its own neighbour, so that a neighbour on the machine disturbs both alike.
-    ratio = statistics.median(turn.bare / turn.path for turn in turns)
-    detail = {
-        "footage": footage.name,
-        "model": options.model,
-        "input": f"{model.manifest.input.width}x{model.manifest.input.height}",
-        "threads": options.threads,
-        "turns": len(turns),
-        "frames": pipeline.counters.frames,
-        "detections": pipeline.counters.detections,
-        "events": pipeline.counters.events,
-        "bare_per_s": round(1 / bare, 1),
-        "path_ms": round(path * 1000, 2),
-        "bare_ms": round(bare * 1000, 2),
-        "one_by_one_ms": round(statistics.median(turn.one_by_one for turn in turns) * 1000, 2),
-        "one_by_one_ratio": round(statistics.median(turn.bare / turn.one_by_one for turn in turns), 3),
-        "overall_ratio": round(sum(turn.bare for turn in turns) / sum(turn.path for turn in turns), 3),
-    }
-    line = {
-        "name": "vision",
-        "value": round(1 / path, 1),
-        "unit": "frames/s",
-        "limit": LIMIT,
-        "ratio": round(ratio, 3),
-        "detail": detail,
-    }
-    if not options.json:
-        print(
-            f"path {line['value']} frames/s, bare {detail['bare_per_s']}, ratio {line['ratio']} (limit {LIMIT})"
-        )
-    print(json.dumps(line))
+    parser.add_argument("--ultralytics", type=Path, help="the interpreter that has ultralytics")
+    parser.add_argument("--yolo", type=Path, help="a detector that ultralytics exported, for both")
+    parser.add_argument(
+        "--install", action="store_true", help="install ultralytics first, apart from all else"
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
