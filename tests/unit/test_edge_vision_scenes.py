@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -223,6 +224,34 @@ def test_going_against_the_lane_is_one_act() -> None:
 )
 def test_going_otherwise_is_none(name: str, place: Callable[[float], tuple[float, float]]) -> None:
     assert _travel(_wrong_way(), place) == []
+
+
+@pytest.mark.parametrize("lasts_s", [0.0, 0.4])
+@pytest.mark.parametrize("pushed_at_s", [0.6, 2.0, 4.0])
+def test_a_camera_that_is_knocked_makes_nobody_go_the_wrong_way(lasts_s: float, pushed_at_s: float) -> None:
+    """Everything in the picture leaps three heights against the lane and stays there."""
+
+    def pushed(seconds: float) -> tuple[float, float]:
+        share = 1.0 if not lasts_s else min(max((seconds - pushed_at_s) / lasts_s, 0.0), 1.0)
+        return (500 - 300 * (share if seconds >= pushed_at_s else 0.0), 300)
+
+    assert _travel(_wrong_way(), pushed) == []
+
+
+@given(st.floats(0.5, 4), st.floats(0, 300), st.floats(0, 6.3), st.sampled_from([0.0, 60.0]))
+def test_a_camera_that_sways_makes_nobody_go_the_wrong_way(
+    hertz: float, pixels: float, phase: float, ahead: float
+) -> None:
+    """A pole in the wind, whether whoever is seen stands or goes the right way."""
+
+    def swaying(seconds: float) -> tuple[float, float]:
+        return (200 + ahead * seconds + pixels * math.sin(math.tau * hertz * seconds + phase), 300)
+
+    assert _travel(_wrong_way(), swaying) == []
+
+
+def test_who_waits_in_the_lane_and_then_goes_the_wrong_way_is_seen() -> None:
+    assert len(_travel(_wrong_way(), lambda t: (600 - 120 * max(t - 3, 0), 300), seconds=7)) == 1
 
 
 def test_the_way_is_judged_from_where_the_lane_was_entered() -> None:

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 
 from edge.vision.scenes.config import WrongWayConfig
 from edge.vision.scenes.scene import Outline, SceneEvent, Sighting
-from edge.vision.tracker import Track
+from edge.vision.tracker import GroundPoint, Track
 
 _STRAIGHTNESS = 0.6
 """Least distance between the ends of a way, as a share of its length: what only jitters goes nowhere."""
+
+_GONE = 0.6
+"""Of ``least_s``, so much has to lie between a tenth and nine tenths of the way. Who is sooner there did not go it: the
+camera was knocked, or the track leapt to somebody else."""
 
 
 class WrongWayScene:
@@ -78,7 +82,7 @@ class WrongWayScene:
         if distance < config.least_heights * height:
             return None
         length = sum(math.hypot(b.x - a.x, b.y - a.y) for a, b in itertools.pairwise(way))
-        if distance < _STRAIGHTNESS * length:
+        if distance < _STRAIGHTNESS * length or _gone_ms(way, across, down) < _GONE * config.least_s * 1000:
             return None
         ahead_x, ahead_y = config.direction[0] * self._size[0], config.direction[1] * self._size[1]
         cosine = (across * ahead_x + down * ahead_y) / (distance * math.hypot(ahead_x, ahead_y))
@@ -102,3 +106,13 @@ class WrongWayScene:
                 "angle": round(angle, 1),
             },
         )
+
+
+def _gone_ms(way: Sequence[GroundPoint], across: float, down: float) -> int:
+    """From when it was last within a tenth of its way to when it first had nine tenths behind it; negative for who swayed."""
+    whole = across**2 + down**2
+    done = [
+        (point.at_ms, ((point.x - way[0].x) * across + (point.y - way[0].y) * down) / whole) for point in way
+    ]
+    left = max(at_ms for at_ms, share in done if share <= 0.1)
+    return min(at_ms for at_ms, share in done if share >= 0.9) - left
