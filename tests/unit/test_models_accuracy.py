@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from common.runtime.errors import InvalidError
+from models.accuracy import __main__ as everything
 from models.accuracy import helmet
 from models.accuracy.__main__ import write_figures
 from models.accuracy.figures import area_under_curve, bootstrapped
@@ -144,3 +145,23 @@ def test_figures_go_between_the_marks_of_a_card(tmp_path: Path) -> None:
     card.write_text("before\n<!-- figures -->\nold\n<!-- end -->\nafter\n", encoding="utf-8")
     write_figures(card, "new \\1")
     assert card.read_text(encoding="utf-8") == "before\n<!-- figures -->\nnew \\1\n<!-- end -->\nafter\n"
+
+
+def test_without_the_data_the_accuracy_command_fails_and_leaves_the_page_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "accuracy.md"
+    page.write_text("measured once\n", encoding="utf-8")
+    monkeypatch.setattr(everything, "_SHARED", tmp_path / "nowhere")
+    monkeypatch.setattr(everything, "_PAGE", page)
+    assert everything.main() == 1
+    assert "expected" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == "measured once\n"
+
+
+def test_the_street_detectors_card_says_what_the_page_says() -> None:
+    page = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    section = page.partition("\n## detection\n")[2].partition("\n## ")[0].strip()
+    card = (REPOSITORY / "models" / "cards" / "cocossd.md").read_text(encoding="utf-8")
+    assert f"<!-- figures -->\n{section}\n<!-- end -->" in card
+    assert section.count("–") >= 8
