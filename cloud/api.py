@@ -16,6 +16,7 @@ from cloud.auth.api import CurrentAccount, StillSignedIn, client_address
 from cloud.errors import NotFoundError
 from cloud.incidents.schemas import IncidentFilters, IncidentPage
 from cloud.problem import responses
+from cloud.reports.texts import require_may_see
 from cloud.services import CurrentServices
 from cloud.summary.schemas import Summary
 from cloud.summary.service import summarise
@@ -180,7 +181,11 @@ def evidence(
     services: CurrentServices,
     account: CurrentAccount,
 ) -> Response:
-    """A picture by its SHA-256. It may arrive after its ticket; who looks at it is written down."""
+    """A picture by its SHA-256. It may arrive after its ticket; who looks at it is written down.
+
+    Photos that reporters sent are not blurred: they are for those who work on the ticket.
+    """
+    require_may_see(services.database, account, sha256)
     file, media_type = _find_evidence(services.evidence_directory, sha256)
     services.auth.looked_at(account, sha256, client_address(request))
     # A browser keeps it but asks each time, so that every look is known; the name is a hash of the content.

@@ -14,6 +14,7 @@ from cloud.auth.oidc import OidcSettings
 from cloud.auth.service import AuthService
 from cloud.db import Database
 from cloud.incidents.domain import FusionRule
+from cloud.incidents.known import KnownPlaces
 from cloud.incidents.service import IncidentService
 from cloud.limits import RateLimit
 from cloud.open311.domain import Open311Settings
@@ -47,6 +48,7 @@ class Services:
     reports: ReportSettings = field(default_factory=ReportSettings)
     open311: Open311Settings = field(default_factory=Open311Settings)
     personal_keys: KeyRing | None = None
+    known_places: KnownPlaces = field(default_factory=KnownPlaces)
     visitors: RateLimit = field(
         default_factory=lambda: RateLimit(SystemClock(), ReportSettings().public_per_minute)
     )

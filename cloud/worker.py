@@ -25,6 +25,8 @@ from cloud.db.database import RaceLostError, take_locks
 from cloud.inbox import repo as inbox
 from cloud.incidents import domain, repo, service
 from cloud.incidents.domain import Device, FusionRule, Observation
+from cloud.incidents.known import KnownPlaces
+from cloud.incidents.places import Places
 from cloud.tickets.opening import tell_tickets
 from cloud.watch import repo as watch
 from common.runtime.clock import Clock, to_datetime
@@ -99,6 +101,7 @@ class Worker:
         self._rules = rules
         self._clock = clock
         self._metrics = metrics
+        self._known = KnownPlaces()
         self._name = f"{socket.gethostname()}:{os.getpid()}:{name}"
         self._beat_due = clock.monotonic()
         #: When it last did what the inbox held, in monotonic seconds.
@@ -159,8 +162,10 @@ class Worker:
             groups = self._group(transaction, rows, now)
             names = [name for group in groups for name in service.locks_for(rules, group.device, group.state)]
             take_locks(transaction, names)
+            places = self._known.places(transaction) if groups else None
             for group in groups:
-                self._apply(transaction, rules, group, now)
+                assert places is not None
+                self._apply(transaction, rules, places, group, now=now)
         for row in rows:
             self._metrics.latency.observe(max((now - row["received_at"]).total_seconds(), 0.0))
         return len(rows)
@@ -178,11 +183,17 @@ class Worker:
         return groups
 
     def _apply(
-        self, transaction: Transaction, rules: Sequence[FusionRule], group: _Group, now: datetime
+        self,
+        transaction: Transaction,
+        rules: Sequence[FusionRule],
+        places: Places,
+        group: _Group,
+        *,
+        now: datetime,
     ) -> None:
         try:
             with transaction.savepoint():
-                change = service.apply(transaction, rules, group.device, group.state, now)
+                change = service.apply(transaction, rules, places, group.device, group.state, now=now)
                 if change is not None:
                     tell_tickets(transaction, change, now)
                 inbox.delete(transaction, group.inbox_ids)

@@ -36,6 +36,7 @@ Action = Literal[
     "merge",
     "split",
     "personal",
+    "told",
     "manage",
 ]
 

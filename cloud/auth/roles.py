@@ -38,6 +38,7 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
     "merge": _DISPATCHERS,  # let a ticket rest in another one
     "split": _DISPATCHERS,  # and take it out again
     "personal": _DISPATCHERS,  # see who reported
+    "told": _HANDLERS,  # read what reporters wrote, and see their photos
     "manage": frozenset({"admin"}),  # accounts and configuration
 }
 

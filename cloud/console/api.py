@@ -261,6 +261,8 @@ def _page(
         values["fleet"] = console.fleet()
     if "detail" in wanted:
         values |= _detail(console, session, ticket) if ticket else _overview(console, standing())
+        if ticket is not None:
+            values["words"] = console.words(ticket, session.account, services_of(request).personal_keys)
         values |= {"failure": failure, "draft": draft}
     template = f"parts/{part}.html" if part in _PARTS else "overview.html"
     return render(request, template, session=session, status=status, **values)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from cloud.auth.domain import Account
 from cloud.console import repo
 from cloud.console.drawing import DistrictDrawing, Label, draw, place_labels, spread
 from cloud.console.repo import Row, Standing
@@ -17,8 +18,11 @@ from cloud.district import repo as district_repo
 from cloud.district.domain import Unit, ancestors
 from cloud.district.geometry import Point
 from cloud.reports import repo as report_repo
+from cloud.reports.sealing import KeyRing
+from cloud.reports.texts import Written, may_read, written
 from cloud.storm import repo as storm_repo
 from cloud.storm.domain import Storm
+from cloud.tickets.schemas import TicketDetail
 from cloud.verify import repo as verify_repo
 from cloud.watch import repo as watch_repo
 from cloud.watch.domain import WatchSettings
@@ -133,6 +137,16 @@ class ConsoleService:
         """Open tickets that may be about the same matter as this one."""
         with self._database.transaction() as tx:
             return report_repo.suggestions(tx, ticket_id)
+
+    def words(
+        self, ticket: TicketDetail, account: Account, keys: KeyRing | None
+    ) -> dict[UUID, Written] | None:
+        """What people wrote of a ticket's matter; None where they did not write for this account."""
+        report_ids = [one.report_id for one in ticket.reports]
+        with self._database.transaction() as tx:
+            if not may_read(tx, account, ticket.ticket_id):
+                return None
+            return written(tx, keys, report_ids) if report_ids else {}
 
     def standing(self) -> Standing:
         """Counts of open tickets."""

@@ -33,3 +33,9 @@ UPDATE assignment SET ended_at = %(now)s WHERE ticket_id = %(ticket_id)s AND kin
 INSERT INTO assignment (ticket_id, unit_code, kind, assigned_at, assigned_by, because)
 VALUES (%(ticket_id)s, %(unit_code)s, %(kind)s, %(now)s, %(assigned_by)s, %(because)s)
 ON CONFLICT (ticket_id, unit_code) WHERE kind = 'called' AND ended_at IS NULL DO NOTHING
+
+-- name: withdraw_calls
+UPDATE assignment SET ended_at = %(now)s, watch_at = NULL
+WHERE ticket_id = %(ticket_id)s AND kind = 'called' AND ended_at IS NULL AND arrived_at IS NULL
+  AND assigned_by = 'system' AND unit_code <> ALL (%(wanted)s::text[])
+RETURNING unit_code

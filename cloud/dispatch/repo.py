@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
@@ -80,3 +81,16 @@ def assign(transaction: Transaction, share: Share) -> bool:
     if share.kind == "owner":
         transaction.run(_Q["end_ownership"], ticket_id=share.ticket_id, now=share.now)
     return transaction.run(_Q["assign"], **asdict(share)) == 1
+
+
+def end_ownership(transaction: Transaction, ticket_id: UUID, now: datetime) -> None:
+    """Nobody owns it any more."""
+    transaction.run(_Q["end_ownership"], ticket_id=ticket_id, now=now)
+
+
+def withdraw_calls(
+    transaction: Transaction, ticket_id: UUID, wanted: Sequence[str], now: datetime
+) -> list[str]:
+    """Call off the units that routing called and would not call now; those that were called off."""
+    rows = transaction.rows(_Q["withdraw_calls"], ticket_id=ticket_id, wanted=list(wanted), now=now)
+    return sorted(row["unit_code"] for row in rows)

@@ -25,11 +25,17 @@ def personal_findings(told: Examination, transaction: Transaction, named: str) -
     """
     in_use = repo.keys_in_use(transaction)
     texts = sum(in_use.values())
+    clear = repo.count_in_clear(transaction)
     if not named:
+        if clear:
+            said = (
+                f"of {clear} reports the words stand unsealed, only with numbers struck out: there is no key"
+            )
+            yield told.warn(_WHAT, said, "drumtower cloud personal new-key, then rotate-keys seals them")
         if texts:
-            said = f"{texts} sealed names and phones, and no file of keys is named here"
+            said = f"{texts} sealed names, phones and texts, and no file of keys is named here"
             yield told.unknown(_WHAT, said, "where the page runs, set DRUMTOWER_PERSONAL_KEYS_FILE")
-        else:
+        elif not clear:
             yield told.ok(_WHAT, "none is kept: without a file of keys reports come without names")
         return
     try:
@@ -44,6 +50,9 @@ def personal_findings(told: Examination, transaction: Transaction, named: str) -
             f"{lost} of {texts} sealed texts open with no key of {named}: {', '.join(missing)} is not in it"
         )
         yield told.fail(_WHAT, said, "put the key back from the copy that is kept apart")
+    elif clear:
+        said = f"of {clear} reports the words are not sealed yet"
+        yield told.warn(_WHAT, said, "drumtower cloud personal rotate-keys")
     elif behind := texts - in_use.get(keys.newest, 0):
         said = f"{behind} of {texts} sealed texts still have an older key than {keys.newest}"
         yield told.warn(_WHAT, said, "drumtower cloud personal rotate-keys")

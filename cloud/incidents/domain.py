@@ -16,6 +16,7 @@ from uuid import UUID
 from pydantic import Field
 
 from cloud.dispatch.domain import fits
+from cloud.incidents.order import SevereSince, earliest
 from common.runtime.config import Settings
 from common.wire.categories import BY_CODE
 
@@ -119,7 +120,7 @@ class Observation:
     """The state of one observation as far as its phases are known.
 
     ``mark`` is empty once a phase of it counts; ``maintenance`` or ``drill`` while all of it calls no one. ``peak`` is
-    the highest value that any phase told, where the newest told less.
+    the highest value that any phase told, where the newest told less; ``severe_since`` is of ``cloud.incidents.order``.
     """
 
     device_id: int
@@ -141,6 +142,7 @@ class Observation:
     received_at: datetime
     mark: str = ""
     peak: float | None = None
+    severe_since: SevereSince = ()
 
     @property
     def over_at(self) -> datetime | None:
@@ -178,6 +180,7 @@ def merge(one: Observation, other: Observation) -> Observation:
         received_at=min(one.received_at, other.received_at),
         mark=max(one.mark, other.mark) if one.mark and other.mark else "",
         peak=_peak(newer.value, one, other),
+        severe_since=earliest(one.severe_since, other.severe_since),
     )
 
 
@@ -280,7 +283,7 @@ def _cell(degrees: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Matter:
-    """A category at a place; the place is where its first observer stood."""
+    """A category at a place: an anchor's (``cloud.incidents.places``), or where people told of it."""
 
     matter_id: int
     lon: float
@@ -333,11 +336,18 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An incident before (None: new) and after an observation; ``family``: the categories it may be of."""
+    """An incident before (None: new) and after an observation.
+
+    Attributes:
+        before, incident: the incident.
+        family: the categories it may be of.
+        seen: the observation as it now stands.
+    """
 
     before: Incident | None
     incident: Incident
     family: tuple[str, ...] = ()
+    seen: Observation | None = None
 
     @property
     def ended(self) -> bool:

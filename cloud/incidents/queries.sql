@@ -3,24 +3,31 @@ SELECT device_id, site, name, lon, lat FROM device WHERE device_id = %(device_id
 
 -- name: observation
 SELECT device_id, observation_id, incident_id, revision, category, source, sensor, severity, started_at, at,
-       ended_at, count, value, unit, evidence, detail, received_at, mark, peak
+       ended_at, count, value, unit, evidence, detail, received_at, mark, peak, severe_since
 FROM incident_observation WHERE device_id = %(device_id)s AND observation_id = %(observation_id)s
 
 -- name: save_observation
 INSERT INTO incident_observation (device_id, observation_id, incident_id, revision, category, source, sensor,
-    severity, started_at, at, ended_at, count, value, unit, evidence, detail, received_at, mark, peak)
+    severity, started_at, at, ended_at, count, value, unit, evidence, detail, received_at, mark, peak,
+    severe_since)
 VALUES (%(device_id)s, %(observation_id)s, %(incident_id)s, %(revision)s, %(category)s, %(source)s, %(sensor)s,
     %(severity)s, %(started_at)s, %(at)s, %(ended_at)s, %(count)s, %(value)s, %(unit)s, %(evidence)s,
-    %(detail)s, %(received_at)s, %(mark)s, %(peak)s)
+    %(detail)s, %(received_at)s, %(mark)s, %(peak)s, %(severe_since)s::timestamptz[])
 ON CONFLICT (device_id, observation_id) DO UPDATE SET
     revision = excluded.revision, source = excluded.source, sensor = excluded.sensor,
     severity = excluded.severity, started_at = excluded.started_at, at = excluded.at,
     ended_at = excluded.ended_at, count = excluded.count, value = excluded.value, unit = excluded.unit,
     evidence = excluded.evidence, detail = excluded.detail, received_at = excluded.received_at,
-    mark = excluded.mark, peak = excluded.peak
+    mark = excluded.mark, peak = excluded.peak, severe_since = excluded.severe_since
 
 -- name: families
 SELECT name, categories, radius_m, rejoin_s, stale_s FROM fusion_family ORDER BY position
+
+-- name: registry_version
+SELECT version::text FROM registry_change
+
+-- name: devices
+SELECT device_id, site, name, lon, lat FROM device
 
 -- name: matter_of_scope
 SELECT matter_id, lon, lat FROM matter WHERE category = %(category)s AND scope = %(scope)s
@@ -69,6 +76,7 @@ UPDATE incident SET
     severity = folded.severity, started_at = folded.started_at, last_at = folded.last_at,
     ended_at = folded.ended_at, observations = folded.observations, count = folded.count,
     ticket_worthy = incident.ticket_worthy OR %(worthy)s, mark = folded.mark,
+    lon = first.lon, lat = first.lat, device_id = first.device_id,
     category = coalesce(folded.category, incident.category)
 FROM (
     SELECT max(severity) AS severity, min(started_at) AS started_at, max(at) AS last_at,
@@ -77,11 +85,17 @@ FROM (
            CASE WHEN bool_or(mark = '') THEN '' ELSE max(mark) END AS mark,
            (%(family)s::text[])[min(array_position(%(family)s::text[], category))] AS category
     FROM incident_observation WHERE incident_id = %(incident_id)s
-) AS folded
+) AS folded, LATERAL (
+    -- Who observed it first, not who was heard first; of two at once the earlier name.
+    SELECT device.device_id, device.lon, device.lat
+    FROM incident_observation AS seen JOIN device USING (device_id)
+    WHERE seen.incident_id = %(incident_id)s AND seen.started_at = folded.started_at
+    ORDER BY device.site, device.name LIMIT 1
+) AS first
 WHERE incident.incident_id = %(incident_id)s
 RETURNING incident.incident_id, matter_id, incident.category, kind, incident.severity, incident.started_at,
-    incident.last_at, incident.ended_at, incident.observations, incident.count, ticket_worthy, lon, lat,
-    device_id, opened_at, incident.mark
+    incident.last_at, incident.ended_at, incident.observations, incident.count, ticket_worthy, incident.lon,
+    incident.lat, incident.device_id, opened_at, incident.mark
 
 -- name: take_in_observations
 UPDATE incident_observation SET incident_id = %(into)s WHERE incident_id = %(other)s

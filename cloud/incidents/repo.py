@@ -27,6 +27,7 @@ from cloud.incidents.domain import (
     kind_of,
     with_families,
 )
+from cloud.incidents.order import severe_since
 from cloud.incidents.schemas import IncidentFilters
 from common.runtime.errors import InvalidError
 from common.wire.categories import CATEGORIES
@@ -59,6 +60,7 @@ def observation(
 def observation_from(row: Mapping[str, Any]) -> Observation:
     """An observation from a row of our own table, with its kind added."""
     values = {name: row[name] for name in _STATE_FIELDS if name in row}
+    values["severe_since"] = tuple(row.get("severe_since", ()))
     return Observation(**values | {"evidence": tuple(row["evidence"])})
 
 
@@ -79,7 +81,8 @@ def observation_from_inbox(row: Mapping[str, Any]) -> Observation:
     if kind == "condition" and row["phase"] == "act":
         # Told as if it passed: taken for a condition that was over when it was seen, or it would never end.
         ended_at = ended_at or row["at"]
-    return observation_from({**row, "kind": kind, "ended_at": ended_at})
+    since = severe_since(row["severity"], row["at"], row["received_at"])
+    return observation_from({**row, "kind": kind, "ended_at": ended_at, "severe_since": since})
 
 
 def save_observation(transaction: Transaction, state: Observation, incident_id: UUID) -> None:
@@ -88,6 +91,7 @@ def save_observation(transaction: Transaction, state: Observation, incident_id: 
         "incident_id": incident_id,
         "evidence": Jsonb(list(state.evidence)),
         "detail": Jsonb(state.detail),
+        "severe_since": list(state.severe_since),
     }
     transaction.run(_Q["save_observation"], **values)
 
@@ -98,6 +102,16 @@ def rules_in_force(transaction: Transaction, rules: Sequence[FusionRule]) -> Seq
         Family(**row | {"categories": tuple(row["categories"])}) for row in transaction.rows(_Q["families"])
     ]
     return with_families(rules, families) if families else rules
+
+
+def registry_version(transaction: Transaction) -> str:
+    """Changes with each device that comes, goes or moves."""
+    return str(transaction.one(_Q["registry_version"])["version"])
+
+
+def devices(transaction: Transaction) -> list[Device]:
+    """All that are registered."""
+    return [Device(**row) for row in transaction.rows(_Q["devices"])]
 
 
 def matter_of_scope(transaction: Transaction, category: str, scope: str) -> Matter | None:
@@ -114,7 +128,7 @@ def matters_near(transaction: Transaction, category: str, box: Box) -> list[Matt
 def new_matter(
     transaction: Transaction, category: str, scope: str, place: tuple[float, float], now: datetime
 ) -> Matter:
-    """A matter nobody had seen before, at the place (longitude, latitude) of who saw it first."""
+    """A matter nobody had seen before, at its place (longitude, latitude)."""
     lon, lat = place
     row = transaction.one(_Q["new_matter"], category=category, scope=scope, lon=lon, lat=lat, now=now)
     return Matter(row["matter_id"], lon, lat)
@@ -144,15 +158,17 @@ def incident_of_hour(transaction: Transaction, matter_id: int, hour: datetime, m
 def new_incident(
     transaction: Transaction,
     incident_id: UUID,
-    matter: Matter,
+    matter_id: int,
+    device: Device,
     state: Observation,
+    *,
     now: datetime,
 ) -> None:
     """Begin an incident; it is folded from its observations after they are written."""
     transaction.run(
         _Q["new_incident"],
         incident_id=incident_id,
-        matter_id=matter.matter_id,
+        matter_id=matter_id,
         category=state.category,
         kind=state.kind,
         hour=hour_of(state.started_at) if state.kind == "act" else None,
@@ -160,9 +176,9 @@ def new_incident(
         started_at=state.started_at,
         at=state.at,
         over_at=state.over_at,
-        lon=matter.lon,
-        lat=matter.lat,
-        device_id=state.device_id,
+        lon=device.lon,
+        lat=device.lat,
+        device_id=device.device_id,
         now=now,
         mark=state.mark,
     )

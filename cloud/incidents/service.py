@@ -10,6 +10,7 @@ from cloud.db import Database, Transaction
 from cloud.errors import ConflictError
 from cloud.incidents import domain, repo
 from cloud.incidents.domain import Change, Device, FusionRule, Matter, Observation
+from cloud.incidents.places import Places, choose_matter
 from cloud.incidents.schemas import Incident, IncidentFilters, IncidentPage
 from cloud.paging import decode_cursor, encode_cursor
 from common.runtime.clock import to_ms
@@ -58,8 +59,10 @@ def locks_for(rules: Sequence[FusionRule], device: Device, state: Observation) -
 def apply(
     transaction: Transaction,
     rules: Sequence[FusionRule],
+    places: Places,
     device: Device,
     state: Observation,
+    *,
     now: datetime,
 ) -> Change | None:
     """Take in what an observation says, in whatever order its phases come; its locks are held.
@@ -73,7 +76,8 @@ def apply(
     rule = domain.rule_for(rules, state.category)
     known = repo.observation(transaction, state.kind, state.device_id, state.observation_id)
     if known is None:
-        incident_id, is_new = _find_incident(transaction, rule, device, state, now)
+        matter = _find_matter(transaction, rule, places, device, state, now=now)
+        incident_id, is_new = _find_incident(transaction, rule, matter, device, state, now=now)
     else:
         old, incident_id = known
         if old.category != state.category:
@@ -90,16 +94,21 @@ def apply(
     kind = state.kind if before is None else before.kind
     worthy = kind == "condition" and not state.mark and not domain.is_late(state, rule, now)
     after = repo.refold(transaction, incident_id, kind, worthy=worthy, family=rule.family)
-    change = Change(before, after, rule.family)
+    change = Change(before, after, rule.family, state)
     _announce(transaction, change)
     return change
 
 
 def _find_incident(
-    transaction: Transaction, rule: FusionRule, device: Device, state: Observation, now: datetime
+    transaction: Transaction,
+    rule: FusionRule,
+    matter: Matter,
+    device: Device,
+    state: Observation,
+    *,
+    now: datetime,
 ) -> tuple[UUID, bool]:
     """The incident that a new observation belongs to, and whether it was just begun."""
-    matter = _find_matter(transaction, rule, device, state, now)
     if state.kind == "act":
         found = repo.incident_of_hour(
             transaction, matter.matter_id, domain.hour_of(state.started_at), state.mark
@@ -114,7 +123,7 @@ def _find_incident(
     if found is not None:
         return found, False
     incident_id = uuid7(to_ms(now))
-    repo.new_incident(transaction, incident_id, matter, state, now)
+    repo.new_incident(transaction, incident_id, matter.matter_id, device, state, now=now)
     return incident_id, True
 
 
@@ -125,18 +134,40 @@ def _take_in(transaction: Transaction, into: UUID, other: UUID, now: datetime) -
 
 
 def _find_matter(
-    transaction: Transaction, rule: FusionRule, device: Device, state: Observation, now: datetime
+    transaction: Transaction,
+    rule: FusionRule,
+    places: Places,
+    device: Device,
+    state: Observation,
+    *,
+    now: datetime,
 ) -> Matter:
-    """The matter that this is: the one of its scope, or the nearest within the radius, or a new one here."""
+    """The matter that this is: the one of its scope, or of the place that the device watches, or a new one."""
     scope = domain.scope_of(rule, device, state)
     category = domain.matter_category(rule, state.category)
-    if scope:
-        found = repo.matter_of_scope(transaction, category, scope)
-    else:
-        box = domain.box_around(device.lon, device.lat, rule.radius_m)
-        near = repo.matters_near(transaction, category, box)
-        found = domain.nearest(near, device.lon, device.lat, rule.radius_m)
-    return found or repo.new_matter(transaction, category, scope, (device.lon, device.lat), now)
+    if not scope:
+        return matter_of_place(transaction, rule, places, category, (device.lon, device.lat), now=now)
+    place = device.lon, device.lat
+    found = repo.matter_of_scope(transaction, category, scope)
+    return found or repo.new_matter(transaction, category, scope, place, now)
+
+
+def matter_of_place(
+    transaction: Transaction,
+    rule: FusionRule,
+    places: Places,
+    category: str,
+    point: tuple[float, float],
+    *,
+    now: datetime,
+) -> Matter:
+    """The matter of a category at a point (longitude, latitude in WGS-84), a new one where there is none.
+
+    Its locks are held; the category is the one that matters are kept under.
+    """
+    near = repo.matters_near(transaction, category, domain.box_around(*point, rule.radius_m))
+    found, place = choose_matter(places, near, *point, rule.radius_m)
+    return found or repo.new_matter(transaction, category, "", place, now)
 
 
 def _announce(transaction: Transaction, change: Change) -> None:

@@ -26,8 +26,11 @@ def tell_answer(
     now: datetime,
     settings: VerifySettings,
     told_to: Account | None = None,
-) -> None:
-    """Write an answer down, in the reporter's words, and hand it to verification. The words stay with the report.
+) -> int:
+    """Write an answer down and hand it to verification. The words stay with the report.
+
+    Returns:
+        Its number among the report's answers.
 
     Raises:
         ConflictError: nobody says just now that it is solved.
@@ -40,7 +43,7 @@ def tell_answer(
             f"expected a matter that is said to be solved and is being checked, this one is {state!r}",
             "read the progress again; it says when it asks",
         )
-    repo.add_answer(
+    n = repo.add_answer(
         transaction, report["report_id"], (ticket.ticket_id, ticket.version), now, done=done, note=note
     )
     actor = Actor(str(report["report_id"]), report["receipt"])
@@ -51,3 +54,4 @@ def tell_answer(
     editing.record(EventKind.REPORTER_ANSWERED, actor, detail=detail)
     requests.answer(editing, str(report["report_id"]), satisfied=done, actor=actor, settings=settings)
     editing.save()
+    return n

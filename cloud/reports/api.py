@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, File, Form, Header, Path, Query, Request, UploadFile, status
 
 from cloud.auth.api import CurrentAccount, client_address
+from cloud.auth.domain import Account
 from cloud.instants import Instant
 from cloud.paging import decode_cursor, encode_cursor
 from cloud.problem import responses
@@ -42,7 +43,8 @@ from cloud.reports.schemas import (
     System,
 )
 from cloud.reports.service import Envelope, ReportService, report_row
-from cloud.services import CurrentServices, services_of
+from cloud.reports.texts import may_read, written
+from cloud.services import CurrentServices, Services, services_of
 from cloud.tickets.schemas import CategoryCode, TicketDetail
 from common.runtime.errors import InvalidError
 
@@ -72,6 +74,7 @@ def report_service(services: CurrentServices) -> ReportService:
         keys=services.personal_keys,
         evidence_directory=services.evidence_directory,
         verify=services.verify,
+        known=services.known_places,
     )
 
 
@@ -132,12 +135,28 @@ def list_reports(
 
 
 @reports.get("/reports/{report_id}", responses=responses(*_SIGNED_IN, HTTPStatus.NOT_FOUND))
-def get_report(report_id: UUID, services: CurrentServices, _account: CurrentAccount) -> ReportDetail:
-    """A report, the tickets it stood in, and what the reporter answered."""
+def get_report(report_id: UUID, services: CurrentServices, account: CurrentAccount) -> ReportDetail:
+    """A report, the tickets it stood in, what the reporter answered; and their words for who works on it."""
+    return _detail(services, report_id, reader=account)
+
+
+def _detail(services: Services, report_id: UUID, reader: Account | None = None) -> ReportDetail:
     with services.database.transaction() as transaction:
         row = report_row(transaction, report_id)
         links, answers = repo.links(transaction, report_id), repo.answers(transaction, report_id)
-    return ReportDetail.model_validate(shown(row) | {"links": links, "answers": answers})
+        words = None
+        if reader is not None and may_read(transaction, reader, row["ticket_id"]):
+            words = written(transaction, services.personal_keys, [report_id])[report_id]
+    return ReportDetail.model_validate(
+        shown(row)
+        | {
+            "links": links,
+            "answers": [one | {"note": words.answers.get(one["n"], "") if words else ""} for one in answers],
+            "text": None
+            if words is None
+            else {"description": words.description, "address": words.address, "rating": words.rating},
+        }
+    )
 
 
 @reports.get("/reports/{report_id}/person", responses=responses(*_SIGNED_IN, HTTPStatus.NOT_FOUND))
@@ -161,7 +180,8 @@ def answer_for_reporter(
 ) -> ReportDetail:
     """Write down what a reporter said who was called back: is it really done? A no reopens the ticket."""
     service.answer_for(report_id, account, done=answer.done, note=answer.note)
-    return get_report(report_id, services, account)
+    # Without the words: answers to changes are kept for who sends them again.
+    return _detail(services, report_id)
 
 
 @reports.get("/tickets/{ticket_id}/suggestions", responses=responses(*_SIGNED_IN))

@@ -13,6 +13,7 @@ from cloud.db.database import take_locks
 from cloud.incidents import domain as incidents
 from cloud.incidents import repo as incident_repo
 from cloud.incidents.domain import FusionRule, Matter
+from cloud.incidents.places import Places, choose_matter
 from cloud.reports import repo
 from cloud.reports.domain import ReportSettings, Suggestion, Told, certain, suggestions
 from cloud.reports.repo import Link, NewReport
@@ -38,6 +39,7 @@ def place_report(
     settings: ReportSettings,
     report: NewReport,
     *,
+    places: Places,
     severity: int,
     actor: Actor,
     now: datetime,
@@ -55,7 +57,7 @@ def place_report(
     while True:
         box = incidents.box_around(report.lon, report.lat, reach_m)
         near = repo.open_tickets_near(transaction, box)
-        matter = _matter(transaction, told, kept_under, radius_m)
+        matter, place = _matter(transaction, places, told, kept_under, radius_m)
         sure = certain(told, near, radius_m, settings)
         ticket = _lock(transaction, sure) if sure else None
         if sure is None or ticket is not None:
@@ -69,7 +71,6 @@ def place_report(
         _link(transaction, report, ticket.ticket_id, "attached", actor)
         return Placed(ticket, True, ())
     if matter is None:
-        place = report.lon, report.lat
         matter = incident_repo.new_matter(transaction, kept_under, "", place, now)
     opening = _opening(matter, rule, report, severity)
     ticket = open_ticket(transaction, opening, now)
@@ -80,10 +81,12 @@ def place_report(
     return Placed(ticket, False, found)
 
 
-def _matter(transaction: Transaction, told: Told, category: str, radius_m: float) -> Matter | None:
+def _matter(
+    transaction: Transaction, places: Places, told: Told, category: str, radius_m: float
+) -> tuple[Matter | None, tuple[float, float]]:
     box = incidents.box_around(told.lon, told.lat, radius_m)
-    known = incident_repo.matters_near(transaction, category, box)
-    return incidents.nearest(known, told.lon, told.lat, radius_m)
+    near = incident_repo.matters_near(transaction, category, box)
+    return choose_matter(places, near, told.lon, told.lat, radius_m)
 
 
 def _opening(matter: Matter, rule: FusionRule, report: NewReport, severity: int) -> Opening:

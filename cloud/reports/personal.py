@@ -7,12 +7,14 @@ from uuid import UUID
 from cloud.auth import repo as auth_repo
 from cloud.auth.domain import Account
 from cloud.auth.roles import may_any
-from cloud.db import Database
+from cloud.db import Database, Transaction
 from cloud.errors import ForbiddenError, NotFoundError
 from cloud.reports import repo
+from cloud.reports.repo import TextOf
 from cloud.reports.schemas import Reporter
 from cloud.reports.sealing import KeyRing
 from cloud.reports.service import report_row
+from cloud.reports.texts import bound_to, seal_text
 from common.runtime.clock import Clock, to_datetime
 from common.runtime.errors import InvalidError
 
@@ -63,7 +65,7 @@ def show_person(
 
 
 def rotate(database: Database, keys: KeyRing) -> int:
-    """Seal everything anew that another key than the newest sealed; how many texts.
+    """Seal everything anew that another key than the newest sealed, and what still stands in the clear; how many texts.
 
     In batches, each a transaction of its own: stopped anywhere, what is done is done and the rest opens with its old
     key until the next run.
@@ -78,6 +80,25 @@ def rotate(database: Database, keys: KeyRing) -> int:
             for report_id, sealed in batch:
                 text = keys.open(sealed, report_id.bytes)
                 repo.reseal(transaction, report_id, keys.seal(text, report_id.bytes))
-        done += len(batch)
-        if not batch:
+            texts = repo.texts_sealed_with_others(transaction, keys.newest, _BATCH)
+            for of, sealed in texts:
+                repo.insert_text(transaction, of, keys.seal(keys.open(sealed, bound_to(of)), bound_to(of)))
+            in_clear = _seal_what_is_in_clear(transaction, keys)
+        done += len(batch) + len(texts) + in_clear
+        if not batch and not texts and not in_clear:
             return done
+
+
+def _seal_what_is_in_clear(transaction: Transaction, keys: KeyRing) -> int:
+    """Reports that came while there was no key, or before texts were sealed."""
+    report_ids = repo.reports_in_clear(transaction, _BATCH)
+    for row in repo.texts_in_clear(transaction, report_ids):
+        report_id: UUID = row["report_id"]
+        told = {"description": row["description"], "address": row["address"]}
+        seal_text(transaction, keys, TextOf(report_id, "told", 0), told)
+        if row["rating"]:
+            seal_text(transaction, keys, TextOf(report_id, "rating", 0), {"rating": row["rating"]})
+        for n, note in row["answers"].items():
+            seal_text(transaction, keys, TextOf(report_id, "answer", int(n)), {"note": note})
+    repo.take_out_words(transaction, report_ids)
+    return len(report_ids)

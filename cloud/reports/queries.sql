@@ -50,7 +50,56 @@ UPDATE report_person SET key_id = %(key_id)s, nonce = %(nonce)s, sealed = %(seal
 WHERE report_id = %(report_id)s
 
 -- name: keys_in_use
-SELECT key_id, count(*) AS texts FROM report_person GROUP BY key_id ORDER BY key_id
+SELECT key_id, count(*) AS texts
+FROM (SELECT key_id FROM report_person UNION ALL SELECT key_id FROM report_text) AS sealed
+GROUP BY key_id ORDER BY key_id
+
+-- name: insert_text
+INSERT INTO report_text (report_id, part, n, key_id, nonce, sealed)
+VALUES (%(report_id)s, %(part)s, %(n)s, %(key_id)s, %(nonce)s, %(sealed)s)
+ON CONFLICT (report_id, part, n) DO UPDATE SET key_id = excluded.key_id, nonce = excluded.nonce, sealed = excluded.sealed
+
+-- name: texts
+SELECT report_id, part, n, key_id, nonce, sealed FROM report_text WHERE report_id = ANY (%(report_ids)s)
+
+-- name: texts_sealed_with_others
+SELECT report_id, part, n, key_id, nonce, sealed FROM report_text
+WHERE key_id <> %(key_id)s ORDER BY report_id, part, n LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+
+-- name: texts_in_clear
+SELECT report_id, description, address, rating_note AS rating,
+       coalesce((SELECT jsonb_object_agg(n, note) FROM report_answer
+                 WHERE report_answer.report_id = report.report_id AND note <> ''), '{}') AS answers
+FROM report WHERE report_id = ANY (%(report_ids)s)
+
+-- name: reports_in_clear
+SELECT report_id FROM report
+WHERE NOT public AND (description <> '' OR address <> '' OR rating_note <> '')
+ORDER BY report_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+
+-- name: count_in_clear
+SELECT count(*) FROM report WHERE NOT public AND (description <> '' OR address <> '' OR rating_note <> '')
+
+-- name: take_out_words
+UPDATE report SET description = '', address = '', rating_note = '' WHERE report_id = ANY (%(report_ids)s)
+
+-- name: take_out_answers
+UPDATE report_answer SET note = '' WHERE report_id = ANY (%(report_ids)s) AND note <> ''
+
+-- name: forget_texts
+WITH due AS (
+    SELECT report.report_id, report.public FROM report JOIN ticket USING (ticket_id)
+    WHERE ticket.closed_at < %(before)s
+      AND (EXISTS (SELECT FROM report_text WHERE report_text.report_id = report.report_id)
+           OR NOT public AND (description <> '' OR address <> '' OR rating_note <> ''))
+    LIMIT 1000
+), gone AS (
+    DELETE FROM report_text USING due WHERE report_text.report_id = due.report_id
+)
+SELECT report_id, public FROM due
+
+-- name: tickets_of_photo
+SELECT DISTINCT ticket_id FROM report WHERE photos <> '[]' AND photos @> %(named)s
 
 -- name: forget_persons
 -- Whoever reported a matter that is over; a report in a merged ticket stands in the one that goes on.
@@ -103,7 +152,7 @@ SELECT n, at, done, note FROM report_answer WHERE report_id = %(report_id)s ORDE
 -- name: insert_answer
 INSERT INTO report_answer (report_id, n, at, done, note, ticket_id, version)
 SELECT %(report_id)s, coalesce(max(n), 0) + 1, %(at)s, %(done)s, %(note)s, %(ticket_id)s, %(version)s
-FROM report_answer WHERE report_id = %(report_id)s
+FROM report_answer WHERE report_id = %(report_id)s RETURNING n
 
 -- name: rate
 UPDATE report SET stars = %(stars)s, rating_note = %(note)s, rated_at = %(at)s

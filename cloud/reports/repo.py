@@ -19,6 +19,7 @@ from cloud.reports.sealing import Sealed
 
 _Q = Queries("cloud.reports")
 Because = Literal["opened", "attached", "merged", "split"]
+Part = Literal["told", "rating", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,15 @@ class Request:
     body_mac: bytes
     salt: bytes
     answer: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TextOf:
+    """Which text of a report: what was told, the words of the rating, or those of an answer by its number."""
+
+    report_id: UUID
+    part: Part
+    n: int
 
 
 def open_tickets_near(transaction: Transaction, box: Box) -> list[OpenTicket]:
@@ -123,6 +133,67 @@ def person(transaction: Transaction, report_id: UUID) -> Sealed | None:
     """Who reported, sealed; None where nobody said, or it was deleted."""
     row = transaction.row(_Q["person"], report_id=report_id)
     return None if row is None else Sealed(**row)
+
+
+def insert_text(transaction: Transaction, of: TextOf, sealed: Sealed) -> None:
+    """Keep a text, sealed; the same one sealed anew takes its place."""
+    transaction.run(_Q["insert_text"], **asdict(of), **asdict(sealed))
+
+
+def texts(transaction: Transaction, report_ids: Sequence[UUID]) -> list[tuple[TextOf, Sealed]]:
+    """The sealed texts of some reports."""
+    return [_text(row) for row in transaction.rows(_Q["texts"], report_ids=list(report_ids))]
+
+
+def texts_sealed_with_others(
+    transaction: Transaction, key_id: str, limit: int
+) -> list[tuple[TextOf, Sealed]]:
+    """The texts that are sealed with any other key, locked."""
+    rows = transaction.rows(_Q["texts_sealed_with_others"], key_id=key_id, limit=limit)
+    return [_text(row) for row in rows]
+
+
+def _text(row: DictRow) -> tuple[TextOf, Sealed]:
+    of = TextOf(row.pop("report_id"), row.pop("part"), row.pop("n"))
+    return of, Sealed(**row)
+
+
+def texts_in_clear(transaction: Transaction, report_ids: Sequence[UUID]) -> list[DictRow]:
+    """What stands of the texts of some reports in the clear: description, address, rating, and answers by number."""
+    return transaction.rows(_Q["texts_in_clear"], report_ids=list(report_ids))
+
+
+def reports_in_clear(transaction: Transaction, limit: int) -> list[UUID]:
+    """Reports that are not for everybody and of which words stand in the clear, locked."""
+    rows = transaction.rows(_Q["reports_in_clear"], limit=limit)
+    return [row["report_id"] for row in rows]
+
+
+def count_in_clear(transaction: Transaction) -> int:
+    """How many reports that are not for everybody have words in the clear."""
+    return int(transaction.one(_Q["count_in_clear"])["count"])
+
+
+def take_out_words(transaction: Transaction, report_ids: Sequence[UUID]) -> None:
+    """Take the words of some reports out of where they stand in the clear."""
+    for name in ("take_out_words", "take_out_answers"):
+        transaction.run(_Q[name], report_ids=list(report_ids))
+
+
+def forget_texts(transaction: Transaction, before: datetime) -> int:
+    """Delete what people wrote of what was closed before an instant; of how many reports.
+
+    What anybody may read stays, as it was published: without numbers and addresses.
+    """
+    gone = transaction.rows(_Q["forget_texts"], before=before)
+    take_out_words(transaction, [row["report_id"] for row in gone if not row["public"]])
+    return len(gone)
+
+
+def tickets_of_photo(transaction: Transaction, sha256: str) -> list[UUID]:
+    """The tickets in whose reports a picture stands; none: no reporter sent it."""
+    named = Jsonb([{"sha256": sha256}])
+    return [row["ticket_id"] for row in transaction.rows(_Q["tickets_of_photo"], named=named)]
 
 
 def sealed_with_others(transaction: Transaction, key_id: str, limit: int) -> list[tuple[UUID, Sealed]]:
@@ -208,9 +279,9 @@ def add_answer(
     *,
     done: bool,
     note: str,
-) -> None:
-    """Write down an answer about a ticket in a version."""
-    transaction.run(
+) -> int:
+    """Write down an answer about a ticket in a version; its number."""
+    row = transaction.one(
         _Q["insert_answer"],
         report_id=report_id,
         at=at,
@@ -219,6 +290,7 @@ def add_answer(
         ticket_id=ticket[0],
         version=ticket[1],
     )
+    return int(row["n"])
 
 
 def rate(transaction: Transaction, report_id: UUID, stars: int, note: str, at: datetime) -> bool:

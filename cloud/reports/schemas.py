@@ -157,8 +157,6 @@ class ReportSummary(_Read):
     category: str
     category_zh: str
     category_en: str
-    description: str
-    address: str
     lon: float
     lat: float
     coordinate_system: str = Field(description="the one that it came in; lon and lat are WGS-84")
@@ -169,7 +167,6 @@ class ReportSummary(_Read):
     ticket_number: str
     ticket_state: State
     stars: int | None
-    rating_note: str
     has_person: bool = Field(description="whether who reported is known and not deleted yet")
 
 
@@ -190,7 +187,15 @@ class AnswerRead(_Read):
     n: int
     at: datetime
     done: bool
-    note: str
+    note: str = Field(description="empty where the text is not shown")
+
+
+class ReportText(_Read):
+    """What the reporter wrote."""
+
+    description: str
+    address: str
+    rating: str = Field(description="the words of the rating")
 
 
 class ReportDetail(ReportSummary):
@@ -198,6 +203,10 @@ class ReportDetail(ReportSummary):
 
     links: tuple[ReportLink, ...]
     answers: tuple[AnswerRead, ...]
+    text: ReportText | None = Field(
+        description="for who works on its ticket (a handler or above of its unit, its grid or one called onto it);"
+        " null for others, and in the answer to a change"
+    )
 
 
 class ReportPage(_Read):

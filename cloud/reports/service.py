@@ -18,6 +18,7 @@ from cloud.db import Database, Transaction
 from cloud.dispatch import repo as dispatch_repo
 from cloud.errors import ConflictError, NotFoundError
 from cloud.incidents.domain import FusionRule
+from cloud.incidents.known import KnownPlaces
 from cloud.reports import repo
 from cloud.reports.answers import tell_answer
 from cloud.reports.coordinates import system_named, to_wgs84
@@ -33,9 +34,10 @@ from cloud.reports.domain import (
 )
 from cloud.reports.filing import Placed, place_report
 from cloud.reports.photos import Photo, keep_photo, take_photo
-from cloud.reports.repo import NewReport
+from cloud.reports.repo import NewReport, TextOf
 from cloud.reports.schemas import Filed, Progress, ReportBody, Reporter, Suggested
 from cloud.reports.sealing import KeyRing
+from cloud.reports.texts import in_clear, seal_text
 from cloud.tickets.domain import State
 from cloud.tickets.editing import SYSTEM, Actor
 from cloud.verify.domain import VerifySettings
@@ -98,6 +100,7 @@ class ReportService:
         keys: what seals personal data; None: reporters cannot leave any.
         evidence_directory: where photos go; None: reports come without.
         verify: how long reporters' answers are waited for.
+        known: where devices stand, as the process remembers it.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class ReportService:
         keys: KeyRing | None,
         evidence_directory: Path | None,
         verify: VerifySettings,
+        known: KnownPlaces | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -118,6 +122,7 @@ class ReportService:
         self._keys = keys
         self._evidence = evidence_directory
         self._verify = verify
+        self._known = known or KnownPlaces()
 
     def file(self, body: ReportBody, envelope: Envelope) -> Filed:
         """Take a report down: it joins the open ticket of its matter, or opens one.
@@ -151,16 +156,24 @@ class ReportService:
             if dispatch_repo.place(transaction, draft.lon, draft.lat).get("grid") is None:
                 raise _outside(body)
             secret = secret_for(envelope.key or secrets.token_urlsafe(16), salt)
-            report = replace(draft, secret_hash=hash_of(secret))
+            report = replace(
+                draft,
+                secret_hash=hash_of(secret),
+                description=in_clear(body.description, self._keys, public=envelope.public),
+                address=in_clear(body.address, self._keys, public=envelope.public),
+            )
             for photo in photos:
                 keep_photo(self._evidence, photo)
             placed = place_report(
                 *(transaction, self._rules, self._settings, report),
+                places=self._known.places(transaction),
                 severity=severity,
                 actor=_actor(envelope),
                 now=now,
             )
             self._keep_person(transaction, report.report_id, body.reporter)
+            told = {"description": body.description, "address": body.address}
+            self._keep_text(transaction, TextOf(report.report_id, "told", 0), told)
             filed = _filed(report, placed, secret)
             if envelope.key:
                 answer = filed.model_dump(mode="json", exclude={"secret"})
@@ -216,6 +229,10 @@ class ReportService:
             text = reporter.model_dump_json().encode()
             repo.insert_person(transaction, report_id, self._keys.seal(text, report_id.bytes))
 
+    def _keep_text(self, transaction: Transaction, of: TextOf, text: Mapping[str, str]) -> None:
+        if self._keys is not None and any(text.values()):
+            seal_text(transaction, self._keys, of, text)
+
     def progress(self, receipt: str, secret: str) -> Progress:
         """How a reported matter stands, for whoever holds the receipt and its secret.
 
@@ -235,7 +252,7 @@ class ReportService:
 
         def work(transaction: Transaction) -> Progress:
             row = _by_receipt(transaction, receipt, secret)
-            tell_answer(transaction, row, done=done, note=note, now=self._now(), settings=self._verify)
+            self._answer(transaction, row, done=done, note=note)
             return _progress(_by_receipt(transaction, receipt, secret))
 
         return self._database.run(work)
@@ -249,17 +266,30 @@ class ReportService:
         """
 
         def work(transaction: Transaction) -> None:
-            row = report_row(transaction, report_id)
-            tell_answer(
-                *(transaction, row),
-                done=done,
-                note=note,
-                now=self._now(),
-                settings=self._verify,
-                told_to=account,
+            self._answer(
+                transaction, report_row(transaction, report_id), done=done, note=note, told_to=account
             )
 
         self._database.run(work)
+
+    def _answer(
+        self,
+        transaction: Transaction,
+        row: Mapping[str, Any],
+        *,
+        done: bool,
+        note: str,
+        told_to: Account | None = None,
+    ) -> None:
+        n = tell_answer(
+            *(transaction, row),
+            done=done,
+            note=in_clear(note, self._keys, public=False),
+            now=self._now(),
+            settings=self._verify,
+            told_to=told_to,
+        )
+        self._keep_text(transaction, TextOf(row["report_id"], "answer", n), {"note": note})
 
     def rate(self, receipt: str, secret: str, stars: int, note: str = "") -> Progress:
         """Take the reporter's rating, once, after the closing.
@@ -277,8 +307,10 @@ class ReportService:
                     f"expected a matter that is closed, this one is {row['ticket_state']!r}",
                     "rate it when its progress says that it is done",
                 )
-            if not repo.rate(transaction, row["report_id"], stars, note, self._now()):
+            shown = in_clear(note, self._keys, public=False)
+            if not repo.rate(transaction, row["report_id"], stars, shown, self._now()):
                 raise ConflictError("report.rated", "expected a report without a rating, this one has one")
+            self._keep_text(transaction, TextOf(row["report_id"], "rating", 0), {"rating": note})
             return _progress(_by_receipt(transaction, receipt, secret))
 
         return self._database.run(work)
@@ -387,12 +419,17 @@ def _progress(row: Mapping[str, Any]) -> Progress:
 
 
 def forget(database: Database, settings: ReportSettings, now: datetime) -> tuple[int, int]:
-    """Delete who reported what was closed long enough ago, and forget old requests; how many of each.
+    """Delete who reported what was closed long enough ago and what they wrote; forget old requests.
+
+    Returns:
+        How many persons, and how many requests.
 
     Raises:
         TransientError: the database is away.
     """
     with database.transaction() as transaction:
-        persons = repo.forget_persons(transaction, now - timedelta(days=settings.personal_days))
+        before = now - timedelta(days=settings.personal_days)
+        persons = repo.forget_persons(transaction, before)
+        repo.forget_texts(transaction, before)
         requests = repo.forget_requests(transaction, now - timedelta(hours=settings.repeats_h))
     return persons, requests

@@ -179,6 +179,26 @@ def resume(clocks: Clocks, now: datetime, calendar: WorkingCalendar | None = Non
     )
 
 
+def moved_to(clocks: Clocks, promised: Clocks) -> Clocks:
+    """The promises of an opening that was decided anew: what runs is due as promised now, or is waited for no more.
+
+    What was met or missed stays.
+    """
+    by_name = {clock.name: clock for clock in promised}
+    moved = tuple(
+        clock
+        if clock.state != "running"
+        else _changed(clock, state="cancelled")
+        if (now := by_name.get(clock.name)) is None
+        else clock
+        if clock.due_at == now.due_at
+        else _changed(clock, due_at=now.due_at)
+        for clock in clocks
+    )
+    known = {clock.name for clock in clocks}
+    return (*moved, *(clock for clock in promised if clock.name not in known))
+
+
 def miss(clock: Clock, now: datetime) -> Clock | None:
     """The clock as missed, or None when it is not due or does not run."""
     if clock.state != "running" or clock.due_at > now:

@@ -100,6 +100,8 @@ class EventKind(StrEnum):
     INCIDENT_RETURNED = "incident_returned"
     SEVERITY_RAISED = "severity_raised"
     CATEGORY_CHANGED = "category_changed"
+    SETTLED = "settled"
+    CALL_WITHDRAWN = "call_withdrawn"
     CLOCK_MISSED = "clock_missed"
     CALLED_OUT = "called_out"
     REVIEW_DUE = "review_due"

@@ -12,19 +12,17 @@ from cloud.db import Transaction
 from cloud.dispatch import repo as dispatch_repo
 from cloud.dispatch.domain import Route
 from cloud.dispatch.repo import Share
-from cloud.dispatch.service import find_route
 from cloud.incidents.domain import Change, Incident, leading
-from cloud.severity.service import at_opening, reconsider
-from cloud.sla.repo import policy_for
-from cloud.storm.service import because_of, storm_for
-from cloud.tickets import domain, repo
+from cloud.severity.service import reconsider
+from cloud.storm.service import because_of
+from cloud.tickets import domain, repo, settling
+from cloud.tickets.deciding import Asked, Decision, decide
 from cloud.tickets.domain import Channel, EventKind, State, Ticket
 from cloud.tickets.editing import SYSTEM, Editing
+from cloud.tickets.settling import facts_of
 from cloud.whistle.calling import call_unit
 from common.runtime.clock import to_ms
 from common.wire.ids import uuid7
-
-_CENTRE = "centre"
 
 
 def tell_tickets(transaction: Transaction, change: Change, now: datetime) -> UUID | None:
@@ -58,11 +56,16 @@ def _tell_news(editing: Editing, change: Change, *, is_linked: bool) -> None:
     if is_linked and change.returned:
         editing.record(EventKind.INCIDENT_RETURNED, detail=_named(incident))
     if incident.severity > editing.ticket.severity:
-        detail = {"from": editing.ticket.severity, "to": incident.severity}
-        editing.ticket.severity = incident.severity
-        editing.record(EventKind.SEVERITY_RAISED, detail=detail)
+        _raise(editing, incident.severity)
     _name_by_family(editing, change)
     reconsider(editing)
+    settling.settle(editing, change)
+
+
+def _raise(editing: Editing, severity: int) -> None:
+    detail = {"from": editing.ticket.severity, "to": severity}
+    editing.ticket.severity = severity
+    editing.record(EventKind.SEVERITY_RAISED, detail=detail)
 
 
 def _name_by_family(editing: Editing, change: Change) -> None:
@@ -110,6 +113,7 @@ class Opening:
             does not depend on which of them came first.
         incidents: what devices saw of it.
         reports: how many people told of it.
+        observed_at: when it was observed, where that is not long ago; None: it counts as of now.
     """
 
     matter_id: int
@@ -122,45 +126,49 @@ class Opening:
     family: tuple[str, ...] = ()
     incidents: tuple[UUID, ...] = ()
     reports: int = 0
+    observed_at: datetime | None = None
 
 
 def _open(transaction: Transaction, change: Change, now: datetime) -> UUID:
     incident = change.incident
+    facts = facts_of(transaction, incident.incident_id)
     opening = Opening(
         incident.matter_id,
         incident.category,
         domain.channel_of(incident.category),
-        incident.severity,
-        incident.lon,
-        incident.lat,
+        facts.severity if facts else incident.severity,
+        facts.lon if facts else incident.lon,
+        facts.lat if facts else incident.lat,
         _named(incident),
         change.family,
         (incident.incident_id,),
+        observed_at=facts.observed_at if facts else None,
     )
     ticket = open_ticket(transaction, opening, now)
     repo.link(transaction, incident.incident_id, ticket.ticket_id, now)
+    if facts:
+        settling.keep(transaction, ticket, facts)
+    if incident.severity > ticket.severity:
+        # Told of after its first minute: it is graver now, and still whose it was.
+        editing = Editing(transaction, ticket, now)
+        _raise(editing, incident.severity)
+        editing.save()
     return ticket.ticket_id
 
 
 def open_ticket(transaction: Transaction, opening: Opening, now: datetime) -> Ticket:
     """Open a ticket and give it to its owner; its matter has no open one, and the matter's locks are held."""
-    place = dispatch_repo.place(transaction, opening.lon, opening.lat)
-    asked = opening.family[0] if opening.category in opening.family else opening.category
-    raised = at_opening(
-        transaction,
+    asked = Asked(
         opening.category,
+        opening.family[0] if opening.category in opening.family else opening.category,
         opening.severity,
         (opening.lon, opening.lat),
-        incidents=opening.incidents,
-        reports=opening.reports,
+        opening.observed_at or now,
+        opening.incidents,
+        opening.reports,
     )
-    known = raised.rule.raise_to if raised else opening.severity
-    found = storm_for(transaction, list(place.values()), asked)
-    severity = max(known, found[1].raise_to) if found else known
-    route = find_route(transaction, asked, severity, place, now)
-    owned = route.unit_code is not None
-    owner = route.unit_code or place.get(_CENTRE)
-    policy = policy_for(transaction, asked, severity, storm=found is not None, unit_code=owner)
+    decided = decide(transaction, asked)
+    route, policy = decided.route, decided.policy
     count = repo.next_count(transaction, now.astimezone(domain.DISTRICT_ZONE).date())
     ticket = Ticket(
         ticket_id=uuid7(to_ms(now)),
@@ -168,30 +176,35 @@ def open_ticket(transaction: Transaction, opening: Opening, now: datetime) -> Ti
         matter_id=opening.matter_id,
         category=opening.category,
         channel=opening.channel,
-        severity=severity,
+        severity=decided.severity,
         state=State.OPEN,
         version=0,
         level=0,
-        unit_code=owner,
-        unassigned=not owned,
-        grid_code=place.get("grid"),
+        unit_code=decided.owner,
+        unassigned=not decided.owned,
+        grid_code=decided.units.get("grid"),
         lon=opening.lon,
         lat=opening.lat,
-        policy=policy.snapshot(now.astimezone(domain.DISTRICT_ZONE).date()),
+        policy=policy.snapshot(asked.at.astimezone(domain.DISTRICT_ZONE).date()),
         opened_at=now,
-        dispatched_at=now if owned else None,
+        dispatched_at=now if decided.owned else None,
     )
-    editing = Editing(transaction, ticket, now, domain.clocks_at_opening(policy, now, owned=owned))
+    editing = Editing(transaction, ticket, now, domain.clocks_at_opening(policy, now, owned=decided.owned))
     editing.record(EventKind.OPENED, detail={**opening.detail, "policy": policy.name})
-    if raised:
-        editing.record(EventKind.SEVERITY_RAISED, detail=raised.told(opening.severity))
-    if found and severity > known:
-        detail = {"from": known, "to": severity} | because_of(found[0])
-        editing.record(EventKind.SEVERITY_RAISED, detail=detail)
+    record_raises(editing, decided, opening.severity)
     _record_route(editing, route)
     editing.save()
     _record_shares(transaction, ticket, route, now)
     return ticket
+
+
+def record_raises(editing: Editing, decided: Decision, told: int) -> None:
+    """Say why a ticket is graver than what was told of it."""
+    if decided.raised:
+        editing.record(EventKind.SEVERITY_RAISED, detail=decided.raised.told(told))
+    if decided.storm and decided.severity > decided.known:
+        detail = {"from": decided.known, "to": decided.severity} | because_of(decided.storm)
+        editing.record(EventKind.SEVERITY_RAISED, detail=detail)
 
 
 def _record_route(editing: Editing, route: Route) -> None:

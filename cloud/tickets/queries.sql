@@ -43,7 +43,7 @@ UPDATE ticket SET category = %(category)s, channel = %(channel)s, severity = %(s
     claimed_at = %(claimed_at)s, closed_at = %(closed_at)s, resumes_to = %(resumes_to)s,
     review_at = %(review_at)s, blind_at = %(blind_at)s, overridden = %(overridden)s, closed_by = %(closed_by)s,
     reopenings = %(reopenings)s,
-    merged_into = %(merged_into)s
+    merged_into = %(merged_into)s, grid_code = %(grid_code)s, lon = %(lon)s, lat = %(lat)s, policy = %(policy)s
 WHERE ticket_id = %(ticket_id)s
 
 -- name: add_event
@@ -53,6 +53,50 @@ VALUES (%(ticket_id)s, %(n)s, %(at)s, %(kind)s, %(actor_id)s, %(actor_name)s, %(
 
 -- name: link_incident
 INSERT INTO ticket_incident (incident_id, ticket_id, linked_at) VALUES (%(incident_id)s, %(ticket_id)s, %(now)s)
+
+-- name: seen_at_opening
+-- What was observed of a ticket's own matter about the time of its beginning, as far as it was heard in time; of a ticket
+-- about to be opened by an incident, of that one. More than the bound after the earliest start nothing counts.
+WITH taken AS (
+    SELECT incident_id FROM ticket_incident WHERE ticket_id = %(ticket_id)s
+    UNION
+    SELECT %(incident_id)s::uuid
+), own AS (
+    SELECT incident.incident_id, incident.started_at
+    FROM incident JOIN taken USING (incident_id)
+    WHERE incident.matter_id = (SELECT matter_id FROM incident WHERE incident_id = %(incident_id)s)
+), seen AS (
+    SELECT seen.started_at, device.site, device.name AS device, seen.observation_id, device.lon, device.lat,
+           seen.severe_since
+    FROM own
+    JOIN incident_observation AS seen USING (incident_id)
+    JOIN device USING (device_id)
+    WHERE seen.mark = '' AND cardinality(seen.severe_since) > 0
+      AND seen.started_at <= (SELECT min(started_at) FROM own) + 3 * %(bound)s::interval
+)
+SELECT * FROM seen
+
+-- name: opening
+SELECT observed_at, lon, lat, severity FROM ticket_opening WHERE ticket_id = %(ticket_id)s
+
+-- name: save_opening
+INSERT INTO ticket_opening (ticket_id, observed_at, lon, lat, severity)
+VALUES (%(ticket_id)s, %(observed_at)s, %(lon)s, %(lat)s, %(severity)s)
+ON CONFLICT (ticket_id) DO UPDATE SET observed_at = excluded.observed_at, lon = excluded.lon, lat = excluded.lat,
+    severity = excluded.severity
+
+-- name: touched
+SELECT EXISTS (SELECT FROM ticket_event WHERE ticket_id = %(ticket_id)s AND actor_id <> '') AS it
+
+-- name: incidents_of
+SELECT incident_id FROM ticket_incident WHERE ticket_id = %(ticket_id)s ORDER BY incident_id
+
+-- name: units_of
+SELECT unit_code FROM ticket WHERE ticket_id = %(ticket_id)s
+UNION
+SELECT grid_code FROM ticket WHERE ticket_id = %(ticket_id)s
+UNION
+SELECT unit_code FROM assignment WHERE ticket_id = %(ticket_id)s AND kind = 'called' AND ended_at IS NULL
 
 -- name: called_units
 SELECT unit_code FROM assignment WHERE ticket_id = %(ticket_id)s AND kind = 'called' AND ended_at IS NULL
@@ -155,7 +199,7 @@ WHERE ticket_incident.ticket_id = %(ticket_id)s
 ORDER BY incident.started_at, incident.incident_id
 
 -- name: reports
-SELECT report_id, receipt, channel, description, occurred_at, received_at, photos, stars
+SELECT report_id, receipt, channel, occurred_at, received_at, photos, stars
 FROM report WHERE ticket_id = %(ticket_id)s ORDER BY received_at DESC, report_id DESC LIMIT 50
 
 -- name: arrived_evidence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from cloud.db import Queries, Transaction
+from cloud.incidents.order import Facts, Seen
 from cloud.tickets.domain import EventKind, State, Ticket
 from cloud.tickets.schemas import TicketFilters
 
@@ -84,6 +85,40 @@ def add_events(transaction: Transaction, ticket_id: UUID, events: Iterable[NewEv
         _Q["add_event"],
         [asdict(event) | {"ticket_id": ticket_id, "detail": Jsonb(event.detail)} for event in events],
     )
+
+
+def seen_at_opening(
+    transaction: Transaction, incident_id: UUID, ticket_id: UUID | None, bound: timedelta
+) -> list[Seen]:
+    """What was observed about the beginning of a ticket, or of the incident that is to open one."""
+    rows = transaction.rows(_Q["seen_at_opening"], incident_id=incident_id, ticket_id=ticket_id, bound=bound)
+    return [Seen(**row | {"severe_since": tuple(row["severe_since"])}) for row in rows]
+
+
+def opening(transaction: Transaction, ticket_id: UUID) -> Facts | None:
+    """By what a ticket was opened; None where people told of it, or too late."""
+    row = transaction.row(_Q["opening"], ticket_id=ticket_id)
+    return None if row is None else Facts(**row)
+
+
+def save_opening(transaction: Transaction, ticket_id: UUID, facts: Facts) -> None:
+    """Remember by what a ticket was opened."""
+    transaction.run(_Q["save_opening"], ticket_id=ticket_id, **asdict(facts))
+
+
+def touched(transaction: Transaction, ticket_id: UUID) -> bool:
+    """Whether a person has done anything to a ticket."""
+    return bool(transaction.one(_Q["touched"], ticket_id=ticket_id)["it"])
+
+
+def incidents_of(transaction: Transaction, ticket_id: UUID) -> list[UUID]:
+    """The incidents that stand in a ticket."""
+    return [row["incident_id"] for row in transaction.rows(_Q["incidents_of"], ticket_id=ticket_id)]
+
+
+def units_of(transaction: Transaction, ticket_id: UUID) -> list[str | None]:
+    """Who works on a ticket: its owner, the unit of its place, and those called onto it."""
+    return [row["unit_code"] for row in transaction.rows(_Q["units_of"], ticket_id=ticket_id)]
 
 
 def called_units(transaction: Transaction, ticket_id: UUID) -> list[str]:

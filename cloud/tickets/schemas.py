@@ -149,12 +149,11 @@ class ReportPhoto(_Read):
 
 
 class TicketReport(_Read):
-    """What a person told of the matter; who it was stands elsewhere."""
+    """That a person told of the matter; who it was and what they wrote is asked for by the report."""
 
     report_id: UUID
     receipt: str
     channel: Channel
-    description: str
     occurred_at: datetime
     received_at: datetime
     photos: tuple[ReportPhoto, ...]

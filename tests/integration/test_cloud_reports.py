@@ -516,7 +516,7 @@ def test_a_new_key_seals_everything_anew_and_the_old_one_can_go(centre: Served, 
     environment = {"DRUMTOWER_DATABASE_URL": database_url, "DRUMTOWER_PERSONAL_KEYS_FILE": str(centre.keys)}
     ran = CliRunner().invoke(personal, ["rotate-keys", "--drop"], env=environment)
     assert ran.exit_code == 0, ran.output
-    assert "3 sealed anew" in ran.output
+    assert "6 sealed anew" in ran.output, "names and texts of three"
     assert old in ran.output
     used = centre.centre.rows("SELECT DISTINCT key_id FROM report_person")
     assert [row["key_id"] for row in used] == [new]
@@ -544,7 +544,7 @@ def test_the_doctor_looks_whether_every_sealed_text_has_its_key(centre: Served, 
     other = tmp_path / "other"
     add_key(other, datetime.now(UTC))
     verdict, words = said(other)
-    assert (verdict, "1 of 1" in words) == ("fail", True)
+    assert (verdict, "2 of 2" in words) == ("fail", True)
     add_key(centre.keys, datetime.now(UTC))
     assert said(centre.keys)[0] == "warn"
 
