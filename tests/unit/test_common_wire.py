@@ -258,6 +258,22 @@ def test_every_category_has_a_code_that_the_wire_carries_and_both_names() -> Non
         codec.encode_packet(LAMP, 1, 1, 0, Events([observation(category=category.code)]))
 
 
+def test_the_categories_cover_all_that_a_district_senses() -> None:
+    sensed = {
+        *("camera.no_helmet", "camera.wrong_way", "camera.standing_water", "camera.smoke", "camera.fire"),
+        *(
+            "camera.ebike_in_lift",
+            "camera.zone_crowded",
+            "camera.fire_lane_blocked",
+            "camera.rubbish_overflow",
+        ),
+        *("smoke.alarm", "manhole.open", "manhole.moved", "manhole.water_high", "manhole.gas_high"),
+        *("flood.water_level", "rain.intense", "air.quality_poor", "rodent.activity", "building.tilt"),
+        *("building.crack", "button.emergency"),
+    }
+    assert sensed <= set(BY_CODE)
+
+
 def test_an_encoder_refuses_a_packet_beyond_the_cap() -> None:
     many = [Series(f"s{number}", "temperature", [0] * 5000, [0.1] * 5000) for number in range(20)]
     with pytest.raises(codec.WireError) as refused:
