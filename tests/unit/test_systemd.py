@@ -107,6 +107,7 @@ def test_every_secret_is_a_credential_and_none_stands_in_a_unit_or_its_environme
         said = settings(service)
         loaded = {name.split(":")[0] for name in said.get("LoadCredential", [])}
         used = [value for value in said.get("Environment", []) if "%d/" in value]
+        used += [value.split()[-2] for value in said.get("ExecStartPre", [])]
         assert {value.split("%d/")[1] for value in used} == loaded
         assert all(
             name.split(":")[1].startswith("/etc/drumtower/credentials/")
@@ -114,6 +115,20 @@ def test_every_secret_is_a_credential_and_none_stands_in_a_unit_or_its_environme
         )
     for file in UNITS.iterdir():
         assert not re.search(r"://[^/\s]*:[^/\s@]*@", file.read_text(encoding="utf-8")), file.name
+
+
+@pytest.mark.parametrize(
+    "service", [one for one in SERVICES if "pgpass" in one.read_text()], ids=lambda unit: unit.stem
+)
+def test_the_password_file_is_a_copy_that_libpq_takes(service: Path) -> None:
+    said = settings(service)
+    (directory,) = said["RuntimeDirectory"]
+    copy = f"%t/{directory}/pgpass"
+    assert said["RuntimeDirectoryMode"] == ["0700"]
+    assert said["ExecStartPre"] == [f"/usr/bin/install -m 0600 %d/pgpass {copy}"]
+    assert f"PGPASSFILE={copy}" in said["Environment"]
+    assert Path("/usr/bin/install").is_file()
+    assert directory.replace("%i", "") == service.stem.replace("@", "-")
 
 
 def test_the_web_interface_is_given_the_keys_of_personal_data() -> None:
