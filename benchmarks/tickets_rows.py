@@ -98,13 +98,14 @@ FROM made
 """,
     "ticket": f"""
 INSERT INTO ticket (ticket_id, number, matter_id, category, channel, severity, state, version, level, unit_code,
-    unassigned, grid_code, lon, lat, policy, opened_at, dispatched_at, claimed_at, closed_at, reopenings, closed_by)
+    unassigned, grid_code, lon, lat, policy, opened_at, dispatched_at, claimed_at, closed_at, reopenings, closed_by,
+    overdue)
 SELECT ident::uuid, 'DT-' || to_char(opened, 'YYYYMMDD') || '-' || lpad(n::text, 7, '0'), matter, category, channel,
     severity, state, CASE WHEN is_open THEN 3 ELSE 6 END, missed[1]::integer,
     CASE WHEN state = 'open' THEN 'centre' ELSE unit END, state = 'open', grid, lon, lat, '{_POLICY}', opened,
     CASE WHEN state <> 'open' THEN opened END,
     CASE WHEN is_open AND state = 'verifying' THEN opened + interval '1 hour' ELSE closed END, closed,
-    reopened::integer, CASE WHEN state = 'closed' THEN 'look' END
+    reopened::integer, CASE WHEN state = 'closed' THEN 'look' END, true = ANY (missed)
 FROM made
 """,
     "ticket_incident": """

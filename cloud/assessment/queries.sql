@@ -55,14 +55,14 @@ WHERE {chosen} AND assignment.kind = 'called' AND assignment.arrive_due_at IS NO
 GROUP BY 1
 
 -- name: stars
+-- A reporter rates whoever owns the ticket, a street the unit that it names.
 SELECT {key} AS key, count(*) AS ratings, sum(given.stars)::bigint AS stars
 FROM ticket JOIN (
-    SELECT report.ticket_id, ticket.unit_code, report.stars FROM report JOIN ticket USING (ticket_id)
-    WHERE report.stars IS NOT NULL
+    SELECT ticket_id, NULL AS unit_code, stars FROM report WHERE stars IS NOT NULL
     UNION ALL
     SELECT ticket_id, unit_code, stars FROM unit_rating
 ) AS given USING (ticket_id)
-JOIN unit ON unit.unit_code = given.unit_code
+JOIN unit ON unit.unit_code = coalesce(given.unit_code, ticket.unit_code)
 WHERE {chosen} AND (%(units)s::text[] IS NULL OR unit.unit_code = ANY (%(units)s))
 GROUP BY 1
 

@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cloud.auth.service import Session
+from cloud.console.marking import device_markers, ticket_markers
 from cloud.console.texts import DEFAULT_LANGUAGE, LANGUAGES, Texts, texts
 
 LANGUAGE_COOKIE: Final = "drumtower_language"
@@ -51,7 +52,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["static"] = _static
+    made.globals |= {"static": _static, "ticket_markers": ticket_markers, "device_markers": device_markers}
     return made
 
 

@@ -1,17 +1,14 @@
 -- name: standing
 -- Of ticket_open_worst alone, counted before anything is joined: what is open is read once for everything it is counted by.
-SELECT grid.parent_code AS unit_code, counted.severity, counted.unassigned, sum(counted.open)::bigint AS open
+SELECT grid.parent_code AS unit_code, counted.severity, sum(counted.open)::bigint AS open,
+       sum(counted.unassigned)::bigint AS unassigned, sum(counted.overdue)::bigint AS overdue
 FROM (
-    SELECT grid_code, severity, unassigned, count(*) AS open FROM ticket
-    WHERE state NOT IN ('closed', 'void', 'merged') GROUP BY grid_code, severity, unassigned
+    SELECT grid_code, severity, count(*) AS open, count(*) FILTER (WHERE unassigned) AS unassigned,
+           count(*) FILTER (WHERE overdue) AS overdue
+    FROM ticket WHERE state NOT IN ('closed', 'void', 'merged') GROUP BY grid_code, severity
 ) AS counted
 LEFT JOIN unit AS grid ON grid.unit_code = counted.grid_code
-GROUP BY 1, 2, 3
-
--- name: overdue
-SELECT count(*) AS overdue FROM ticket
-WHERE state NOT IN ('closed', 'void', 'merged')
-  AND EXISTS (SELECT FROM clock WHERE clock.ticket_id = ticket.ticket_id AND clock.missed_at IS NOT NULL)
+GROUP BY 1, 2
 
 -- name: open_tickets
 SELECT ticket.ticket_id, ticket.number, ticket.severity, ticket.state, ticket.lon, ticket.lat,

@@ -29,12 +29,12 @@ class Standing:
 
 def standing(tx: Transaction) -> Standing:
     """How many tickets are open, and where."""
-    queue: Row = {"open": 0, "critical": 0, "unassigned": 0, **tx.one(_SQL["overdue"])}
+    queue: Row = dict.fromkeys(("open", "critical", "unassigned", "overdue"), 0)
     communities: dict[str, Row] = {}
     for row in tx.rows(_SQL["standing"]):
-        queue["open"] += row["open"]
+        for name in ("open", "unassigned", "overdue"):
+            queue[name] += row[name]
         queue["critical"] += row["open"] if row["severity"] == _CRITICAL else 0
-        queue["unassigned"] += row["open"] if row["unassigned"] else 0
         if row["unit_code"] is not None:
             there = communities.setdefault(row["unit_code"], {"open": 0, "worst": 0})
             there["open"] += row["open"]

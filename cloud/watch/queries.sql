@@ -50,7 +50,6 @@ SELECT (SELECT count(*) FROM observation_inbox) AS inbox_waiting,
        (SELECT count(*) FROM ticket WHERE unassigned AND state NOT IN ('closed', 'void', 'merged')) AS unassigned,
        (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(opened_at)), 0)::float8 FROM ticket
         WHERE unassigned AND state NOT IN ('closed', 'void', 'merged')) AS unassigned_oldest_s,
-       (SELECT count(DISTINCT ticket_id) FROM clock JOIN ticket USING (ticket_id)
-        WHERE clock.missed_at IS NOT NULL AND ticket.state NOT IN ('closed', 'void', 'merged')) AS overdue,
-       (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8 FROM clock
-        WHERE state = 'running' AND due_at < clock_timestamp()) AS unfired_s
+       (SELECT count(*) FROM ticket WHERE overdue AND state NOT IN ('closed', 'void', 'merged')) AS overdue,
+       (SELECT coalesce(greatest(extract(epoch FROM clock_timestamp() - min(due_at)), 0), 0)::float8 FROM clock
+        WHERE state = 'running') AS unfired_s

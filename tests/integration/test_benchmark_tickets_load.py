@@ -35,6 +35,8 @@ _BROKEN = {
     " WHERE kind = 'owner' AND assignment.unit_code <> ticket.unit_code",
     "not three clocks": "SELECT count(*) FROM ticket WHERE 3 <> ("
     "SELECT count(*) FROM clock WHERE clock.ticket_id = ticket.ticket_id)",
+    "overdue, and no clock says so": "SELECT count(*) FROM ticket WHERE overdue <> EXISTS ("
+    "SELECT FROM clock WHERE clock.ticket_id = ticket.ticket_id AND missed_at IS NOT NULL)",
     "a rating of open work": "SELECT count(*) FROM report JOIN ticket USING (ticket_id)"
     " WHERE stars IS NOT NULL AND closed_at IS NULL",
 }
