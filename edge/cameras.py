@@ -37,6 +37,7 @@ from edge.vision.detections import Detections
 from edge.vision.health import FAULTS, Fault, HealthChange, ViewHealth
 from edge.vision.health_measure import look_at
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
+from edge.vision.scenes.build import check_labels
 
 BLIND: Final = "device.camera_blind"
 STALLED: Final = "device.camera_stalled"
@@ -263,6 +264,7 @@ class Camera:
     def _ready(self) -> VisionPipeline:
         if self._pipeline is None:
             detector = self._detectors.get(self.config.model)
+            check_labels(self.config.scenes, detector.labels, self.config.model)
             pipeline = VisionPipeline(
                 self.config,
                 detector,

@@ -12,10 +12,12 @@ from edge.camera.build import build_source
 from edge.camera.rtsp import read_credential
 from edge.camera.stills import StillsSettings
 from edge.config import CameraConfig, DeviceConfig, source_of
+from edge.vision.detector import OnnxDetector
+from edge.vision.scenes.build import check_labels
 from edge.vision.scenes.config import FireConfig, HelmetConfig, WaterConfig
 from edge.vision.waters import dry_picture
 from models.manifest import FireManifest, HelmetManifest, Manifest, ModelManifest, WaterManifest
-from models.store import open_as
+from models.store import open_as, open_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Finding:
 def inspect(config: DeviceConfig, config_file: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Look at every camera's model and at its first picture; one on the network is really spoken to."""
     for camera in config.cameras:
-        yield _model(camera.name, Manifest, camera.model, config.models_directory)
+        yield _detector(camera, config.models_directory)
         for scene in camera.scenes:
             if isinstance(scene, HelmetConfig):
                 yield _model(camera.name, HelmetManifest, scene.model, config.models_directory)
@@ -49,6 +51,19 @@ def _model(camera: str, kind: type[ModelManifest], name: str, directory: Path | 
     except DrumtowerError as error:
         return Finding(what, "", error)
     return Finding(what, f"{model.path.name}, sha256 {model.manifest.sha256[:12]}…")
+
+
+def _detector(camera: CameraConfig, directory: Path | None) -> Finding:
+    """Opened as the box will: its shapes and labels, and whether the scenes can live with these."""
+    found = _model(camera.name, Manifest, camera.model, directory)
+    if found.error is not None:
+        return found
+    try:
+        detector = OnnxDetector(open_model(camera.model, directory), threads=1)
+        check_labels(camera.scenes, detector.labels, camera.model)
+    except DrumtowerError as error:
+        return Finding(found.what, "", error)
+    return found
 
 
 def _dry_picture(camera: str, path: Path) -> Finding:

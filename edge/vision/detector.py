@@ -45,7 +45,8 @@ class OnnxDetector:
 
     Args:
         model: manifest and verified weights.
-        labels: the classes wanted; all others cost nothing. The model must know each.
+        labels: the classes wanted; all others cost nothing. The model must know each. By default those that a street
+            camera looks for, as far as the model knows them.
         threads: the session's threads, the caller's own included.
         score_threshold: detections below it are left out; the manifest's ``weak`` by default, for the tracker
             and the blurring of heads can use weak ones.
@@ -60,13 +61,14 @@ class OnnxDetector:
         self,
         model: Model,
         *,
-        labels: Sequence[str] = STREET_LABELS,
+        labels: Sequence[str] | None = None,
         threads: int = 2,
         score_threshold: float | None = None,
     ) -> None:
         manifest = model.manifest
         self.manifest = manifest
-        self._labels = tuple(labels)
+        street = [label for label in STREET_LABELS if label in manifest.names]
+        self._labels = tuple(street if labels is None else labels)
         self._threshold = manifest.thresholds.weak if score_threshold is None else score_threshold
         self._head: Head = HEADS[manifest.head](manifest, _places(manifest, self._labels))
         self._groups = _groups(manifest, self._labels)
@@ -217,11 +219,16 @@ class _Picture:
 
 def _places(manifest: Manifest, labels: tuple[str, ...]) -> NDArray[np.intp]:
     unknown = sorted(set(labels) - set(manifest.names))
-    if unknown or not labels:
+    if not labels:
         raise InvalidError(
             "model.labels",
-            f"expected labels of {manifest.name} ({', '.join(manifest.names)}), "
-            f"got {', '.join(unknown) or 'none'}",
+            f"expected {manifest.name} to know any of {', '.join(STREET_LABELS)}, found {', '.join(manifest.names)}",
+            "name its classes so in the manifest, where they are those, or choose another model",
+        )
+    if unknown:
+        raise InvalidError(
+            "model.labels",
+            f"expected labels of {manifest.name} ({', '.join(manifest.names)}), got {', '.join(unknown)}",
             "correct the labels, or choose a model that knows them",
         )
     return np.array([manifest.labels.index(label) for label in labels], np.intp)

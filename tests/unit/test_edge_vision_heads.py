@@ -18,8 +18,10 @@ from common.runtime.errors import InvalidError
 from edge.vision.detections import Detections
 from edge.vision.detector import OnnxDetector
 from edge.vision.heads import EndToEndHead, YoloHead
+from edge.vision.pipeline import VisionSettings
+from edge.vision.scenes.build import check_labels
 from models.manifest import Manifest
-from models.store import open_model
+from models.store import Model, open_model
 from tests.fixtures.onnx_files import answering
 
 LABELS = ("person", "traffic_light", "car")
@@ -157,6 +159,47 @@ def test_a_head_of_another_shape_fails_at_load_saying_both(
         _brought(tmp_path, head, outputs)
     assert caught.value.code == "model.shape"
     assert caught.match(found)
+
+
+def test_a_detector_that_knows_some_of_what_streets_hold_is_asked_for_that(tmp_path: Path) -> None:
+    brought = _brought(tmp_path, "end_to_end", [_finds((15, 6, 25, 26, 0.9, 0), (46, 16, 54, 24, 0.7, 2))])
+    detector = OnnxDetector(Model(brought.manifest, tmp_path / "mine.onnx"), threads=1)
+    assert detector.labels == ("person", "car")
+    assert len(_look(detector)) == 2
+
+
+def test_a_detector_that_knows_nothing_of_streets_fails_at_load(tmp_path: Path) -> None:
+    brought = _brought(tmp_path, "end_to_end", [_finds()])
+    changed = brought.manifest.model_copy(update={"labels": ("kite", "dog", "cat")})
+    with pytest.raises(InvalidError, match=r"to know any of person, bicycle.*found kite, dog, cat") as caught:
+        OnnxDetector(Model(changed, tmp_path / "mine.onnx"), threads=1)
+    assert caught.value.code == "model.labels"
+
+
+_ZONE = {"scene": "zone", "id": "square", "zone": [[0, 0], [1, 0], [1, 1]]}
+_LANE = {"scene": "wrong_way", "id": "lane", "lane": [[0, 0], [1, 0], [1, 1]], "direction": [1, 0]}
+
+
+@pytest.mark.parametrize(
+    ("scene", "lacking"),
+    [
+        (_ZONE, ""),
+        (_LANE, ""),
+        (_ZONE | {"labels": ["person", "car"]}, ""),
+        (_ZONE | {"labels": ["person", "bus"]}, "square watches for: bus; found person, car"),
+        (_LANE | {"labels": ["motorcycle"]}, "lane watches for: motorcycle"),
+        ({"scene": "helmet", "id": "gate"}, "gate watches for: motorcycle"),
+        ({"scene": "fire", "id": "yard"}, ""),
+    ],
+)
+def test_no_scene_waits_for_what_its_detector_can_never_say(scene: dict[str, Any], lacking: str) -> None:
+    scenes = VisionSettings.model_validate({"scenes": [scene]}).scenes
+    if not lacking:
+        check_labels(scenes, ("person", "car"), "mine")
+        return
+    with pytest.raises(InvalidError, match=lacking) as caught:
+        check_labels(scenes, ("person", "car"), "mine")
+    assert caught.value.code == "model.labels"
 
 
 def test_names_that_the_file_carries_may_hold_blanks(tmp_path: Path) -> None:
