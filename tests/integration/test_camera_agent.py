@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
@@ -14,6 +15,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import structlog
 import yaml
 
 from common.runtime.clock import SystemClock
@@ -60,6 +62,19 @@ class _Detectors(Detectors):
 
     def single(self, model: str) -> ScriptedDetector:
         return self.get(model)
+
+
+class _SlowDetectors(_Detectors):
+    """One detector that takes a quarter of a second over every look."""
+
+    def get(self, model: str) -> ScriptedDetector:
+        return _SlowDetector(Detections.empty(LABELS))
+
+
+class _SlowDetector(ScriptedDetector):
+    def detect(self, image: Image) -> Detections:
+        time.sleep(0.25)
+        return super().detect(image)
 
 
 class Box:
@@ -233,6 +248,25 @@ def test_the_seconds_of_a_run_are_all_booked(box: Box, server: RtspServer) -> No
         assert sum(books.values()) == pytest.approx(lasted, abs=2)
     assert box.coverage("cam-2")["coverage_not_asked"] > 0
     assert box.coverage("cam-1")["frames_dropped"] >= 0
+
+
+def test_a_box_with_more_cameras_than_it_can_look_through_serves_all_alike_and_says_so(
+    box: Box, tmp_path: Path
+) -> None:
+    street = video(tmp_path / "street.mp4", scene, 30)
+    off: dict[str, object] = {"gate": {"enabled": False}, "health": {"enabled": False}}
+    more = {"loop": True, "detectors": _SlowDetectors()} | off
+    cameras = [box.camera(street, f"cam-{n}", **more) for n in range(4)]
+    with structlog.testing.capture_logs() as logs, box.running() as loop:
+        eventually(lambda: min(camera.valid_looks for camera in cameras) >= 4, 60)
+        looks = [camera.valid_looks for camera in cameras]
+        assert max(looks) - min(looks) <= 2
+        assert all(loop.late(camera) for camera in cameras)
+    for camera in cameras:
+        books = box.coverage(camera.config.name)
+        assert min(books["frames_late"], books["frames_dropped"]) > 0
+    said = {str(line["camera"]) for line in logs if line["event"] == "camera.overloaded"}
+    assert said == {camera.config.name for camera in cameras}
 
 
 def test_a_stream_that_goes_black_is_dark_and_no_look_counts_until_it_is_over(
