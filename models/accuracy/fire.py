@@ -97,6 +97,7 @@ class FireFigures:
         fire, smoke: the same for frames with fire, and with smoke, each by its own threshold.
         videos: each.
         normal: of held-out frames where nothing burns, the share called burning in a single look.
+        calm_frames: how many these are; calm_alarms: what a scene says of them, each video's taken as looks in a row.
         doll_house: of looks at a video whose every frame burns, the share that finds fire or smoke.
         doll_house_s: seconds until a scene reports either, for each beginning; infinite where none does.
         hours: of footage where nothing burns; alarms: on it; at_most: per hour, with 95 % confidence.
@@ -108,6 +109,8 @@ class FireFigures:
     smoke: Figure
     videos: list[Video]
     normal: float
+    calm_frames: int
+    calm_alarms: int
     doll_house: float
     doll_house_s: list[float]
     hours: float
@@ -115,6 +118,11 @@ class FireFigures:
     at_most: float
     nights: int
     photos: float
+
+    @property
+    def reached(self) -> int:
+        """In how many videos as many burning frames are found as are asked for on the mean of all."""
+        return sum(video.found >= _LEAST_RECALL for video in self.videos)
 
     @property
     def reported(self) -> tuple[int, int]:
@@ -160,6 +168,8 @@ def figures(watched: Watched, thresholds: FireThresholds, rounds: int = 1000) ->
         _recall(watched, limits, (1,), rounds),
         list(_videos(watched, limits)),
         _share_called(normal, limits),
+        len(normal),
+        sum(_raised(run, limits) for run in _calm_runs(watched)),
         _share_called(house, limits),
         [_first(run, limits) for run in watched.burning.runs],
         hours,
@@ -168,6 +178,15 @@ def figures(watched: Watched, thresholds: FireThresholds, rounds: int = 1000) ->
         sum(clip.most(lambda run: _raised(run, limits)) for clip in watched.calm if clip.kind == NIGHTS),
         _share_called(watched.photos, limits),
     )
+
+
+def _calm_runs(watched: Watched) -> Iterator[list[FireLook]]:
+    """Held-out frames where nothing burns, by video."""
+    by_group: dict[str, list[FireLook]] = defaultdict(list)
+    for scene, look in watched.frames:
+        if not scene.boxes:
+            by_group[scene.group].append(look)
+    yield from by_group.values()
 
 
 def _first(run: Sequence[FireLook], limits: tuple[float, float]) -> float:
@@ -246,6 +265,13 @@ class FireReport:
         said = []
         if not counted.recall.value >= _LEAST_RECALL:
             said.append(f"recall by video {counted.recall.value:.3f} < {_LEAST_RECALL}")
+        said += [
+            f"recall of {video.group} {video.found:.3f} < {_LEAST_RECALL}"
+            for video in counted.videos
+            if video.frames >= _LONG and video.found < _LEAST_RECALL
+        ]
+        if counted.calm_alarms:
+            said.append(f"{counted.calm_alarms} alarms on held-out frames where nothing burns")
         if not counted.alarms / counted.hours <= _MOST_FALSE:
             said.append(
                 f"{counted.alarms / counted.hours:.1f} false alarms per camera-hour > {_MOST_FALSE:g}"
@@ -256,7 +282,7 @@ class FireReport:
         """As Markdown."""
         counted, limits = self.counted, self.manifest.thresholds
         said, long = counted.reported
-        burning = [video for video in counted.videos if video.frames >= _LONG]
+        burning = sorted(counted.videos, key=lambda video: (-video.frames, video.group))
         late = ", ".join("never" if math.isinf(one) else f"{one:.0f} s" for one in counted.doll_house_s)
         lines = [
             f"Fire from {limits.fire} on, smoke from {limits.smoke} on: the least thresholds at which nothing on the "
@@ -267,6 +293,8 @@ class FireReport:
             f"| held-out videos | {len(counted.videos)} |",
             "|---|---|",
             f"| burning frames found in a single look, mean over videos (limit: at least .7) | {counted.recall} |",
+            f"| videos in which at least .7 of them are found (limit: every one of {_LONG} frames or more) "
+            f"| {counted.reached} of {len(counted.videos)} |",
             f"| frames with fire, found as fire | {counted.fire} |",
             f"| frames with smoke, found as smoke | {counted.smoke} |",
             f"| frames where nothing burns, called burning in a single look | {counted.normal:.1%} |",
@@ -277,7 +305,8 @@ class FireReport:
             "| held-out video | burning frames | found in a single look | reported after frames |",
             "|---|---|---|---|",
             *(
-                f"| {video.group} | {video.frames} | {video.found:.0%} | {video.reported or 'never'} |"
+                f"| {video.group} | {video.frames} | {video.found:.0%} | "
+                f"{(video.reported or 'never') if video.frames >= _LONG else 'too few'} |"
                 for video in burning
             ),
             "",
@@ -287,6 +316,8 @@ class FireReport:
             f"| alarms on it (limit: at most 1 an hour) | {counted.alarms} |",
             f"| per camera-hour, with 95 % confidence at most | {counted.at_most:.0f} |",
             f"| alarms on the same, darkened, with lamps, rain and glare | {counted.nights} |",
+            f"| alarms on the {counted.calm_frames} held-out frames where nothing burns, by video taken as looks in a row "
+            f"(limit: none) | {counted.calm_alarms} |",
             f"| street photos called burning in a single look | {counted.photos:.1%} |",
         ]
         return "\n".join(lines)

@@ -100,10 +100,28 @@ def test_recall_is_by_video_so_that_a_long_one_counts_once() -> None:
         ("short", 0.0, None),
     ]
     assert counted.reported == (1, 1)
+    assert counted.reached == 1
+    assert (counted.calm_frames, counted.calm_alarms) == (1, 0)
     assert (counted.alarms, counted.nights) == (1, 0)
     assert counted.hours == pytest.approx(0.5)
     assert counted.at_most == pytest.approx(4.744 / 0.5, rel=1e-3)
     assert counted.doll_house_s == [4.0]
+
+
+def test_a_long_video_in_which_little_is_found_falls_short_whatever_the_mean() -> None:
+    watched = _watched()
+    dim = [(Scene(Path("d"), "dim", watched.frames[0][0].boxes), _look(0.1))] * 4
+    bright = [(Scene(Path("e"), f"bright {n}", watched.frames[0][0].boxes), _look(0.9)) for n in range(9)]
+    shown = fire.Watched([*bright, *dim], watched.calm, watched.photos, watched.burning)
+    manifest = load_manifest("fire")
+    assert isinstance(manifest, FireManifest)
+    report = fire.FireReport(manifest, fire.figures(shown, FireThresholds(fire=0.5, smoke=0.5), rounds=10))
+    assert report.counted.recall.value == pytest.approx(0.9)
+    assert report.shortfalls()[0] == "recall of dim 0.000 < 0.7"
+    assert (
+        "| videos in which at least .7 of them are found (limit: every one of 4 frames or more) | 9 of 10 |"
+        in (report.table())
+    )
 
 
 def test_no_alarm_in_little_time_is_no_proof() -> None:
