@@ -23,7 +23,7 @@ from gateway.fleet.sites import load_all, load_site, load_sites
 from gateway.foreign.cli import app as foreign_app
 from gateway.foreign.cli import folder_of
 from gateway.presence.cli import show_devices
-from gateway.quiet.cli import drill_app, maintenance_app
+from gateway.quiet.cli import drill_app, maintenance_app, shelved_app
 from gateway.rejects.cli import app as rejects_app
 from gateway.rulebook.versions import rules_of_file
 
@@ -33,6 +33,7 @@ app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(foreign_app, name="foreign")
 app.add_typer(maintenance_app, name="maintenance")
 app.add_typer(drill_app, name="drill")
+app.add_typer(shelved_app, name="shelved")
 app.command("audit")(show_audit)
 app.command("devices")(show_devices)
 

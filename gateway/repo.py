@@ -33,11 +33,13 @@ _OBSERVATION_ROW: Final = (
 )
 _OBSERVATION_NAMES: Final = ", ".join(column.split()[0] for column in _OBSERVATION_ROW.split(", "))
 _INBOX_NAMES: Final = _OBSERVATION_NAMES.removesuffix(", claimed_at, epoch, seq")
-#: What calls no one: seen (or, when it is over, begun) while its device is in maintenance or its site in a drill.
+#: What calls no one: seen (or, when it is over, begun) while its device is in maintenance, its site in a drill, or the
+#: alarm itself on the shelf.
 _MARK: Final = (
     "coalesce((SELECT q.kind FROM quiet_time q JOIN device d ON d.site = q.site AND coalesce(q.device, d.name) = d.name"
     " WHERE d.device_id = o.device_id AND (o.at >= q.from_at AND o.at < q.until_at"
     " OR o.phase = 'end' AND o.started_at >= q.from_at AND o.started_at < q.until_at)"
+    " AND (q.category IS NULL OR q.category = o.category) AND (q.sensor IS NULL OR q.sensor = o.sensor)"
     " ORDER BY q.kind DESC LIMIT 1), '') AS mark"
 )
 _STATUS_ROW: Final = (

@@ -28,7 +28,7 @@ class Incident(BaseModel):
     observations: int
     count: int
     ticket_worthy: bool
-    mark: str = Field(description="maintenance or drill: it calls no one; empty: it counts")
+    mark: str = Field(description="maintenance, drill or shelved: it calls no one; empty: it counts")
     lon: float
     lat: float
     opened_at: datetime

@@ -230,9 +230,11 @@ def silences_outlasting(connection: Connection) -> list[Quiet]:
         "SELECT d.device_id, d.site, d.name, p.silent_since, p.silent_since, p.silence_id, p.silence_revision,"
         " d.silent_after_s, clock_timestamp() FROM device_presence p JOIN device d USING (device_id)"
         " WHERE p.silent_since IS NOT NULL AND EXISTS (SELECT FROM quiet_time q WHERE q.site = d.site"
-        " AND coalesce(q.device, d.name) = d.name AND q.until_at > p.silent_since"
+        " AND coalesce(q.device, d.name) = d.name AND coalesce(q.category, 'device.silent') = 'device.silent'"
+        " AND q.until_at > p.silent_since"
         " AND q.until_at <= clock_timestamp()) AND NOT EXISTS (SELECT FROM quiet_time q WHERE q.site = d.site"
-        " AND coalesce(q.device, d.name) = d.name AND q.until_at > clock_timestamp()"
+        " AND coalesce(q.device, d.name) = d.name AND coalesce(q.category, 'device.silent') = 'device.silent'"
+        " AND q.until_at > clock_timestamp()"
         " AND q.from_at <= clock_timestamp()) AND (SELECT o.mark FROM observation o"
         " WHERE o.observation_id = p.silence_id ORDER BY o.at DESC LIMIT 1) <> '' ORDER BY d.device_id"
     ).fetchall()

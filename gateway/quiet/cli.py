@@ -1,15 +1,17 @@
-"""``drumtower gateway maintenance`` and ``drumtower gateway drill``."""
+"""``drumtower gateway maintenance``, ``drumtower gateway drill`` and ``drumtower gateway shelved``."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from common.runtime.settings import nearest
 from common.schema.cli import database_url
+from common.wire.categories import BY_CODE
 from common.wire.topics import Address
 from gateway.fleet import audit
 from gateway.fleet.repo import connect
@@ -21,6 +23,11 @@ maintenance_app = typer.Typer(
 )
 drill_app = typer.Typer(
     no_args_is_help=True, help="Drills (演练): everything runs and is marked, no one is called."
+)
+
+shelved_app = typer.Typer(
+    no_args_is_help=True,
+    help="Alarms that are known and trouble people without need (搁置): seen and kept, marked, and call no one for a while.",
 )
 
 FromOption = Annotated[str | None, typer.Option("--from", help="An instant; now when left out.")]
@@ -79,8 +86,42 @@ def end_drill(quiet_id: IdArgument) -> None:
     _end("drill", quiet_id)
 
 
+@shelved_app.command("add")
+def shelve(
+    box: Annotated[str, typer.Argument(metavar="SITE/BOX")],
+    category: Annotated[str, typer.Option("--category", help="Which alarm, by its category.")],
+    because: ReasonOption,
+    *,
+    sensor: Annotated[str | None, typer.Option("--sensor", help="Of one sensor or camera only.")] = None,
+    for_: ForOption = None,
+    until: UntilOption = None,
+) -> None:
+    """Put one alarm of a box on the shelf, for a day at most; it comes off by itself."""
+    if category not in BY_CODE:
+        raise typer.BadParameter(f"no category is called {category!r}{nearest(category, BY_CODE)}")
+    _begin("shelved", box, because, None, (for_, until), alarm=repo.Alarm(category, sensor))
+
+
+@shelved_app.command("list")
+def list_shelved(over: AllOption = False) -> None:
+    """Alarms that are on the shelf."""
+    _show("shelved", over=over)
+
+
+@shelved_app.command("end")
+def end_shelved(quiet_id: IdArgument) -> None:
+    """Take it off now: what still goes on then calls people."""
+    _end("shelved", quiet_id)
+
+
 def _begin(
-    kind: repo.Kind, place: str, because: str, from_: str | None, ends: tuple[str | None, str | None]
+    kind: repo.Kind,
+    place: str,
+    because: str,
+    from_: str | None,
+    ends: tuple[str | None, str | None],
+    *,
+    alarm: repo.Alarm | None = None,
 ) -> None:
     if not because.strip():
         raise typer.BadParameter("say why: --because TEXT")
@@ -90,13 +131,21 @@ def _begin(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     with connect(database_url(), kind) as connection:
-        made = repo.begin(connection, kind, where, span, reason=because.strip(), actor=audit.this_person())
+        actor = audit.this_person()
+        made = repo.begin(connection, kind, where, span, reason=because.strip(), actor=actor, alarm=alarm)
     since = made.from_at.astimezone(DISTRICT).isoformat(timespec="minutes")
     until = made.until_at.astimezone(DISTRICT).isoformat(timespec="minutes")
     print(
         f"{kind} {made.quiet_id} of {made.place} from {since} until {until}: what is seen there calls no one"
     )
     print(f"what outlasts it does; next: drumtower gateway {kind} end {made.quiet_id}, when it is over")
+
+
+_FIRST_WORDS: Final[dict[repo.Kind, str]] = {
+    "maintenance": "add SITE/BOX",
+    "drill": "start SITE",
+    "shelved": "add SITE/BOX --category CODE",
+}
 
 
 def _ending(for_: str | None, until: str | None) -> timedelta | datetime:
@@ -136,7 +185,7 @@ def _show(kind: repo.Kind, *, over: bool) -> None:
         Console().print(table)
         print(f"next: drumtower gateway {kind} end ID, when it is over before its time")
     else:
-        verb = "add SITE/BOX" if kind == "maintenance" else "start SITE"
+        verb = _FIRST_WORDS[kind]
         print(f"there is no {kind}; next: drumtower gateway {kind} {verb} --for 2h --because TEXT")
 
 

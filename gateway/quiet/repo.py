@@ -1,4 +1,4 @@
-"""The statements about maintenance and drills."""
+"""The statements about maintenance, drills and alarms on the shelf."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ from common.runtime.errors import InvalidError
 from gateway.fleet import audit
 from gateway.fleet.repo import Connection, transaction
 
-Kind = Literal["maintenance", "drill"]
+Kind = Literal["maintenance", "drill", "shelved"]
 #: A drill keeps real alarms from everybody too, and one that was forgotten must end by itself.
 LONGEST: Final[dict[Kind, timedelta]] = {
     "maintenance": timedelta(days=30),
     "drill": timedelta(hours=12),
+    "shelved": timedelta(hours=24),
 }
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """Which alarm is on the shelf; no sensor: the category's, whatever sensor of the box raises it."""
+
+    category: str
+    sensor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Quiet:
-    """A maintenance or a drill; without a device it is of all of the site."""
+    """A maintenance, a drill or an alarm on the shelf; without a device it is of all of the site."""
 
     quiet_id: int
     kind: Kind
@@ -32,11 +41,14 @@ class Quiet:
     who: str
     ended_by: str | None
     observations: int
+    category: str | None = None
+    sensor: str | None = None
 
     @property
     def place(self) -> str:
-        """Where it is."""
-        return self.site if self.device is None else f"{self.site}/{self.device}"
+        """Where it is, and of a shelved one which alarm."""
+        where = self.site if self.device is None else f"{self.site}/{self.device}"
+        return " ".join(part for part in (where, self.category, self.sensor) if part)
 
 
 def begin(
@@ -47,6 +59,7 @@ def begin(
     *,
     reason: str,
     actor: audit.Actor,
+    alarm: Alarm | None = None,
 ) -> Quiet:
     """Write a time down.
 
@@ -57,6 +70,7 @@ def begin(
         span: from when (None: now), and how long or until when.
         reason: why.
         actor: who.
+        alarm: what is put on the shelf.
 
     Raises:
         InvalidError: when the place is not registered, or it would end before it begins or last too long.
@@ -64,6 +78,7 @@ def begin(
     """
     site, device = place
     begins, ends = span
+    what = (None, None) if alarm is None else (alarm.category, alarm.sensor)
     with transaction(connection):
         row = connection.execute(
             "SELECT clock_timestamp(), EXISTS (SELECT FROM device WHERE site = %s AND (%s::text IS NULL OR name = %s))",
@@ -86,12 +101,12 @@ def begin(
                 "what is seen meanwhile calls no one, so it must end by itself",
             )
         made = connection.execute(
-            "INSERT INTO quiet_time (kind, site, device, from_at, until_at, reason, who)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING quiet_id",
-            [kind, site, device, from_at, until_at, reason, actor.name],
+            "INSERT INTO quiet_time (kind, site, device, from_at, until_at, reason, who, category, sensor)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING quiet_id",
+            [kind, site, device, from_at, until_at, reason, actor.name, *what],
         ).fetchone()
         assert made is not None
-        quiet = Quiet(made[0], kind, site, device, from_at, until_at, reason, actor.name, None, 0)
+        quiet = Quiet(made[0], kind, site, device, from_at, until_at, reason, actor.name, None, 0, *what)
         until = until_at.isoformat(timespec="seconds")
         audit.write(
             connection, actor, f"{kind}.begin", place=quiet.place, why=reason, until=until, id=made[0]
@@ -105,7 +120,8 @@ def newest(connection: Connection, kind: Kind, *, over: bool, limit: int) -> lis
         "SELECT q.quiet_id, q.kind, q.site, q.device, q.from_at, q.until_at, q.reason, q.who, q.ended_by,"
         " (SELECT count(DISTINCT o.observation_id) FROM observation o JOIN device d USING (device_id)"
         " WHERE d.site = q.site AND (q.device IS NULL OR d.name = q.device) AND o.mark = q.kind"
-        " AND o.at >= q.from_at AND o.at < q.until_at)"
+        " AND (q.category IS NULL OR o.category = q.category) AND (q.sensor IS NULL OR o.sensor = q.sensor)"
+        " AND o.at >= q.from_at AND o.at < q.until_at), q.category, q.sensor"
         " FROM quiet_time q WHERE q.kind = %s AND (%s OR q.until_at > now()) ORDER BY q.from_at DESC LIMIT %s",
         [kind, over, limit],
     ).fetchall()

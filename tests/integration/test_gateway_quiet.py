@@ -53,6 +53,23 @@ def test_a_box_is_put_in_maintenance_looked_up_and_let_go(database_url: str) -> 
     assert "new cover" in gateway(database_url, "audit").stdout
 
 
+def test_an_alarm_is_put_on_the_shelf_for_a_day_at_most_and_taken_off(database_url: str) -> None:
+    register(database_url, "kiln", "box-0")
+    what = ("shelved", "add", "kiln/box-0", "--because", "the grill next door")
+    began = gateway(database_url, *what, "--category", "smoke.alarm", "--sensor", "smoke-1", "--for", "8h")
+    assert began.returncode == 0, began.stderr
+    listed = gateway(database_url, "shelved", "list").stdout
+    assert "kiln/box-0 smoke.alarm smoke-1" in listed
+    assert "there is no maintenance" in gateway(database_url, "maintenance", "list").stdout
+    too_long = gateway(database_url, *what, "--category", "smoke.alarm", "--for", "2d")
+    assert (too_long.returncode, "quiet.wrong_span" in too_long.stderr) == (1, True)
+    mistyped = gateway(database_url, *what, "--category", "smoke.alram", "--for", "1h")
+    assert mistyped.returncode == 2
+    number = rows(database_url, "SELECT quiet_id FROM quiet_time")[0][0]
+    assert gateway(database_url, "shelved", "end", str(number)).returncode == 0
+    assert "there is no shelved" in gateway(database_url, "shelved", "list").stdout
+
+
 def test_a_drill_is_of_a_site_and_ends_by_itself_within_a_day(database_url: str) -> None:
     register(database_url, "kiln", "box-0")
     assert (

@@ -415,6 +415,29 @@ def test_what_began_in_maintenance_and_was_over_at_the_next_look_calls_no_one(
     ]
 
 
+def test_an_alarm_on_the_shelf_is_marked_and_any_other_of_its_box_is_not(
+    database_url: str, store: Store
+) -> None:
+    apply(database_url, SMOKE)
+    now = now_ms()
+    rows(
+        database_url,
+        "INSERT INTO quiet_time (kind, site, device, category, sensor, from_at, until_at, reason, who)"
+        " SELECT 'shelved', 'kiln', 'box-0', category, sensor, now() - interval '300 s', now() - interval '100 s',"
+        " 'test', 'wei' FROM (VALUES ('manhole.open', NULL), ('smoke.alarm', 'another')) AS it (category, sensor)"
+        " RETURNING 1",
+    )
+    store.commit([smoke(1, 0.3, now - 200_000)])
+    assert [row[4] for row in told(database_url)] == [""]
+    rows(database_url, "UPDATE quiet_time SET sensor = NULL WHERE category = 'smoke.alarm' RETURNING 1")
+    store.commit([smoke(2, 0.3, now - 150_000), smoke(3, 0.3, now - 50_000)])
+    assert [(row[0], row[4]) for row in told(database_url)] == [
+        ("start", ""),
+        ("update", "shelved"),
+        ("update", ""),
+    ]
+
+
 def test_a_drill_of_a_site_marks_all_of_its_devices(database_url: str, store: Store) -> None:
     apply(database_url, SMOKE)
     quiet(database_url, "drill", -300, 300, None)
