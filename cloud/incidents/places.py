@@ -92,8 +92,16 @@ def choose_matter(
 ) -> tuple[Matter | None, tuple[float, float]]:
     """The matter of a point, of those near it, and where a new one would lie.
 
-    It is the one at the point's anchor. Where there is none yet, the nearest within the radius that lies at no anchor:
-    people told of it where no device stands, or a device that stood there was moved.
+    It is the one at the point's anchor. Where there is none yet, the nearest within the radius of the point, else of the
+    anchor, that lies at no anchor: people told of it where no device stands, or a device that stood there was moved.
+    So no two matters of a category ever lie within its radius of each other.
+
+    Args:
+        places: where devices stand.
+        near: those within twice the radius.
+        lon: of the point, in WGS-84 degrees.
+        lat: of the point.
+        radius_m: of the category.
     """
     anchor = places.anchor_of(lon, lat, radius_m)
     if anchor is None:
@@ -102,4 +110,5 @@ def choose_matter(
     if own:
         return min(own, key=lambda matter: matter.matter_id), (anchor.lon, anchor.lat)
     free = [matter for matter in near if not places.is_anchor(matter.lon, matter.lat, radius_m)]
-    return nearest(free, lon, lat, radius_m), (anchor.lon, anchor.lat)
+    found = nearest(free, lon, lat, radius_m) or nearest(free, anchor.lon, anchor.lat, radius_m)
+    return found, (anchor.lon, anchor.lat)

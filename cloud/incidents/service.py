@@ -165,7 +165,7 @@ def matter_of_place(
 
     Its locks are held; the category is the one that matters are kept under.
     """
-    near = repo.matters_near(transaction, category, domain.box_around(*point, rule.radius_m))
+    near = repo.matters_near(transaction, category, domain.box_around(*point, 2 * rule.radius_m))
     found, place = choose_matter(places, near, *point, rule.radius_m)
     return found or repo.new_matter(transaction, category, "", place, now)
 

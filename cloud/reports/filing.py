@@ -84,7 +84,7 @@ def place_report(
 def _matter(
     transaction: Transaction, places: Places, told: Told, category: str, radius_m: float
 ) -> tuple[Matter | None, tuple[float, float]]:
-    box = incidents.box_around(told.lon, told.lat, radius_m)
+    box = incidents.box_around(told.lon, told.lat, 2 * radius_m)
     near = incident_repo.matters_near(transaction, category, box)
     return choose_matter(places, near, told.lon, told.lat, radius_m)
 

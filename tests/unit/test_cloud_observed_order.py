@@ -108,6 +108,31 @@ def test_the_matter_of_an_anchor_that_was_moved_is_taken_over_and_that_of_anothe
     assert choose_matter(Places((A, C)), [left], C.lon, C.lat, RADIUS_M)[0] is None
 
 
+points = st.tuples(
+    st.integers(0, 40).map(lambda step: 119.30 + step * 0.0001),
+    st.integers(0, 10).map(lambda step: 26.08 + step * 0.0001),
+)
+
+
+@given(devices, devices, st.lists(points, max_size=20), st.lists(points, max_size=20))
+def test_no_two_matters_lie_within_the_radius_of_each_other_even_when_devices_come_and_move(
+    before: list[Device],
+    after: list[Device],
+    told_before: list[tuple[float, float]],
+    told_after: list[tuple[float, float]],
+) -> None:
+    matters: list[Matter] = []
+    for registered, told_at in ((before, told_before), (after, told_after)):
+        places = Places(registered)
+        for lon, lat in [*((one.lon, one.lat) for one in registered), *told_at]:
+            found, place = choose_matter(places, matters, lon, lat, RADIUS_M)
+            if found is None:
+                matters.append(Matter(len(matters) + 1, *place))
+    for number, one in enumerate(matters):
+        for other in matters[number + 1 :]:
+            assert distance_m(one.lon, one.lat, other.lon, other.lat) > RADIUS_M
+
+
 # ---- openings ----
 
 
