@@ -272,3 +272,7 @@ def test_the_interface_lists_recurring_places(database_url: str, tmp_path: Path)
         assert (item["place"]["stretch_en"], item["place"]["limit_per_h"]) == ("Drumtower Avenue", 20.0)
         assert anybody.get("/api/recurring", params={"open": False}).json()["items"] == []
         assert anybody.get(f"/api/tickets/{item['ticket_id']}").json()["recurring"] == item["place"]
+        page = anybody.get(f"/tickets/{item['ticket_id']}")
+        assert page.status_code == 200
+        for told in ("频发路段", "鼓楼大街", "07:00-09:00", "每观测小时 22.5 起"):
+            assert told in page.text

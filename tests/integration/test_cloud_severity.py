@@ -127,6 +127,10 @@ def test_many_reports_raise_and_the_interface_says_why(database_url: str, tmp_pa
         (reason,) = ticket["severity_reasons"]
         assert (reason["rule"], reason["facts"]["reports"]) == ("three-tell", 3)
 
+        page = desk.get(f"/tickets/{filed['ticket_id']}", cookies={"drumtower_language": "en"}).text
+        assert "Why this severity" in page
+        assert "told of 3 times" in page
+
         book = desk.get("/api/severity").json()
         assert [rule["name"] for rule in book["rules"]] == [rule.name for rule in RULES]
         assert book["places"][0]["name_zh"] == "实验小学"

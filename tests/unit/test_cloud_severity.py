@@ -191,3 +191,13 @@ def test_a_district_may_say_all_of_it(tmp_path: Path) -> None:
     assert district.vulnerable[0].place().radius_m == 100
     family = district.fusion[0].family()
     assert (family.radius_m, family.rejoin_s, family.stale_s) == (80, 900, 3600)
+
+
+def test_the_example_of_the_page_is_accepted_as_it_stands(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "matters.md").read_text(encoding="utf-8")
+    example = page.split("<!-- example -->\n```yaml\n")[1].split("```")[0]
+    path = tmp_path / "district.yaml"
+    path.write_text(SMALL + example, encoding="utf-8")
+    district = read_district(path)
+    assert [rule.name for rule in district.severity] == ["deep-at-school", "half-an-hour", "many-tell"]
+    assert len(district.recurring) == len(district.fusion) == len(district.bands) == 1
