@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from cloud import openapi, problem
 from cloud.api import api, operations
 from cloud.assessment.api import assessment
+from cloud.assessment.kept import keep_ready
 from cloud.audit.service import anchor_due
 from cloud.auth.endpoints import access
 from cloud.auth.guard import guard
@@ -195,8 +196,7 @@ class Cloud:
         """Where the web interface listens, once started."""
         if self._socket is None:
             raise RuntimeError("the web interface is not started")
-        host, port = self._socket.getsockname()[:2]
-        return f"http://{host}:{port}"
+        return "http://{}:{}".format(*self._socket.getsockname()[:2])
 
     def start(self) -> None:
         """Take the port and reach the database.
@@ -321,6 +321,7 @@ class Cloud:
                     places.look(now)
                     forget(self._database, self._settings.reports, now)
                     anchor_due(self._database, self._settings.audit, now)
+                    keep_ready(self._database, now)
                     with self._database.transaction() as transaction:
                         prune(transaction, now - timedelta(hours=self._settings.stream_keep_h))
                         kept_answers.prune(transaction, now - KEPT_FOR)

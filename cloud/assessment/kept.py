@@ -2,6 +2,7 @@
 
 A small district is counted for each look. A large one is answered from what was counted last, with the instant of the
 counting; when that is older than a minute it is counted anew beside, and when it is much older the look waits for it.
+So that nobody waits for the one of all units and categories, a worker counts it before it is so old.
 Nobody is ever shown a mixture of two countings.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from cloud.assessment import repo
@@ -25,6 +26,9 @@ from common.runtime.log import get_logger
 MANY: Final = 2000
 FRESH: Final = timedelta(minutes=1)
 _LONGEST: Final = timedelta(minutes=15)
+#: A worker looks at it twice a minute, and counting takes seconds.
+_READY: Final = timedelta(minutes=10)
+_LATELY: Final = timedelta(days=30)
 _log = get_logger("assessment")
 Counted = tuple[Period, Mapping[str, Figures]]
 
@@ -53,6 +57,28 @@ def by_unit(
     return _count(transaction, period, asked)
 
 
+def keep_ready(database: Database, now: datetime) -> None:
+    """Count the league of all units and categories before a look has to wait for it; a small district's never is.
+
+    Raises:
+        TransientError: the database is away.
+    """
+    asked = asked_for(None, None)
+    with database.transaction() as transaction:
+        found = repo.kept(transaction, asked)
+        if found is not None and now - found[1] > _READY and repo.is_mine(transaction, _key(asked)):
+            _count(transaction, Period(now - _LATELY, now, now), asked)
+
+
+def asked_for(category: str | None, unit_code: str | None) -> str:
+    """What narrows a league, as text."""
+    return f"{category or ''} {unit_code or ''}"
+
+
+def _key(asked: str) -> int:
+    return lock_key(f"assessment|{asked}")
+
+
 def _count(transaction: Transaction, period: Period, asked: str) -> Counted:
     figures = repo.figures(transaction, "unit", period)
     if sum(one.tickets for one in figures.values()) >= MANY:
@@ -64,7 +90,7 @@ def _renew(database: Database, asked: str, renewed: Callable[[], Period]) -> Non
     """Count once, however many asked for it meanwhile."""
     try:
         with database.transaction() as transaction:
-            if repo.is_mine(transaction, lock_key(f"assessment|{asked}")):
+            if repo.is_mine(transaction, _key(asked)):
                 _count(transaction, renewed(), asked)
     except TransientError as error:
         _log.warning("the league is counted later", error=error.message)

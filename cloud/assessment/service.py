@@ -117,7 +117,7 @@ class AssessmentService:
             now = self.now()
             return replace(period, since=now - (period.until - period.since), until=now, now=now)
 
-        asked = f"{chosen.category or ''} {chosen.unit_code or ''}"
+        asked = kept.asked_for(chosen.category, chosen.unit_code)
         return kept.by_unit(self._database, transaction, period, asked, renewed)
 
     def hotspots(self, chosen: Chosen, among: PlaceKind, against: Against) -> tuple[Period, list[Hotspot]]:

@@ -60,3 +60,27 @@ def test_a_large_district_is_shown_what_was_counted_within_a_minute(
     centre.open_one(lon=BORDER_LON - 0.006)
     centre.clock.advance(3600)
     assert tickets(service) == 3  # what is an hour old is not shown
+
+
+def test_a_large_districts_league_is_counted_again_before_a_look_would_wait_for_it(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = "SELECT until FROM assessment_kept"
+    kept.keep_ready(centre.database, centre.now)
+    assert centre.rows(counted) == []  # nobody looked, or it is small
+    monkeypatch.setattr(kept, "MANY", 1)
+    service = AssessmentService(centre.database, centre.clock)
+    centre.open_one(lon=BORDER_LON - 0.002)
+    centre.clock.advance(1)
+    assert tickets(service) == 1
+    first = centre.now
+    centre.open_one(lon=BORDER_LON - 0.004)
+    for minutes in (5, 5):
+        kept.keep_ready(centre.database, centre.now)
+        assert centre.value(counted) == first
+        centre.clock.advance(60 * minutes)
+    centre.clock.advance(1)
+    kept.keep_ready(centre.database, centre.now)
+    assert centre.value(counted) == centre.now
+    monkeypatch.setattr(kept.repo, "figures", None)  # whoever looks now has nothing counted
+    assert tickets(service) == 2
