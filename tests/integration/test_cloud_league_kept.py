@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloud.assessment import kept
+from cloud.assessment import kept, repo
 from cloud.assessment.service import AssessmentService, Chosen
 from cloud.db import Database
 from tests.fixtures.centre import BORDER_LON, Centre
@@ -82,5 +82,5 @@ def test_a_large_districts_league_is_counted_again_before_a_look_would_wait_for_
     centre.clock.advance(1)
     kept.keep_ready(centre.database, centre.now)
     assert centre.value(counted) == centre.now
-    monkeypatch.setattr(kept.repo, "figures", None)  # whoever looks now has nothing counted
+    monkeypatch.setattr(repo, "figures", None)  # whoever looks now has nothing counted
     assert tickets(service) == 2
