@@ -5,13 +5,14 @@ The ideas and where they come from:
 - a constant-velocity Kalman filter per box (A. Bewley et al., "Simple Online and Realtime Tracking", 2016),
   here per coordinate and in milliseconds, so that uneven and dropped frames cost nothing but certainty,
   and with measurements trusted by their score (Y. Du et al., "GIAOTracker", 2021);
+- a box that suddenly has another size shows two people as one or half a person, and its middle is then as wrong
+  as its size: it is taken in with more noise, by how unlikely the size is (G. Agamennoni, J. Nieto, E. Nebot,
+  "Approximate Inference in State-Space Models with Heavy-Tailed Noise", 2012);
 - strong detections are matched first, weak ones keep tracks alive afterwards and never begin one
   (Y. Zhang et al., "ByteTrack", 2022);
-- boxes are widened before their overlap is measured, more for tracks that were lost (F. Yang et al., "Hard
-  to Track Objects with Irregular Motions and Similar Appearances? Make It Easier by Buffering the Matching
-  Space", 2023), and heights must agree (M. Yang et al., "Hybrid-SORT", 2024);
-- a lost track is looked for where it was last seen as well as where it would be by now (J. Cao et al.,
-  "Observation-Centric SORT", 2023).
+- boxes are widened before their overlap is measured (F. Yang et al., "Hard to Track Objects with Irregular
+  Motions and Similar Appearances? Make It Easier by Buffering the Matching Space", 2023), and heights must
+  agree (M. Yang et al., "Hybrid-SORT", 2024).
 """
 
 from __future__ import annotations
@@ -77,12 +78,12 @@ class TrackerSettings:
         sure_ms: a track that no strong detection has hit for longer is not believed any more: weak detections
             carry an object through an occlusion, not a post through the day.
         weak_ms: weak detections keep a track alive only when it was seen at most this long ago.
-        widen_first, widen_again: by how much of its size a box is widened on each side, in the first
-            round and in the round for what is left.
+        widen: by how much of its size a box is widened on each side.
         least_similarity, least_similarity_weak: from 0 to 1, below which no match is made.
         birth_overlap: no track begins over a track that was just seen and overlaps by more.
         manoeuvre: standard deviation of unforeseen acceleration, in box heights a second squared.
         jitter: standard deviation of a sure detection, in box heights.
+        surprise: squared error of a detection's size, in variances, from which on the whole detection is doubted.
         alike: groups of labels that a detector takes for one another; a track is matched within its group
             only, so that a rider and what is ridden stay two.
         ground_step_ms, ground_ms: how densely and for how long it is remembered where a track stood.
@@ -97,13 +98,13 @@ class TrackerSettings:
     lost_ms: int = 3000
     weak_ms: int = 1000
     sure_ms: int = 800
-    widen_first: float = 0.4
-    widen_again: float = 0.3
+    widen: float = 0.3
     least_similarity: float = 0.1
     least_similarity_weak: float = 0.4
-    birth_overlap: float = 0.3
+    birth_overlap: float = 0.25
     manoeuvre: float = 1.0
     jitter: float = 0.08
+    surprise: float = 0.25
     alike: tuple[tuple[str, ...], ...] = (("bicycle", "motorcycle"), ("car", "bus", "truck"))
     ground_step_ms: int = 150
     ground_ms: int = 10_000
@@ -130,7 +131,7 @@ class Tracker:
 
     def __init__(self, settings: TrackerSettings | None = None) -> None:
         self.settings = settings or TrackerSettings()
-        self._motion = _Motion(self.settings.manoeuvre, self.settings.jitter)
+        self._motion = _Motion(self.settings)
         self._lives: list[_Life] = []
         self._seen: Boxes = np.zeros((0, 4), np.float32)
         self._kind: NDArray[np.int32] = np.zeros(0, np.int32)
@@ -182,25 +183,14 @@ class Tracker:
         sure = int(np.count_nonzero(found.score >= settings.strong_score))
         strong, weak = np.arange(sure), np.arange(sure, len(found))
         tracks = np.arange(len(self._lives))
-        similarity = _similarity(predicted, found.xyxy[strong], settings.widen_first) * alike[:, strong]
+        similarity = _similarity(predicted, found.xyxy[strong], settings.widen) * alike[:, strong]
         tracks, strong = self._pair(
             found, tracks, strong, similarity, least=settings.least_similarity, at_ms=at_ms
         )
         fresh = (hidden_ms <= settings.weak_ms) & (unsure_ms <= settings.sure_ms) & confirmed
-        similarity = _similarity(predicted[tracks], found.xyxy[weak], settings.widen_first)
+        similarity = _similarity(predicted[tracks], found.xyxy[weak], settings.widen)
         similarity *= alike[np.ix_(tracks, weak)] & fresh[tracks, None]
-        tracks, _ = self._pair(
-            found, tracks, weak, similarity, least=settings.least_similarity_weak, at_ms=at_ms
-        )
-        boxes = found.xyxy[strong]
-        similarity = np.maximum(
-            _similarity(predicted[tracks], boxes, settings.widen_again),
-            _similarity(self._seen[tracks], boxes, settings.widen_again),
-        )
-        similarity *= alike[np.ix_(tracks, strong)]
-        _, strong = self._pair(
-            found, tracks, strong, similarity, least=settings.least_similarity, at_ms=at_ms
-        )
+        self._pair(found, tracks, weak, similarity, least=settings.least_similarity_weak, at_ms=at_ms)
         return strong
 
     def _pair(
@@ -270,7 +260,11 @@ class Tracker:
 
     def _tracks(self, labels: tuple[str, ...], at_ms: int) -> tuple[Track, ...]:
         tracks = []
-        for life, (left, top, right, bottom) in zip(self._lives, self._motion.boxes().tolist(), strict=True):
+        boxes = self._motion.boxes()
+        now = np.array([life.last_seen_ms == at_ms for life in self._lives], np.bool_)
+        # A detection trembles, and the filter lags behind who turns: half of each lies closest.
+        boxes[now] = (boxes[now] + self._seen[now]) / 2
+        for life, (left, top, right, bottom) in zip(self._lives, boxes.tolist(), strict=True):
             if life.last_seen_ms == at_ms:
                 self._stand(life, GroundPoint(at_ms, (left + right) / 2, bottom))
             # Equal votes go to the label that comes first, so that the answer does not hang on history.
@@ -298,8 +292,9 @@ class _Motion:
     covariance is three numbers (variance of place, of both, of velocity) and no matrix is ever inverted.
     """
 
-    def __init__(self, manoeuvre: float, jitter: float) -> None:
-        self._manoeuvre, self._jitter = manoeuvre, jitter
+    def __init__(self, settings: TrackerSettings) -> None:
+        self._manoeuvre, self._jitter = settings.manoeuvre, settings.jitter
+        self._surprise = settings.surprise
         self._place = np.zeros((0, 4))
         self._speed = np.zeros((0, 4))
         self._var_place = np.zeros((0, 4))
@@ -329,14 +324,16 @@ class _Motion:
         self._var_speed += noise * seconds
 
     def correct(self, which: NDArray[np.intp], boxes: Boxes, score: NDArray[np.float32]) -> None:
-        """Take measurements in; a doubtful one moves its filter less."""
+        """Take measurements in; one that is doubtful, by its score or its size, moves its filter less."""
         measured = _centres(boxes)
         deviation = self._jitter * measured[:, 3:4] * (1.0 + 2.0 * (1.0 - score[:, None].astype(np.float64)))
+        noise = deviation**2
         variance = self._var_place[which]
         both = self._var_both[which]
-        total = variance + deviation**2
-        gain, gain_speed = variance / total, both / total
         off = measured - self._place[which]
+        odd = (off[:, 2:] ** 2 / (variance[:, 2:] + noise)).mean(axis=1, keepdims=True)
+        total = variance + noise * np.maximum(odd / self._surprise, 1.0)
+        gain, gain_speed = variance / total, both / total
         self._place[which] += gain * off
         self._speed[which] += gain_speed * off
         self._var_place[which] = (1 - gain) * variance

@@ -92,6 +92,21 @@ def test_two_who_pass_each_other_keep_their_identities() -> None:
 
 
 @pytest.mark.parametrize("fps", [5, 10, 25])
+def test_two_whom_one_box_shows_for_a_while_keep_identities_and_pace(fps: float) -> None:
+    tracker = Tracker()
+    first, second = walk((50, 200), (60, 0), 4, fps=fps), walk((95, 203), (60, 0), 4, fps=fps)
+    for (at, x, y), (_, x2, y2) in zip(first, second, strict=True):
+        left, right = _box(x, y), _box(x2, y2)
+        both = (left[0], left[1], right[2], right[3])
+        tracks = tracker.update(detections(*([both] if 2000 <= at < 2600 else [left, right])), at)
+        if at >= 2000:
+            places = {track.id: (track.xyxy[0] + track.xyxy[2]) / 2 for track in tracks}
+            assert places[2] - places[1] > 15, "they walk beside each other, one ahead"
+    assert sorted(track.id for track in tracks) == [1, 2]
+    assert [track.xyxy[0] for track in tracks] == pytest.approx([left[0], right[0]], abs=6)
+
+
+@pytest.mark.parametrize("fps", [5, 10, 25])
 def test_speed_is_told_by_time_not_by_frames(fps: float) -> None:
     history = _follow(Tracker(), list(walk((50, 200), (90, 10), 4, fps=fps)))
     assert {track.id for tracks in history for track in tracks} == {1}
