@@ -38,6 +38,7 @@ MATRIX = {
     "merge": "no no yes yes yes",
     "split": "no no yes yes yes",
     "personal": "no no yes yes yes",
+    "told": "no yes yes yes yes",
     "rate": "no no yes yes yes",
     "audit": "no no no yes yes",
     "manage": "no no no no yes",
