@@ -105,7 +105,10 @@ def train(
     ] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
 ) -> None:
-    """Train a model that ships, with the same plain loop that its weights came from; needs the extra [models]."""
+    """Train a model that ships, with the loop that its weights came from, or fine-tune a detector or segmenter of one's own.
+
+    The latter is done by ultralytics (AGPL-3.0), from base.pt or base.yaml in --data; needs the extra [models].
+    """
     with _extra("models"):
         from models.train.runs import run_of  # noqa: PLC0415 - torch is nowhere but where one trains
     run_of(name).train_into(data, out, epochs=epochs, seed=seed, resume=resume)
@@ -126,12 +129,14 @@ def export(
     with _extra("models"):
         from models.train.runs import run_of  # noqa: PLC0415 - torch is nowhere but where one trains
     path = run_of(name).export_into(data, trained, out)
-    typer.echo(f"{name}: {path}; next: drumtower models evaluate {name} --directory {out}")
+    # What is fine-tuned has no limits of ours: its maker knows what it is to find.
+    then = f"verify {path.stem}" if name in {"detector", "segmenter"} else f"evaluate {name} --data {data}"
+    typer.echo(f"{name}: {path}; next: drumtower models {then} --directory {out}")
 
 
 @app.command()
 def evaluate(
-    name: Annotated[str, typer.Argument(help="The model to measure: fire, helmet, water.")],
+    name: Annotated[str, typer.Argument(help="The model to measure: fire, helmet, privacy, water.")],
     data: Data,
     directory: Directory = None,
     everything: Annotated[

@@ -14,6 +14,7 @@ import pytest
 from common.schema.runner import migrate
 from local.broker import Broker
 from local.postgres import PostgresServer
+from tests.fixtures.extras import trainer_python
 
 # How long an example takes is the machine's affair; what hangs meets pytest's own timeout.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -23,8 +24,15 @@ REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Footage beside the checkout is there in CI, where its absence fails; elsewhere its tests say why they did not run."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Footage beside the checkout is there in CI, where its absence fails; elsewhere its tests say why they did not run.
+
+    Fine-tuning is no part of any tier: its tests are asked for by giving an interpreter that can.
+    """
+    if trainer_python() is None:
+        left_out = [item for item in items if item.get_closest_marker("fine_tuning")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     if SHARED.is_dir() or os.environ.get("CI"):
         return
     for item in items:
@@ -32,6 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.skip(reason="not run: the footage of ../shared is not on this machine")
             )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests nobody asked for."""
+    if trainer_python() is None:
+        terminalreporter.write_line(
+            "not run: tests of fine-tuning, which need the extra [models]; DRUMTOWER_ULTRALYTICS=…/bin/python runs them"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 """Detectors and segmenters fine-tuned on footage of one's own, by ultralytics; the box gets an ONNX file and a manifest.
 
-``--data`` is a folder with ultralytics' ``data.yaml`` (``path``, ``train``, ``val``, ``names``), boxes or polygons as YOLO
-text, or masks. ``base.pt`` in it is what is begun from; without one ultralytics fetches its own. The segmenter takes
-the place of one that ships: its classes have to be that model's labels.
+``--data`` is a folder with ultralytics' ``data.yaml`` (``train``, ``val``, ``names``; without ``path`` they lie beside it),
+boxes or polygons as YOLO text, or masks. ``base.pt`` in it is what is begun from, ``base.yaml`` an architecture to begin
+from scratch with; without either ultralytics fetches its own weights. The segmenter takes the place of one that ships: its
+classes have to be that model's labels.
 
 ultralytics is AGPL-3.0, and so is what its weights become, unless one has its other licence: the manifest says so.
 """
@@ -13,59 +14,61 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.runtime.errors import InvalidError, MissingExtraError
+from common.runtime.errors import InvalidError, MissingExtraError, TransientError
 from models.data.riders import read_picture
 from models.describe import SIDE, described, segmenter_of
+from models.train.begin import BASES, STORY, Kind, base_of, dataset_of, trained_in
 from models.train.export import compare
 from models.train.kept import write_manifest
 from models.train.loop import pictures_to_tensor
 
 EPOCHS: Final = 50
 _OPSET: Final = 17
-_STORY: Final = "training.json"
 _PICTURES: Final = 8
-_BASES: Final = {"detector": "yolo26n.pt", "segmenter": "yolo26n-sem.pt"}
+_TASKS: Final[dict[Kind, str]] = {"detector": "detect", "segmenter": "semantic"}
 
 
 class Finetuning:
     """One kind of model's way; see ``models.train.runs.Run``."""
 
-    def __init__(self, kind: Literal["detector", "segmenter"]) -> None:
-        self.kind = kind
+    def __init__(self, kind: Kind) -> None:
+        self.kind: Kind = kind
 
     def train_into(self, data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool) -> None:
         """Fine-tune on ``data``; leave the best weights and what they came from in ``out``.
 
         Raises:
-            InvalidError: ``dataset.missing`` when the folder has no ``data.yaml``.
+            InvalidError: ``dataset.missing`` when the folder has no ``data.yaml``, ``dataset.broken`` when ultralytics
+                cannot learn from what it describes.
+            TransientError: ``training.base`` when there is nothing to begin from and nothing can be fetched.
             MissingExtraError: ultralytics is not installed.
         """
-        described = data / "data.yaml"
-        if not described.is_file():
-            raise InvalidError(
-                "dataset.missing",
-                f"expected {described.name} in {data}, found none",
-                "name the folder that holds images, labels and data.yaml as ultralytics wants them",
-            )
+        dataset = dataset_of(data)
+        if resume and trained_in(out) is not None:
+            return
         out.mkdir(parents=True, exist_ok=True)
-        base, last = data / "base.pt", out / "run" / "weights" / "last.pt"
-        begun = last if resume and last.is_file() else base if base.is_file() else _BASES[self.kind]
-        net = _ultralytics(out)(str(begun))
+        (out / STORY).unlink(missing_ok=True)
+        last = out / "run" / "weights" / "last.pt"
+        goes_on = resume and last.is_file()
+        base = last if goes_on else base_of(data)
+        yolo = _ultralytics(out)
+        _look_for_pictures(dataset)
+        net = _opened(yolo, base or BASES[self.kind], _TASKS[self.kind])
         rounds = EPOCHS if epochs is None else epochs
         net.train(
-            data=str(described.resolve()),
+            data=str(dataset),
             epochs=rounds,
             imgsz=SIDE,
             seed=seed,
             deterministic=True,
-            resume=begun == last,
+            resume=goes_on,
             project=str(out.resolve()),
             name="run",
             exist_ok=True,
@@ -74,12 +77,12 @@ class Finetuning:
         shutil.copyfile(last.with_name("best.pt"), out / f"{self.kind}.pt")
         told = {
             "model": self.kind,
-            "epochs": rounds,
-            "seed": seed,
-            "base": str(begun),
+            "epochs": net.trainer.epochs,
+            "seed": net.trainer.args.seed,
+            "base": (base or Path(BASES[self.kind])).name,
             "torch": torch.__version__,
         }
-        (out / _STORY).write_text(json.dumps(told) + "\n", encoding="utf-8")
+        (out / STORY).write_text(json.dumps(told) + "\n", encoding="utf-8")
 
     def export_into(self, data: Path, trained: Path, out: Path) -> Path:
         """Write ONNX file and manifest, once onnxruntime says of pictures of ``data`` what the trainer says.
@@ -99,8 +102,9 @@ class Finetuning:
         out.mkdir(parents=True, exist_ok=True)
         net = _ultralytics(trained)(str(weights)).model.float().eval()
         names = [str(net.names[place]).replace(" ", "_") for place in sorted(net.names)]
-        story = json.loads((trained / _STORY).read_text(encoding="utf-8"))
-        whole = _Looking(net) if self.kind == "detector" else _Mapping(net, _foreground(names))
+        story = trained_in(trained) or {}
+        # The whole has to be at rest, not the network in it alone: the exporter puts all back into the whole's state.
+        whole = (_Looking(net) if self.kind == "detector" else _Mapping(net, _foreground(names))).eval()
         head = (
             None if self.kind == "detector" else segmenter_of([names[place] for place in _foreground(names)])
         )
@@ -167,6 +171,33 @@ def _examples(data: Path) -> Tensor:
         for path in chosen
     ]
     return (pictures_to_tensor(shown) + 1.0) * 127.5
+
+
+def _look_for_pictures(dataset: Path) -> None:
+    """What ultralytics thinks of a description, before it begins; raises InvalidError ``dataset.broken``."""
+    from ultralytics.data.utils import check_det_dataset  # noqa: PLC0415 - the other trainings do without it
+
+    try:
+        check_det_dataset(str(dataset), autodownload=False)
+    except (FileNotFoundError, SyntaxError, TypeError) as error:
+        # These are what it raises for pictures and keys that are not there, and for keys of another type.
+        raise InvalidError(
+            "dataset.broken",
+            f"expected pictures and labels as {dataset} says, got: {error}",
+            "correct train, val and names there; without `path` they lie beside data.yaml",
+        ) from error
+
+
+def _opened(yolo: Any, base: Path | str, task: str) -> Any:
+    """A network to begin with; raises TransientError ``training.base`` when it has to be fetched and cannot be."""
+    try:
+        return yolo(str(base), task=task)
+    except ConnectionError as error:
+        raise TransientError(
+            "training.base",
+            f"expected to fetch {base}, got: {type(error).__name__}",
+            "put weights into the data's folder as base.pt, or an architecture as base.yaml, which begins from scratch",
+        ) from error
 
 
 def _ultralytics(directory: Path) -> Any:

@@ -1,0 +1,39 @@
+"""What a fine-tuning begins from, and whether what it is to learn from is there; no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from common.runtime.errors import InvalidError
+
+Kind = Literal["detector", "segmenter"]
+STORY: Final = "training.json"
+BASES: Final[Mapping[Kind, str]] = {"detector": "yolo26n.pt", "segmenter": "yolo26n-sem.pt"}
+"""What ultralytics fetches by itself."""
+_OWN: Final = ("base.pt", "base.yaml")
+
+
+def dataset_of(data: Path) -> Path:
+    """The description of a data set; raises InvalidError ``dataset.missing`` when the folder has none."""
+    described = data / "data.yaml"
+    if not described.is_file():
+        raise InvalidError(
+            "dataset.missing",
+            f"expected {described.name} in {data}, found none",
+            "name the folder that holds images, labels and data.yaml as ultralytics wants them",
+        )
+    return described.resolve()
+
+
+def base_of(data: Path) -> Path | None:
+    """Weights (``base.pt``) or an architecture (``base.yaml``) of one's own in the data's folder; None without either."""
+    return next((data / name for name in _OWN if (data / name).is_file()), None)
+
+
+def trained_in(out: Path) -> dict[str, Any] | None:
+    """What a training that came to its end left in ``out``; None when there was none."""
+    story = out / STORY
+    return dict(json.loads(story.read_text(encoding="utf-8"))) if story.is_file() else None
