@@ -87,7 +87,9 @@ class Played:
     def told(self, model: Model) -> dict[str, Any]:
         """Figures by name; each turn is judged by its own neighbours, which whatever else runs here disturbs alike."""
         turns, spec = self.turns, model.manifest.input
-        path, bare, one_by_one = (statistics.median(turn[place] for turn in turns) for place in range(3))
+        path = statistics.median(turn.path for turn in turns)
+        bare = statistics.median(turn.bare for turn in turns)
+        one_by_one = statistics.median(turn.one_by_one for turn in turns)
         return {
             "input": f"{spec.width}x{spec.height}",
             "turns": len(turns),
@@ -208,14 +210,13 @@ def beside_ultralytics(
     """Our path and ``YOLO.predict`` with one file, named by what it is."""
     with FileSource(footage, paced=False) as source:
         first = next(iter(source.frames())).image
-    drawn_here = file is None
-    model = brought(file or drawn(python), first)
+    model = brought(drawn(python), first) if file is None else brought(file)
     with Predict(python, model, footage, threads) as predict:
         played = measure(model, footage, threads, most, labels=model.manifest.names, predict=predict)
         found = predict.found / max(len(played.turns) * _TURN, 1)
     score = model.manifest.thresholds.score
     return played.told(model) | {
-        "model": f"YOLO26n, drawn weights, {SIDE}" if drawn_here else model.path.name,
+        "model": f"YOLO26n, drawn weights, {SIDE}" if file is None else model.path.name,
         "version": predict.version,
         "score": round(score, 6),
         "found_a_frame": round(found, 1),

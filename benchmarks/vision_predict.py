@@ -37,7 +37,7 @@ NOT_HERE: Final = (
 _REPOSITORY: Final = Path(__file__).parents[1]
 _PLACE: Final = _REPOSITORY / ".drumtower" / "ultralytics"
 _SCRIPT: Final = Path(__file__).with_name("vision_yardstick.py")
-_PACKAGES: Final = ("ultralytics-opencv-headless>=8.3", "onnx>=1.17", "onnxruntime>=1.20")
+_PACKAGES: Final = ("ultralytics-opencv-headless>=8.4.190", "onnx>=1.17", "onnxruntime>=1.20")
 _CONFIDENCE: Final = 0.25
 """What ``YOLO.predict`` asks for by itself."""
 _PLACES: Final = 20
@@ -73,12 +73,13 @@ def drawn(python: Path) -> Path:
     return file
 
 
-def brought(file: Path, first: Image) -> Model:
+def brought(file: Path, drawn_for: Image | None = None) -> Model:
     """A file that ultralytics exported, as a model of ours.
 
     Args:
         file: a detector with a YOLO head, suppressing or not.
-        first: a picture, by which the score is chosen that both sides ask for.
+        drawn_for: where its weights are drawn, a picture by which the score is chosen that both sides ask for; else it
+            is the one that ``YOLO.predict`` asks for by itself.
 
     Raises:
         InvalidError: ``model.broken``, ``model.shape`` or ``model.labels``.
@@ -117,20 +118,18 @@ def brought(file: Path, first: Image) -> Model:
         "licence": "its maker's",
         "origin": "exported by ultralytics",
     }
-    surest = _surest(told, file, first)
+    surest = _CONFIDENCE if drawn_for is None else _surest(told, file, drawn_for)
     # What suppressed by itself is left as it is; the other number is the one that ``YOLO.predict`` takes.
     scores = {"score": surest, "weak": surest, "overlap": 0.99 if shape[2] == 6 else 0.7}
     return Model(Manifest.model_validate(told | {"thresholds": scores}), file)
 
 
 def _surest(told: Mapping[str, Any], file: Path, first: Image) -> float:
-    """``YOLO.predict``'s own confidence, or what some twenty places in a picture reach where that is less."""
+    """The score that some twenty places in a picture reach."""
     lowest = {"score": 1e-6, "weak": 1e-6, "overlap": 0.7}
     manifest = Manifest.model_validate({**told, "thresholds": lowest})
     found = OnnxDetector(Model(manifest, file), labels=manifest.names).detect(first)
-    if not len(found):
-        return _CONFIDENCE
-    return min(_CONFIDENCE, max(float(found.score[min(_PLACES, len(found)) - 1]), 1e-6))
+    return float(found.score[min(_PLACES, len(found)) - 1]) if len(found) else _CONFIDENCE
 
 
 class Predict:

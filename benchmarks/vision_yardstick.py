@@ -42,24 +42,28 @@ def make(file: Path, side: int) -> None:
 
 
 def _spread(network: Any, side: int) -> None:
-    """Drawn weights give every place all but the same score: make what the last layers say differ by a few units."""
+    """Undrawn, the layers fade out and the last give every place one score: let all of them differ by a few units."""
     import torch  # noqa: PLC0415
 
-    network.eval()
     head = network.model[-1]
     last = [
         branch[-1] for branches in (head.cv3, getattr(head, "one2one_cv3", None) or ()) for branch in branches
     ]
     said: dict[Any, Any] = {}
     hooks = [layer.register_forward_hook(lambda layer, _, out: said.update({layer: out})) for layer in last]
+    street = torch.nn.functional.interpolate(torch.rand((1, 3, side // 16, side // 16)), (side, side))
     with torch.no_grad():
-        coarse = torch.rand((1, 3, side // 16, side // 16))
-        network(torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear"))
+        for layer in last:
+            torch.nn.init.normal_(layer.weight)
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum = 1.0
+        network.train()(street)
+        network.eval()(street)
         for hook in hooks:
             hook.remove()
         for layer in last:
-            if layer in said:
-                layer.weight *= 2.0 / float(said[layer].std(dim=(2, 3)).mean())
+            layer.weight *= 2.0 / float(said[layer].std(dim=(2, 3)).mean())
 
 
 def play(file: Path, side: int, video: Path, *, threads: int, confidence: float, out: TextIO) -> None:
