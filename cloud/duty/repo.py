@@ -77,6 +77,7 @@ NoticeKind = Literal[
     "review_due",
     "storm",
     "called",
+    "call_withdrawn",
     "call_late",
     "task",
     "task_due",

@@ -22,8 +22,8 @@ UnitCode = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?$")
 Address = Annotated[
     str, Field(pattern=r"^[^\s@<>,;:\"\x00-\x1f\x7f-\uffff]+@[A-Za-z0-9.-]+$", max_length=254)
 ]
-#: What is told whatever the hour: somebody is called, or a storm begins.
-CALLS: Final = ("call_out", "called", "storm")
+#: What is told whatever the hour: somebody is called or called off, or a storm begins.
+CALLS: Final = ("call_out", "called", "call_withdrawn", "storm")
 _HOURS: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
 _DAY_S: Final = 86_400
 

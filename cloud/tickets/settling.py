@@ -21,7 +21,7 @@ from cloud.tickets import domain, repo
 from cloud.tickets.deciding import Asked, Decision, decide
 from cloud.tickets.domain import EventKind, State, Ticket
 from cloud.tickets.editing import SYSTEM, Editing
-from cloud.whistle.calling import call_unit
+from cloud.whistle.calling import call_unit, withdraw_call
 
 _BECAUSE: Final = "an earlier or graver observation of the beginning was heard of late"
 _UNTOUCHED: Final = frozenset({State.OPEN, State.DISPATCHED})
@@ -123,8 +123,8 @@ def _call(editing: Editing, decided: Decision) -> None:
     ticket, transaction = editing.ticket, editing.transaction
     wanted = decided.route.called
     for code in dispatch_repo.withdraw_calls(transaction, ticket.ticket_id, wanted, editing.now):
-        detail = {"unit_code": code, "because": _BECAUSE}
-        editing.record(EventKind.CALL_WITHDRAWN, detail=detail)
+        editing.record(EventKind.CALL_WITHDRAWN, detail={"unit_code": code, "because": _BECAUSE})
+        withdraw_call(transaction, ticket, code, _BECAUSE, editing.now)
     for code in wanted:
         because = decided.route.because
         if call_unit(transaction, ticket, code, by=SYSTEM.name, because=because, now=editing.now):

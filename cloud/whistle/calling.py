@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from cloud.calendar.domain import due_at
 from cloud.db import Transaction
@@ -29,7 +30,23 @@ def call_unit(
     arrive_by = due_at(policy.calendar, now, policy.arrive_s)
     repo.set_deadline(transaction, ticket.ticket_id, unit_code, arrive_by)
     callee = duty.callee(transaction, unit_code, now)
-    payload = {
+    payload = _about(ticket, because) | {"called_by": by, "due_at": arrive_by.isoformat()}
+    key = f"called:{ticket.ticket_id}:{unit_code}"
+    duty.notify(transaction, Notice("called", callee, payload, key, now), now)
+    return True
+
+
+def withdraw_call(
+    transaction: Transaction, ticket: Ticket, unit_code: str, because: str, now: datetime
+) -> None:
+    """Tell a unit, whose part has ended, that it need not come."""
+    callee = duty.callee(transaction, unit_code, now)
+    key = f"call_withdrawn:{ticket.ticket_id}:{unit_code}"
+    duty.notify(transaction, Notice("call_withdrawn", callee, _about(ticket, because), key, now), now)
+
+
+def _about(ticket: Ticket, note: str) -> dict[str, Any]:
+    return {
         "ticket_id": str(ticket.ticket_id),
         "number": ticket.number,
         "category": ticket.category,
@@ -37,10 +54,5 @@ def call_unit(
         "owner": ticket.unit_code,
         "lon": ticket.lon,
         "lat": ticket.lat,
-        "called_by": by,
-        "note": because,
-        "due_at": arrive_by.isoformat(),
+        "note": note,
     }
-    key = f"called:{ticket.ticket_id}:{unit_code}"
-    duty.notify(transaction, Notice("called", callee, payload, key, now), now)
-    return True

@@ -62,6 +62,12 @@ def test_a_ticket_whose_beginning_turns_out_graver_is_handed_over_with_the_reaso
     (line,) = centre.rows("SELECT detail FROM ticket_event WHERE kind = 'transferred'")
     assert (line["detail"]["from"], line["detail"]["unit_code"]) == ("water", "fire")
     assert "heard of late" in line["detail"]["because"]
+    told_of = centre.rows("SELECT kind, unit_code FROM notification ORDER BY id")
+    assert [(one["kind"], one["unit_code"]) for one in told_of] == [
+        ("called", "fire"),
+        ("call_withdrawn", "fire"),
+        ("called", "water"),
+    ]
     clocks = centre.rows("SELECT name, round, state, due_at - started_at AS within FROM clock ORDER BY name")
     assert [(one["name"], one["round"], one["state"], one["within"].seconds) for one in clocks] == [
         ("ack", 1, "running", 30),

@@ -204,7 +204,7 @@ def test_a_call_is_put_into_words_in_both_languages() -> None:
 
 @pytest.mark.parametrize("language", ["zh-CN", "en"])
 @pytest.mark.parametrize(
-    "kind", ["call_out", "escalated", "review_due", "storm", "called", "call_late", "other"]
+    "kind", ["call_out", "escalated", "review_due", "storm", "called", "call_withdrawn", "call_late", "other"]
 )
 def test_every_kind_has_words(kind: str, language: str) -> None:
     said = words(replace(CALL, kind=kind, payload={}, person=""), {}, language)
