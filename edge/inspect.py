@@ -31,8 +31,9 @@ class Finding:
 
 def inspect(config: DeviceConfig, config_file: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Look at every camera's model and at its first picture; one on the network is really spoken to."""
+    labels: dict[str, tuple[str, ...]] = {}
     for camera in config.cameras:
-        yield _detector(camera, config.models_directory)
+        yield _detector(camera, config.models_directory, labels)
         for scene in camera.scenes:
             if isinstance(scene, HelmetConfig):
                 yield _model(camera.name, HelmetManifest, scene.model, config.models_directory)
@@ -53,14 +54,15 @@ def _model(camera: str, kind: type[ModelManifest], name: str, directory: Path | 
     return Finding(what, f"{model.path.name}, sha256 {model.manifest.sha256[:12]}…")
 
 
-def _detector(camera: CameraConfig, directory: Path | None) -> Finding:
-    """Opened as the box will: its shapes and labels, and whether the scenes can live with these."""
+def _detector(camera: CameraConfig, directory: Path | None, labels: dict[str, tuple[str, ...]]) -> Finding:
+    """Opened as the box will, once for all its cameras: shapes and labels, and whether the scenes can live with these."""
     found = _model(camera.name, Manifest, camera.model, directory)
     if found.error is not None:
         return found
     try:
-        detector = OnnxDetector(open_model(camera.model, directory), threads=1)
-        check_labels(camera.scenes, detector.labels, camera.model)
+        if camera.model not in labels:
+            labels[camera.model] = OnnxDetector(open_model(camera.model, directory), threads=1).labels
+        check_labels(camera.scenes, labels[camera.model], camera.model)
     except DrumtowerError as error:
         return Finding(found.what, "", error)
     return found

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import structlog
+import yaml
 
 import models.store
 from common.runtime.clock import SystemClock
@@ -26,8 +28,10 @@ from edge.evidence import EvidenceStore
 from edge.inspect import inspect
 from edge.observations import ObservationBook
 from edge.outbox import SqliteOutbox
+from models.describe import SIDE, described
 from tests.fixtures.edge_gateway import eventually
 from tests.fixtures.edge_messages import ADDRESS
+from tests.fixtures.onnx_files import answering
 
 FOOTAGE = Path(__file__).parents[2] / "firmware_configs" / "footage" / "bikes.mp4"
 OCCUPIED = {
@@ -235,6 +239,24 @@ def test_a_check_opens_the_pictures_of_the_dry_road(tmp_path: Path) -> None:
     config = DeviceConfig.model_validate({"site": "gulou", "device": "lamp-01", "cameras": [camera]})
     codes = [one.error.code if one.error else "ok" for one in inspect(config, tmp_path / "box.yaml", {})]
     assert codes == ["ok", "ok", "camera.dry_picture", "ok"]
+
+
+def test_a_check_opens_the_detector_and_asks_whether_the_scenes_can_live_with_it(tmp_path: Path) -> None:
+    file = answering(
+        tmp_path / "detector.onnx", [np.zeros((1, 300, 6))], shape=(1, 3, SIDE, SIDE), name="pixels"
+    )
+    story = {"base": "base.pt", "epochs": 1, "seed": 0, "torch": "2"}
+    told = described(file, "detector", None, ["person"], story)
+    (tmp_path / "detector.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
+    people = {**OCCUPIED, "labels": ["person"]}
+    cameras = [
+        {"name": name, "path": str(FOOTAGE), "model": "detector", "scenes": [scene]}
+        for name, scene in (("people", people), ("cars", OCCUPIED))
+    ]
+    box = {"site": "gulou", "device": "lamp-01", "models_directory": str(tmp_path), "cameras": cameras}
+    config = DeviceConfig.model_validate(box)
+    codes = [one.error.code if one.error else "ok" for one in inspect(config, tmp_path / "box.yaml", {})]
+    assert codes == ["ok", "ok", "model.labels", "ok"]
 
 
 def test_a_check_tells_each_fault_on_its_own(tmp_path: Path) -> None:
