@@ -22,6 +22,7 @@ from cloud.duty.cli import app as duty_app
 from cloud.inbox import repo as inbox
 from cloud.notify.cli import app as notify_app
 from cloud.reports.cli import app as personal_app
+from cloud.severity.cli import app as severity_app
 from cloud.summary.schemas import Summary
 from cloud.summary.service import summarise
 from common.runtime.clock import SystemClock
@@ -37,6 +38,7 @@ app.add_typer(account_app, name="account")
 app.add_typer(token_app, name="token")
 app.add_typer(audit_app, name="audit")
 app.add_typer(routing_app, name="routing")
+app.add_typer(severity_app, name="severity")
 app.add_typer(duty_app, name="duty")
 app.add_typer(calendar_app, name="calendar")
 app.add_typer(personal_app, name="personal")

@@ -48,5 +48,5 @@ def measure_claim(transaction: Transaction, ticket: Ticket, now: datetime) -> Me
         repo.rate(transaction, Counting(place.category, place.band, *span), place.cameras) for span in spans
     )
     verdict = judge(place.rule, before, after, now)
-    repo.measured(transaction, ticket.ticket_id, (before, after), verdict, now)
+    repo.measured(transaction, place.ticket_id, (before, after), verdict, now)
     return Measured(verdict, before, after)

@@ -97,9 +97,12 @@ VALUES (%(ticket_id)s, %(category)s, %(stretch)s, %(stretch_zh)s, %(stretch_en)s
     %(worst)s, %(opened_upon)s)
 
 -- name: place
-SELECT ticket_id, category, stretch, stretch_zh, stretch_en, band, rule, cameras, worst, opened_upon, claimed_at,
-       measured_at, before, after, verdict
-FROM recurring_place WHERE ticket_id = %(ticket_id)s
+-- A ticket's own, else that of one that was merged into it: there its work goes on.
+SELECT ticket_id, recurring_place.category, stretch, stretch_zh, stretch_en, band, rule, cameras, worst, opened_upon,
+       recurring_place.claimed_at, measured_at, before, after, verdict
+FROM recurring_place JOIN ticket USING (ticket_id)
+WHERE ticket_id = %(ticket_id)s OR merged_into = %(ticket_id)s
+ORDER BY ticket_id <> %(ticket_id)s, ticket_id LIMIT 1
 
 -- name: measured
 UPDATE recurring_place SET claimed_at = %(claimed_at)s, measured_at = %(now)s, before = %(before)s, after = %(after)s,

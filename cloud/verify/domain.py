@@ -121,6 +121,11 @@ def decide(
     return Verdict.WAIT
 
 
+def graver(one: Verdict, other: Verdict) -> Verdict:
+    """What two looks at one ticket come to: clean only when both are."""
+    return max(one, other, key=[Verdict.CLEAN, Verdict.WAIT, Verdict.BLIND, Verdict.DIRTY].index)
+
+
 def conclude(verdict: Verdict, asked: Sequence[Asked], now: datetime, *, has_devices: bool) -> Conclusion:
     """What the devices' verdict and the reporters' answers come to together.
 

@@ -12,7 +12,7 @@ from cloud.tickets import repo as ticket_repo
 from cloud.tickets.domain import Action, EventKind, State
 from cloud.tickets.editing import SYSTEM, Editing
 from cloud.verify import repo
-from cloud.verify.domain import A_DEVICE, Verdict, VerifySettings, conclude, decide
+from cloud.verify.domain import A_DEVICE, Verdict, VerifySettings, conclude, decide, graver
 from cloud.verify.requests import close, keep_asked
 from common.runtime.clock import to_ms
 
@@ -56,20 +56,24 @@ def _check(database: Database, settings: VerifySettings, ticket_id: UUID, now: d
         seen = repo.sightings(transaction, ticket_id, ticket.claimed_at)
         editing = Editing(transaction, ticket, now)
         asked = keep_asked(editing, settings)
+        verdict = decide(seen, ticket.claimed_at, now, settings)
+        detail: dict[str, Any] = {
+            "devices": len(seen),
+            "looks": min((sighting.looks for sighting in seen), default=0),
+        }
         measured = measure_claim(transaction, ticket, now)
-        if measured is None:
-            verdict = decide(seen, ticket.claimed_at, now, settings)
-            detail = {"devices": len(seen), "looks": min((sighting.looks for sighting in seen), default=0)}
-        else:
-            # A passing act cannot be looked at again; how often it happens can be counted again.
-            verdict, detail = measured.verdict, measured.detail()
+        if measured is not None:
+            # A passing act cannot be looked at again; how often it happens can be counted again. What was merged
+            # with it is looked at besides.
+            verdict = graver(verdict, measured.verdict) if seen else measured.verdict
+            detail |= measured.detail()
         found = conclude(verdict, asked, now, has_devices=bool(seen) or measured is not None)
         if found.ground is not None:
             close(editing, found.ground, SYSTEM, "", detail)
         elif found.verdict is Verdict.DIRTY:
             looked = _looked(transaction, ticket_id, ticket.claimed_at) if verdict is Verdict.DIRTY else {}
             because = found.because
-            if measured is not None and verdict is Verdict.DIRTY and because == A_DEVICE:
+            if measured is not None and measured.verdict is Verdict.DIRTY and because == A_DEVICE:
                 because = "the rate has not come down"
             editing.move(Action.REOPEN, SYSTEM, detail=detail | {"because": because} | looked)
         elif found.verdict is Verdict.BLIND and ticket.blind_at is None:

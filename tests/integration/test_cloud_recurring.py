@@ -16,6 +16,7 @@ from cloud.db import Database
 from cloud.recurring.domain import Band, RecurringRule, Stretch
 from cloud.recurring.repo import Plan
 from cloud.recurring.service import RecurringWatch, open_recurring
+from cloud.reports.merging import MergeService
 from cloud.tickets.domain import Action
 from cloud.tickets.schemas import TicketDetail
 from cloud.verify.domain import Verdict, VerifySettings
@@ -213,6 +214,29 @@ def test_a_rate_that_has_not_come_down_reopens_the_ticket(street: Street) -> Non
     assert ticket.events[-1].detail["because"] == "the rate has not come down"
     assert ticket.recurring is not None
     assert ticket.recurring.verdict == "not_down"
+
+
+def test_merged_into_another_ticket_it_is_measured_there(street: Street) -> None:
+    opened(street)
+    first = street.ticket()
+    centre = street.centre
+    other = centre.open_one("camera.rubbish_overflow", lon=BORDER_LON, sensor="cam-9")
+    told = centre.value("SELECT observation_id FROM incident_observation WHERE sensor = 'cam-9'")
+    device = centre.value("SELECT device_id FROM incident_observation WHERE sensor = 'cam-9'")
+    centre.put(device, "end", category="camera.rubbish_overflow", observation_id=told, revision=1, ended_s=1)
+    centre.worker.drain()
+    MergeService(centre.database, centre.clock).merge(first.ticket_id, other, person(), "one place")
+    for action in (Action.ACKNOWLEDGE, Action.RESOLVE):
+        centre.tickets.act(other, action, person())
+    street.morning(95)
+    assert street.check() == {Verdict.DIRTY: 1}
+    ticket = centre.tickets.get_ticket(other)
+    assert (ticket.state, ticket.events[-1].detail["because"]) == ("reopened", "the rate has not come down")
+    for action in (Action.ACKNOWLEDGE, Action.RESOLVE):
+        centre.tickets.act(other, action, person())
+    street.morning(3)
+    assert street.check() == {Verdict.BLIND: 1}  # the rate came down, and the rubbish nobody has looked at
+    assert centre.tickets.get_ticket(other).recurring.verdict == "came_down"  # type: ignore[union-attr]
 
 
 def test_hours_that_are_not_comparable_prove_nothing(street: Street) -> None:

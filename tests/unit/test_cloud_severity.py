@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from cloud.district.checks import read_district
+from cloud.severity.cli import app
 from cloud.severity.domain import Facts, Seen, SeverityRule, VulnerablePlace, decide, places_near, trace
 from common.runtime.config import InvalidConfigError
 from tests.unit.test_cloud_district import SMALL
@@ -201,3 +203,21 @@ def test_the_example_of_the_page_is_accepted_as_it_stands(tmp_path: Path) -> Non
     district = read_district(path)
     assert [rule.name for rule in district.severity] == ["deep-at-school", "half-an-hour", "many-tell"]
     assert len(district.recurring) == len(district.fusion) == len(district.bands) == 1
+
+
+def test_the_command_says_of_each_rule_of_a_file_why_it_fits_or_not() -> None:
+    demo = Path(__file__).parents[2] / "firmware_configs" / "districts" / "demo.yaml"
+    at = ["--lon", "119.3071", "--lat", "26.0802", "--district", str(demo)]
+    asked = ["explain", "--category", "flood.water_level", *at]
+    deep = CliRunner().invoke(app, [*asked, "--level", "0.4"])
+    assert deep.exit_code == 0, deep.output
+    assert "Long Dyke Road underpass" in deep.output
+    assert "severity 4, raised from 3 by deep-water-near-people" in deep.output
+    shallow = CliRunner().invoke(app, [*asked, "--level", "0.1"])
+    assert "it asks for level of 0.3, known is 0.1" in shallow.output
+    assert "severity 3: no rule raises it" in shallow.output
+
+
+def test_the_command_refuses_a_category_that_there_is_not() -> None:
+    said = CliRunner().invoke(app, ["explain", "--category", "flod.water", "--lon", "1", "--lat", "1"])
+    assert "severity.unknown_category" in repr(said.exception) or "expected a category" in str(said.exception)
