@@ -167,6 +167,12 @@ class PrivacyThresholds(Settings):
 
     head: Annotated[float, Field(gt=0, lt=1, description="from here on a cell is hidden as part of a head")]
     plate: Annotated[float, Field(gt=0, lt=1, description="from here on a cell is hidden as part of a plate")]
+    near: Annotated[
+        float | None,
+        Field(
+            gt=0, lt=1, description="where a person's head may be, from here on; as elsewhere unless given"
+        ),
+    ] = None
 
 
 class PrivacyManifest(ModelManifest):

@@ -9,16 +9,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.runtime.errors import InvalidError
 from models.manifest import PrivacyManifest
 from models.maps import MapModel
+from models.runtime import ort
 
 Mask = NDArray[np.bool_]
 #: Sides of the squares that are looked at, as shares of the picture's shorter side: near heads, then distant ones.
 _SIDES: Final = (1.0, 0.57)
 #: By which neighbouring squares overlap: nobody's head is cut by all of them.
 _SHARED: Final = 0.2
-#: What is found is widened by this share of its size, for a map of cells ends a little inside of a head.
-_WIDER: Final = 0.10
+#: What is found is widened by this share of half its thickness, for a map of cells ends a little inside of a head.
+_WIDER: Final = 0.15
 #: No picture is looked at in more squares of one size across or down.
 _MOST: Final = 5
 
@@ -29,33 +31,65 @@ class Private(NamedTuple):
     Attributes:
         heads: bare or helmeted, from all sides.
         plates: of vehicles.
+        perhaps: heads too, if somebody stands there; at least what ``heads`` says.
     """
 
     heads: Mask
     plates: Mask
+    perhaps: Mask
 
 
 class PrivacyFinder(MapModel[PrivacyManifest]):
     """Looks at a picture in squares of two sizes; see ``MapModel`` for its arguments."""
 
     def find(self, picture: NDArray[np.uint8]) -> Private:
-        """Heads and plates in a uint8 BGR picture of any size, a little wider than they are."""
-        likely = self.probabilities(picture)
+        """Heads and plates in a uint8 BGR picture of any size, a little wider than they are.
+
+        Raises:
+            InvalidError: ``model.failed`` when the model breaks down or gives what is no probability.
+        """
+        return self.of(self.probabilities(picture))
+
+    def of(self, likely: NDArray[np.float32]) -> Private:
+        """What ``find`` makes of ``probabilities``."""
         thresholds = self.manifest.thresholds
-        return Private(widened(likely[0] >= thresholds.head), widened(likely[1] >= thresholds.plate))
+        heads = widened(likely[0] >= thresholds.head)
+        perhaps = heads if thresholds.near is None else heads | widened(likely[0] >= thresholds.near)
+        return Private(heads, widened(likely[1] >= thresholds.plate), perhaps)
 
     def probabilities(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """How likely each pixel is part of a head, of a plate: float32 ``(2, height, width)``."""
+        """How likely each pixel is part of a head, of a plate: float32 ``(2, height, width)``; raises as ``find`` does."""
         height, width = picture.shape[:2]
         likely = np.zeros((2, height, width), np.float32)
         for share in _SIDES:
             for left, top, side in squares(width, height, share):
-                maps = self.maps(picture[top : top + side, left : left + side])
+                maps = self._sound(picture[top : top + side, left : left + side])
                 for label in range(2):
                     part = likely[label, top : top + side, left : left + side]
                     size = (part.shape[1], part.shape[0])
                     np.maximum(part, cv2.resize(maps[label], size), out=part)
         return likely
+
+    def _sound(self, part: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The maps of one square. What is no number is below every threshold: it would hide nothing."""
+        fault: object
+        try:
+            maps = self.maps(part)
+        except (
+            ort.capi.onnxruntime_pybind11_state.Fail,
+            ort.capi.onnxruntime_pybind11_state.RuntimeException,
+            ort.capi.onnxruntime_pybind11_state.InvalidArgument,
+        ) as error:
+            fault = error
+        else:
+            if bool(((maps >= 0) & (maps <= 1)).all()):
+                return maps
+            fault = f"from {maps.min()} to {maps.max()}"
+        raise InvalidError(
+            "model.failed",
+            f"{self.manifest.name}: expected probabilities from 0 to 1, got {fault}",
+            "verify the file with `drumtower models verify`; if it is whole, the machine's memory may not be",
+        )
 
 
 def squares(width: int, height: int, share: float) -> list[tuple[int, int, int]]:
@@ -76,13 +110,20 @@ def squares(width: int, height: int, share: float) -> list[tuple[int, int, int]]
 
 
 def widened(mask: Mask) -> Mask:
-    """Each connected spot grown on all sides by a share of its size, by a pixel at least."""
+    """Each connected spot grown on all sides by a share of half its thickness, by a pixel at least.
+
+    Thickness is that of the thickest part (the largest circle inside), so that heads in a row, which are one spot, grow
+    no further than one of them alone would.
+    """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     wider = mask.copy()
     height, width = mask.shape
     for number in range(1, count):
-        left, top, across, down, area = stats[number].tolist()
-        by = 1 + round(_WIDER * math.sqrt(area))
+        left, top, across, down, _ = stats[number].tolist()
+        # The circle has to end where the spot does, or the picture: a spot's own border may be that of its box.
+        own = labels[top : top + down, left : left + across] == number
+        inside = np.pad(own.astype(np.uint8), 1)
+        by = 1 + round(_WIDER * float(cv2.distanceTransform(inside, cv2.DIST_L2, 3).max()))
         rows = slice(max(top - by, 0), min(top + down + by, height))
         columns = slice(max(left - by, 0), min(left + across + by, width))
         spot = (labels[rows, columns] == number).astype(np.uint8)

@@ -8,11 +8,17 @@ import cv2
 import numpy as np
 
 from edge.camera.frame import Image
-from edge.vision.detections import Boxes, Detections, areas
+from edge.vision.detections import Boxes, Detections, areas, overlaps
 from models.privacy import Mask, Private
 
 _HEAD_SHARE: Final = 0.05
 """Of the region where a person's head may be, from which a head that was found there counts as his."""
+_SURE: Final = 0.5
+"""Score of a person from which the place of the head is hidden although the model sees none there."""
+_SAME: Final = 0.45
+"""IoU from which two boxes are of one person, found in two looks."""
+_ABOVE_PLATES: Final = 0.35
+"""Share of a vehicle's height, from above, in which there is no plate."""
 
 
 def head_regions(persons: Boxes, width: int, height: int) -> Boxes:
@@ -64,27 +70,64 @@ def without_groups(persons: Detections) -> Detections:
     return persons.where(~((holds & surer).any(axis=1) & squat))
 
 
-def conceal(found: Private | None, persons: Detections, width: int, height: int) -> Mask:
-    """What to hide: the heads and plates that were found, and where the heads of all other persons may be.
+def plate_regions(vehicles: Boxes, width: int, height: int) -> Boxes:
+    """Where the plates of these vehicles may be, whichever end shows: all but their upper part.
 
     Args:
-        found: by the privacy model; None where there is none.
-        persons: in the same picture, weak ones too.
+        vehicles: float32 ``(N, 4)``, boxes in pixels.
         width: of the picture.
         height: of the picture.
 
     Returns:
+        float32 ``(N, 4)`` inside the picture.
+    """
+    lower = vehicles.copy()
+    lower[:, 1] += _ABOVE_PLATES * (vehicles[:, 3] - vehicles[:, 1])
+    grown = lower + np.array([-1, 0, 1, 2], np.float32)
+    return np.clip(grown, 0, np.array([width, height, width, height], np.float32)).astype(np.float32)
+
+
+def conceal(
+    found: Private | None, persons: Detections, width: int, height: int, vehicles: Detections | None = None
+) -> Mask:
+    """What to hide: the heads and plates that were found, and where the heads of all other persons may be.
+
+    Args:
+        found: by the privacy model; None where there is none, or where it failed: then all is hidden that may be
+            a head or a plate.
+        persons: in the same picture, weak ones too.
+        width: of the picture.
+        height: of the picture.
+        vehicles: in the same picture; looked at only where no model found plates.
+
+    Returns:
         bool ``(height, width)``.
     """
-    hidden = np.zeros((height, width), np.bool_) if found is None else found.heads | found.plates
-    boxes = np.round(head_regions(persons.xyxy, width, height)).astype(int)
-    for left, top, right, bottom in boxes.tolist():
-        if found is not None:
-            seen = found.heads[top:bottom, left:right]
-            if np.count_nonzero(seen) > _HEAD_SHARE * seen.size:
-                continue
+    regions = _whole_pixels(head_regions(persons.xyxy, width, height))
+    if found is None:
+        hidden = np.zeros((height, width), np.bool_)
+        if vehicles is not None:
+            regions += _whole_pixels(plate_regions(vehicles.xyxy, width, height))
+        for left, top, right, bottom in regions:
+            hidden[top:bottom, left:right] = True
+        return hidden
+    hidden = found.heads | found.plates
+    seen = np.zeros(len(persons), np.bool_)
+    for place, (left, top, right, bottom) in enumerate(regions):
+        perhaps = found.perhaps[top:bottom, left:right]
+        if np.count_nonzero(perhaps) > _HEAD_SHARE * perhaps.size:
+            hidden[top:bottom, left:right] |= perhaps
+            seen[place] = True
+    # Somebody is found several times, in several looks; one box that begins at his shoulders tells nothing new.
+    seen |= (overlaps(persons.xyxy, persons.xyxy[seen]) > _SAME).any(axis=1)
+    for place in np.flatnonzero(~seen & (persons.score >= _SURE)).tolist():
+        left, top, right, bottom = regions[place]
         hidden[top:bottom, left:right] = True
     return hidden
+
+
+def _whole_pixels(boxes: Boxes) -> list[list[int]]:
+    return [[int(edge) for edge in box] for box in np.round(boxes).tolist()]
 
 
 def blur_where(image: Image, mask: Mask) -> Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import cv2
@@ -16,29 +15,25 @@ from edge.camera.frame import Frame, Image
 from edge.vision.blur import blur_where, conceal, without_groups
 from edge.vision.detections import Detections
 from edge.vision.detector import Detector
+from edge.vision.finder import Finder
 from edge.vision.regions import detect_in, tiles
 from edge.vision.scenes.scene import Scene, SceneEvent
 from edge.vision.tracker import Track
-from models.manifest import PrivacyManifest
-from models.privacy import Mask, PrivacyFinder
-from models.store import open_as
+from models.privacy import Mask
 
 PERSONS = ("person",)
 """Labels whose boxes hold a head; a rider is a person to the detector too."""
+VEHICLES = ("motorcycle", "car", "bus", "truck")
+"""Labels whose boxes may hold a number plate."""
 
 _WORST_QUALITY = 40
 _COLOUR = (40, 170, 255)
 
 
-def open_finder(directory: Path | None = None, threads: int = 1) -> PrivacyFinder:
-    """What finds heads and plates; raises InvalidError when its file is missing, changed or broken."""
-    return PrivacyFinder(open_as(PrivacyManifest, "privacy", directory), threads)
-
-
 class EvidenceSettings(Settings):
     """How evidence pictures are made.
 
-    ``search_persons`` looks for persons once more in four overlapping parts of the picture before
+    ``search_persons`` looks for persons (and vehicles) once more in four overlapping parts of the picture before
     blurring, which finds the small ones too and costs four more looks for each evidence picture.
     """
 
@@ -68,18 +63,29 @@ class Picture:
     blurred: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Present:
+    """Who and what a picture shows.
+
+    Attributes:
+        persons: whose heads are to be hidden: detected, found by a closer look, or followed.
+        vehicles: with whatever plates they have.
+    """
+
+    persons: Detections
+    vehicles: Detections
+
+
 class EvidenceMaker:
     """Makes evidence pictures; the only way for pixels to leave the vision path.
 
     Args:
         settings: of this camera.
-        detector: finds persons.
-        finder: finds heads and plates; without it all that may be a person's head is blurred, and no plate.
+        detector: finds persons and vehicles.
+        finder: finds heads and plates; without it, or where it fails, all that may be one is blurred.
     """
 
-    def __init__(
-        self, settings: EvidenceSettings, detector: Detector, finder: PrivacyFinder | None = None
-    ) -> None:
+    def __init__(self, settings: EvidenceSettings, detector: Detector, finder: Finder | None = None) -> None:
         self.settings = settings
         self._detector = detector
         self._finder = finder
@@ -102,31 +108,38 @@ class EvidenceMaker:
             events: what the picture proves.
             scenes: those whose outline is drawn.
         """
-        persons = self.persons(frame.image, detections, tracks)
-        image = blur_where(frame.image, self.hidden(frame.image, persons))
+        present = self.present(frame.image, detections, tracks)
+        image = blur_where(frame.image, self.hidden(frame.image, present))
         if self.settings.mark:
             _mark(image, events, [scene.outline.corners for scene in scenes])
         image = _shrunk(image, self.settings.widest)
         jpeg, image = _encode(image, self.settings.quality, self.settings.most_bytes)
-        return Picture(jpeg, image.shape[1], image.shape[0], frame.captured_at, len(persons))
+        return Picture(jpeg, image.shape[1], image.shape[0], frame.captured_at, len(present.persons))
 
-    def hidden(self, image: Image, persons: Detections) -> Mask:
+    def hidden(self, image: Image, present: Present) -> Mask:
         """What of a picture nobody outside the box may see: bool ``(height, width)``."""
         height, width = image.shape[:2]
         found = None if self._finder is None else self._finder.find(image)
-        return conceal(found, persons, width, height)
+        return conceal(found, present.persons, width, height, present.vehicles)
 
-    def persons(self, image: Image, detections: Detections, tracks: Sequence[Track]) -> Detections:
-        """Everybody whose head is to be hidden: detected, found by a closer look, or followed."""
-        found = detections.of(*PERSONS)
+    def present(self, image: Image, detections: Detections, tracks: Sequence[Track]) -> Present:
+        """Everybody whose head is to be hidden, and every vehicle."""
+        found = detections.of(*PERSONS, *VEHICLES)
         if self.settings.search_persons:
             height, width = image.shape[:2]
-            found = found.with_more(detect_in(self._detector, image, tiles(width, height)).of(*PERSONS))
-        followed = [track for track in tracks if track.label in PERSONS]
-        boxes = np.array([track.xyxy for track in followed], np.float32).reshape(-1, 4)
-        labels = np.array([found.labels.index(track.label) for track in followed], np.int32)
-        score = np.ones(len(followed), np.float32)
-        return without_groups(found).with_more(Detections(boxes, score, labels, found.labels))
+            closer = detect_in(self._detector, image, tiles(width, height))
+            found = found.with_more(closer.of(*PERSONS, *VEHICLES))
+        followed = _followed(tracks, found.labels)
+        persons = without_groups(found.of(*PERSONS)).with_more(followed.of(*PERSONS))
+        return Present(persons, found.of(*VEHICLES).with_more(followed.of(*VEHICLES)))
+
+
+def _followed(tracks: Sequence[Track], labels: tuple[str, ...]) -> Detections:
+    """Where everybody followed should be by now, taken for sure."""
+    known = [track for track in tracks if track.label in labels]
+    boxes = np.array([track.xyxy for track in known], np.float32).reshape(-1, 4)
+    label = np.array([labels.index(track.label) for track in known], np.int32)
+    return Detections(boxes, np.ones(len(known), np.float32), label, labels)
 
 
 def _mark(

@@ -15,6 +15,7 @@ from edge.camera.frame import Frame, Image
 from edge.vision.detections import Boxes, Detections
 from edge.vision.detector import Detector
 from edge.vision.evidence import EvidenceMaker, EvidenceSettings, Picture
+from edge.vision.finder import PRIVACY, Finder
 from edge.vision.fires import FireWatch, open_fire
 from edge.vision.health import HealthSettings
 from edge.vision.helmets import HelmetWatch, Moment, open_judge
@@ -120,6 +121,7 @@ class VisionPipeline:
         open_judge: gives the judge of helmets by its model's name; asked when a scene wants one.
         open_segmenter: the same for water.
         open_fire: the same for fire and smoke.
+        finder: finds the heads and plates that evidence hides.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class VisionPipeline:
         open_segmenter: Callable[[str], WaterSegmenter] = open_segmenter,
         *,
         open_fire: Callable[[str], FireSegmenter] = open_fire,
+        finder: Finder | None = PRIVACY,
     ) -> None:
         self.settings = settings
         self.detector = detector
@@ -144,7 +147,7 @@ class VisionPipeline:
         self._gate = MotionGate() if settings.gate.enabled else None
         self._closer = CloserLooks(settings.gate.closer)
         self._moving: Boxes = np.zeros((0, 4), np.float32)
-        self._evidence = EvidenceMaker(settings.evidence, detector)
+        self._evidence = EvidenceMaker(settings.evidence, detector, finder)
         self._size: tuple[int, int] | None = None
         self._moved_at: int | None = None
         self._looked_at: int | None = None

@@ -16,7 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.plates import KINDS, put_over
 from models.data.riders import BARE, FULL, HALF, parts, read_heads, read_picture
+from models.data.unlabelled import Seen, heads_unlabelled, plate_places, plates_unlabelled
 
 CLASSES: Final = ("head", "plate")
 """By channel of the network's answer."""
@@ -29,6 +31,8 @@ _RIDER: Final = 4
 #: Pixels: of what is smaller nobody asks.
 _TINY: Final = 5.0
 _GREY: Final = 114
+#: How much it counts that no plate is labelled where a vehicle may well have one.
+_ON_VEHICLES: Final = 0.2
 
 Side = Literal["learnt", "tuned", "judged"]
 
@@ -105,41 +109,103 @@ def heads_that_are_riders(heads: NDArray[np.float64], riders: NDArray[np.float64
 
 
 def part_of(
-    one: Labelled, side: int, rng: np.random.Generator
+    one: Labelled, side: int, rng: np.random.Generator, seen: Seen | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """A square part of a photo, nearer or further, now and then mirrored, and what is known of each cell.
+
+    Args:
+        one: the photo.
+        side: pixels across and down of the part.
+        rng: of everything random.
+        seen: who and what else is in the photo; nothing, if nobody looked. Plates are drawn over some of the labelled
+            ones and onto vehicles; where the others may have one, and where persons may have heads, less is known.
 
     Returns:
         The part, uint8 ``(side, side, 3)``; truth and weight, float32 ``(2 classes, side / 4, side / 4)``.
     """
     photo = read_picture(one.picture)
     height, width = photo.shape[:2]
-    zoom = float(np.exp(rng.uniform(np.log(0.45), np.log(1.7)))) * 640 / max(width, height)
-    across = side / zoom
-    known = np.concatenate((one.heads, one.plates)) * (width, height, width, height)
-    if len(known) and rng.random() < 0.7:
-        left, top, right, bottom = known[rng.integers(len(known))]
-        centre = np.array([left + right, top + bottom]) / 2 + rng.uniform(-0.4, 0.4, 2) * across
-    else:
-        centre = rng.uniform(0, 1, 2) * (width, height)
-    half = across / 2
-    # Not much of what lies beyond the picture is shown.
-    middle = np.array([width, height]) / 2
-    centre = np.clip(centre, np.minimum(half, middle), np.maximum(2 * middle - half, middle))
-    mirrored = rng.random() < 0.5
-    sign = -1.0 if mirrored else 1.0
-    warp = np.array(
-        [[sign * zoom, 0, side / 2 - sign * zoom * centre[0]], [0, zoom, side / 2 - zoom * centre[1]]]
-    )
-    if zoom < 0.5:
+    size = (width, height)
+    seen = Seen.nothing() if seen is None else seen
+    plates = with_drawn_plates(photo, one.plates, seen.vehicles, rng)
+    warp = _view(np.concatenate((one.heads, plates)), size, side, rng)
+    if warp[1, 1] < 0.5:
         photo = np.asarray(cv2.blur(photo, (2, 2)), np.uint8)
     shown = cv2.warpAffine(photo, warp, (side, side), borderValue=(_GREY, _GREY, _GREY))
-    size = (width, height)
-    heads, plates, unsure = (_moved(boxes, size, warp) for boxes in (one.heads, one.plates, one.unsure))
-    truth, weight = maps_of([heads, plates], side)
-    for left, top, right, bottom in np.clip(unsure / STRIDE, 0, side // STRIDE).astype(int).tolist():
-        weight[0, top : bottom + 1, left : right + 1] = truth[0, top : bottom + 1, left : right + 1]
+    truth, weight = maps_of([_moved(boxes, size, warp) for boxes in (one.heads, plates)], side)
+    nobody = np.concatenate((one.heads, one.unsure))
+    for label, unsure, known in (
+        (0, one.unsure, 0.0),
+        (0, heads_unlabelled(seen.persons, nobody), 0.0),
+        (1, plates_unlabelled(seen.vehicles), _ON_VEHICLES),
+    ):
+        corners = np.clip(_moved(unsure, size, warp) / STRIDE, 0, side // STRIDE).astype(int)
+        for left, top, right, bottom in corners.tolist():
+            place = (label, slice(top, bottom + 1), slice(left, right + 1))
+            weight[place] = np.minimum(weight[place], np.maximum(truth[place], known))
     return np.asarray(shown, np.uint8), truth, weight
+
+
+def with_drawn_plates(
+    photo: NDArray[np.uint8],
+    plates: NDArray[np.float64],
+    vehicles: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    over: float = 0.35,
+    onto: float = 0.35,
+) -> NDArray[np.float64]:
+    """Draw plates of other kinds into a photo, in place.
+
+    Args:
+        photo: uint8 ``(height, width, 3)``, changed.
+        plates: ``(N, 4)``, labelled.
+        vehicles: ``(M, 4)``, onto one or two of which a plate is drawn.
+        rng: of everything random.
+        over: share of the labelled plates that are drawn over.
+        onto: of the photos with vehicles, the share that gets plates there.
+
+    Returns:
+        Every plate, those drawn onto vehicles last.
+    """
+    height, width = photo.shape[:2]
+    scale = np.array([width, height, width, height])
+    kinds = list(KINDS)
+
+    def put(box: NDArray[np.float64]) -> NDArray[np.float64]:
+        left, top, right, bottom = (box * scale).tolist()
+        kind = kinds[int(rng.integers(len(kinds)))]
+        drawn = put_over(photo, (left, top, right, bottom), kind, rng)
+        return np.asarray(np.array(drawn) / scale, np.float64)
+
+    every = [put(box) if rng.random() < over else box for box in plates]
+    if len(vehicles) and rng.random() < onto:
+        some = vehicles[rng.integers(0, len(vehicles), int(rng.integers(1, 3)))]
+        every += [put(box) for box in plate_places(some, rng)]
+    return np.array(every, np.float64).reshape(-1, 4)
+
+
+def _view(
+    known: NDArray[np.float64], size: tuple[int, int], side: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """From the photo to a part of it, mostly around something that is known."""
+    width, height = size
+    zoom = float(np.exp(rng.uniform(np.log(0.45), np.log(1.7)))) * 640 / max(size)
+    across = side / zoom
+    pixels = known * (width, height, width, height)
+    if len(pixels) and rng.random() < 0.7:
+        left, top, right, bottom = pixels[rng.integers(len(pixels))]
+        centre = np.array([left + right, top + bottom]) / 2 + rng.uniform(-0.4, 0.4, 2) * across
+    else:
+        centre = rng.uniform(0, 1, 2) * size
+    half = across / 2
+    # Not much of what lies beyond the picture is shown.
+    middle = np.array(size) / 2
+    centre = np.clip(centre, np.minimum(half, middle), np.maximum(2 * middle - half, middle))
+    sign = -1.0 if rng.random() < 0.5 else 1.0
+    return np.array(
+        [[sign * zoom, 0, side / 2 - sign * zoom * centre[0]], [0, zoom, side / 2 - zoom * centre[1]]]
+    )
 
 
 def _moved(

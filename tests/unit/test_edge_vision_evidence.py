@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import cv2
 import numpy as np
 import pytest
@@ -9,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from common.runtime.errors import InvalidError
 from edge.camera.frame import Frame, Image
 from edge.vision.blur import blur_where, conceal, head_regions, without_groups
 from edge.vision.detections import Detections
 from edge.vision.evidence import EvidenceMaker, EvidenceSettings
+from edge.vision.finder import PRIVACY, LateFinder, open_finder
 from edge.vision.scenes.scene import SceneEvent, Sighting
+from models.privacy import Private
 from tests.fixtures.vision import LABELS, ScriptedDetector, detections, difference, street, track
 
 
@@ -109,6 +114,71 @@ def test_persons_detected_weakly_followed_or_found_by_a_second_look_are_all_blur
         assert _detail(_head(shown, x, y)) < 0.35 * _detail(_head(picture, x, y))
     # The four tiles of the second look see the same person in four places, besides the two.
     assert made.blurred == 6
+
+
+class _Failing:
+    """A model that can be opened or not, and breaks down at the pictures it is told to."""
+
+    def __init__(self, *, opens: bool = True, breaks: int = 0) -> None:
+        self.opens, self.breaks, self.opened = opens, breaks, 0
+
+    def open(self) -> Self:
+        self.opened += 1
+        if not self.opens:
+            raise InvalidError("model.missing", "expected a file, found none", "put it there")
+        return self
+
+    def find(self, picture: Image) -> Private | None:
+        if self.breaks > 0:
+            self.breaks -= 1
+            raise InvalidError("model.failed", "expected probabilities, got nan", "verify it")
+        nothing = np.zeros(picture.shape[:2], np.bool_)
+        return Private(nothing, nothing, nothing)
+
+
+@pytest.mark.parametrize("fault", [_Failing(opens=False), _Failing(breaks=1)])
+def test_where_the_model_fails_all_that_may_be_a_head_or_a_plate_is_blurred(fault: _Failing) -> None:
+    picture = street(400, 300)
+    maker = EvidenceMaker(
+        EvidenceSettings(quality=95, mark=False, search_persons=False),
+        ScriptedDetector(),
+        LateFinder(fault.open),
+    )
+    seen = detections((20, 100, 60, 200), score=0.11).with_more(detections((200, 100, 360, 220), label=3))
+    shown = _decoded(maker.make(Frame(picture, 0, 0), seen, []).jpeg)
+    assert _detail(_head(shown, 20, 100)) < 0.35 * _detail(_head(picture, 20, 100))
+    assert _detail(shown[150:218, 210:350]) < 0.35 * _detail(picture[150:218, 210:350])
+
+
+def test_a_model_that_failed_is_asked_again_and_opened_once() -> None:
+    late, picture = LateFinder((model := _Failing(breaks=2)).open), street()
+    assert [late.find(picture) is None for _ in range(4)] == [True, True, False, False]
+    assert model.opened == 1
+
+
+def test_the_model_that_ships_finds_heads_and_plates_in_a_street_without_any() -> None:
+    found = open_finder().find(np.full((240, 320, 3), 120, np.uint8))
+    assert found.heads.shape == found.plates.shape == found.perhaps.shape == (240, 320)
+    assert found.perhaps[found.heads].all()
+    assert found.perhaps.mean() < 0.02
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(16, 300), st.integers(16, 300), st.integers(0, 9))
+def test_the_finder_answers_pictures_of_every_size_in_their_own(width: int, height: int, seed: int) -> None:
+    picture = street(width, height, seed)
+    found = PRIVACY.find(picture)
+    assert found is not None
+    assert found.heads.shape == found.plates.shape == (height, width)
+    assert found.heads.dtype == np.bool_
+
+
+def test_an_answer_that_is_no_probability_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = open_finder()
+    monkeypatch.setattr(finder, "maps", lambda _: np.full((2, 8, 8), np.nan, np.float32))
+    with pytest.raises(InvalidError) as caught:
+        finder.find(street())
+    assert caught.value.code == "model.failed"
 
 
 def test_cars_are_not_blurred() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +12,10 @@ from hypothesis import strategies as st
 
 from edge.vision.blur import conceal
 from models.accuracy.privacy import count
-from models.data.privacy import heads_that_are_riders, maps_of
-from models.privacy import Private, squares, widened
+from models.data.plates import KINDS, put_over
+from models.data.privacy import Labelled, heads_that_are_riders, maps_of, part_of, with_drawn_plates
+from models.data.unlabelled import Seen, heads_unlabelled
+from models.privacy import Mask, Private, squares, widened
 from tests.fixtures.vision import detections
 
 
@@ -69,18 +74,115 @@ def test_what_counts_as_hidden_is_the_ellipse_in_a_heads_box() -> None:
     assert hidden.meant == pytest.approx(25 * 25 + 5 * 5, abs=12)
 
 
+def _found(heads: Mask | None = None, plates: Mask | None = None, perhaps: Mask | None = None) -> Private:
+    nothing = np.zeros((240, 320), np.bool_)
+    heads = nothing if heads is None else heads
+    return Private(
+        heads, nothing if plates is None else plates, heads if perhaps is None else heads | perhaps
+    )
+
+
+def _spot(left: int, top: int, right: int, bottom: int) -> Mask:
+    mask = np.zeros((240, 320), np.bool_)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
 def test_a_person_whose_head_was_found_is_not_hidden_any_further() -> None:
-    heads = np.zeros((240, 320), np.bool_)
-    heads[52:70, 108:130] = True
-    found = Private(heads, np.zeros_like(heads))
+    heads = _spot(108, 52, 130, 70)
     persons = detections((100, 50, 140, 150), (220, 50, 260, 150))
-    hidden = conceal(found, persons, 320, 240)
+    hidden = conceal(_found(heads), persons, 320, 240)
     assert (hidden[:, :180] == heads[:, :180]).all()
     assert hidden[60, 240]
 
 
+def test_what_is_perhaps_a_head_is_hidden_where_a_persons_head_may_be_and_nowhere_else() -> None:
+    perhaps = _spot(108, 52, 130, 70) | _spot(10, 200, 30, 220)
+    hidden = conceal(_found(perhaps=perhaps), detections((100, 50, 140, 150), score=[0.12]), 320, 240)
+    assert (hidden == _spot(108, 52, 130, 70)).all()
+
+
 def test_plates_are_hidden_as_they_are() -> None:
-    plates = np.zeros((240, 320), np.bool_)
-    plates[200:210, 100:140] = True
-    hidden = conceal(Private(np.zeros_like(plates), plates), detections(), 320, 240)
+    plates = _spot(100, 200, 140, 210)
+    hidden = conceal(_found(plates=plates), detections(), 320, 240, detections((60, 100, 200, 230), label=3))
     assert (hidden == plates).all()
+
+
+def test_without_a_model_the_lower_part_of_every_vehicle_is_hidden() -> None:
+    hidden = conceal(None, detections(), 320, 240, detections((60, 100, 200, 200), label=3))
+    assert hidden[140:200, 60:200].all()
+    assert not hidden[:130].any()
+
+
+_BOX = st.tuples(st.floats(-40, 300), st.floats(-40, 220), st.floats(4, 120), st.floats(4, 200))
+
+
+@given(st.lists(_BOX, max_size=5), st.lists(st.integers(0, 20), max_size=4), st.sampled_from([0.1, 0.3, 0.9]))
+def test_all_that_the_model_found_is_hidden_and_a_failure_hides_every_place_of_a_head(
+    rows: list[tuple[float, float, float, float]], places: list[int], score: float
+) -> None:
+    persons = detections(*((x, y, x + w, y + h) for x, y, w, h in rows), score=[score] * len(rows))
+    heads = np.zeros((240, 320), np.bool_)
+    for place in places:
+        heads |= _spot(place * 14, place * 10, place * 14 + 12, place * 10 + 14)
+    hidden = conceal(_found(heads), persons, 320, 240)
+    failed = conceal(None, persons, 320, 240)
+    assert hidden[heads].all()
+    assert failed[hidden & ~heads].all()
+
+
+def test_a_plate_drawn_over_another_covers_it_and_leaves_the_rest_of_the_photo() -> None:
+    photo = np.full((240, 320, 3), 130, np.uint8)
+    left, top, right, bottom = put_over(photo, (140, 100, 180, 130), "blue", np.random.default_rng(3))
+    changed = (photo != 130).any(axis=2)
+    assert changed[104:126, 144:176].mean() > 0.95
+    assert (left, top) < (150, 110)
+    assert (right, bottom) > (170, 120)
+    changed[int(top) - 2 : int(bottom) + 4, int(left) - 2 : int(right) + 4] = False
+    assert not changed.any()
+
+
+@given(
+    st.sampled_from(sorted(KINDS)),
+    st.floats(-30, 340),
+    st.floats(-30, 250),
+    st.floats(1, 90),
+    st.floats(1, 50),
+)
+def test_plates_at_and_beyond_the_border_are_cut_there(
+    kind: str, x: float, y: float, w: float, h: float
+) -> None:
+    photo = np.full((240, 320, 3), 130, np.uint8)
+    left, top, right, bottom = put_over(photo, (x, y, x + w, y + h), kind, np.random.default_rng(1))
+    assert 0 <= left <= right <= 320
+    assert 0 <= top <= bottom <= 240
+
+
+def test_drawing_over_every_plate_keeps_their_number_and_order() -> None:
+    photo = np.full((240, 320, 3), 130, np.uint8)
+    plates = np.array([[0.1, 0.1, 0.2, 0.2], [0.6, 0.6, 0.7, 0.65]])
+    drawn = with_drawn_plates(photo, plates, np.zeros((0, 4)), np.random.default_rng(0), over=1.0)
+    middles = (drawn[:, :2] + drawn[:, 2:]) / 2
+    assert middles == pytest.approx((plates[:, :2] + plates[:, 2:]) / 2, abs=0.02)
+
+
+def test_of_persons_whose_head_nobody_labelled_the_upper_part_is_unknown() -> None:
+    persons = np.array([[0.1, 0.1, 0.2, 0.5], [0.6, 0.1, 0.7, 0.5]])
+    heads = np.array([[0.12, 0.1, 0.18, 0.18]])
+    (left, top, right, bottom) = heads_unlabelled(persons, heads)[0]
+    assert len(heads_unlabelled(persons, heads)) == 1
+    assert left < 0.6
+    assert right > 0.7
+    assert top < 0.1 < bottom < 0.3
+
+
+def test_a_part_of_a_photo_knows_little_where_a_vehicle_may_have_a_plate(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    cv2.imwrite(str(picture), np.full((256, 256, 3), 90, np.uint8))
+    nobody = np.zeros((0, 4))
+    one = Labelled(picture, "a", nobody, nobody, nobody)
+    seen = Seen(np.array([[0.0, 0.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 1.0, 1.0]]))
+    _, truth, weight = part_of(one, 256, np.random.default_rng(5), seen)
+    assert weight[0].min() == 0
+    assert weight[1].min() == pytest.approx(0.2)
+    assert (weight[1][truth[1] > 0.9] > 0.9).all()

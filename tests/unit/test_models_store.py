@@ -35,6 +35,7 @@ def test_every_shipped_manifest_can_be_read_and_is_called_like_its_file() -> Non
         "cocossd",
         "fire",
         "helmet",
+        "privacy",
         "water",
         "yolox_nano",
     ]
