@@ -138,20 +138,20 @@ class Rig:
             at_once: with a rate, how many packets a box sends in one go.
         """
         self._start_load()
-        order = {"start_ms": self.start_ms, "first_seq": self._seq + 1, "count": count, "rate": rate}
-        order["at_once"] = at_once
-        self._tell(order)
+        order = {"start_ms": self.start_ms, "first_seq": self._seq + 1, "count": count}
+        self._tell({**order, "rate": rate, "at_once": at_once})
         self._hear()
         self._seq += count
         goal = self._seq * len(self.accounts)
         before, rules_before = self._processor_s(), self._rules_s()
         self._tell({"go": True})
         looks: list[tuple[float, dict[int, int]]] = []
+        names: dict[int, str] = {}
         deadline = time.monotonic() + 300
         with psycopg.connect(self.url, autocommit=True) as connection:
             while True:
                 if rate:
-                    seen = dict(connection.execute(_COMMITTED_BY_BOX).fetchall())
+                    seen: dict[int, int] = dict(connection.execute(_COMMITTED_BY_BOX).fetchall())
                     looks.append((time.time(), seen))
                     done = sum(seen.values())
                 else:
@@ -163,7 +163,8 @@ class Rig:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{done} of {goal} packets committed after 300 s")
                 time.sleep(_LOOK_S if rate else 0.05)
-            names = dict(connection.execute(_NAMES).fetchall()) if rate else {}
+            if rate:
+                names = dict(connection.execute(_NAMES).fetchall())
         after, rules_after = self._processor_s(), self._rules_s()
         named = [(at, {names[number]: upto for number, upto in seen.items()}) for at, seen in looks]
         answer = self._hear()
