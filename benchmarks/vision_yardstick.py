@@ -42,7 +42,7 @@ def make(file: Path, side: int) -> None:
 
 
 def _spread(network: Any, side: int) -> None:
-    """Undrawn, the layers fade out and the last give every place one score: let all of them differ by a few units."""
+    """Undrawn, the layers fade out and the last give every place one score: let all of them differ a little: which twenty are surest is then told apart."""
     import torch  # noqa: PLC0415
 
     head = network.model[-1]
@@ -63,7 +63,7 @@ def _spread(network: Any, side: int) -> None:
         for hook in hooks:
             hook.remove()
         for layer in last:
-            layer.weight *= 2.0 / float(said[layer].std(dim=(2, 3)).mean())
+            layer.weight *= 0.1 / float(said[layer].std(dim=(2, 3)).mean())
 
 
 def play(file: Path, side: int, video: Path, *, threads: int, confidence: float, out: TextIO) -> None:
