@@ -107,7 +107,7 @@ def train(
 ) -> None:
     """Train a model that ships, with the loop that its weights came from, or fine-tune a detector or segmenter of one's own.
 
-    The latter is done by ultralytics (AGPL-3.0), from base.pt or base.yaml in --data; needs the extra [models].
+    The latter is done by ultralytics (AGPL-3.0), from base.pt or base.yaml in --data; needs the extra `models`.
     """
     with _extra("models"):
         from models.train.runs import run_of  # noqa: PLC0415 - torch is nowhere but where one trains
@@ -125,7 +125,7 @@ def export(
     trained: Annotated[Path, typer.Option("--trained", help="Folder that `train` wrote.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the ONNX file and its manifest.")],
 ) -> None:
-    """Write ONNX file and manifest, once onnxruntime says what the trainer says; needs the extra [models]."""
+    """Write ONNX file and manifest, once onnxruntime says what the trainer says; needs the extra `models`."""
     with _extra("models"):
         from models.train.runs import run_of  # noqa: PLC0415 - torch is nowhere but where one trains
     path = run_of(name).export_into(data, trained, out)
@@ -136,7 +136,7 @@ def export(
 
 @app.command()
 def evaluate(
-    name: Annotated[str, typer.Argument(help="The model to measure: fire, helmet, privacy, water.")],
+    name: Annotated[str, typer.Argument(help="The model to measure: fire, helmet, water.")],
     data: Data,
     directory: Directory = None,
     everything: Annotated[
