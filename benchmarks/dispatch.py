@@ -34,10 +34,9 @@ WORKERS: Final = 2
 #: How long a machine that is too slow may take to catch up; its figure then says so.
 _PATIENCE_S: Final = 120.0
 BOXES: Final = 160
-#: Conditions of cameras and sensors; at one place each of them is a matter of its own.
+#: Conditions of cameras and sensors; at one place each of them is a matter of its own, and none of one family.
 CATEGORIES: Final = (
     "camera.zone_occupied",
-    "camera.standing_water",
     "camera.fire",
     "camera.fire_lane_blocked",
     "camera.rubbish_overflow",
