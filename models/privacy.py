@@ -21,6 +21,10 @@ _SIDES: Final = (1.0, 0.57)
 _SHARED: Final = 0.2
 #: What is found is widened by this share of half its thickness, for a map of cells ends a little inside of a head.
 _WIDER: Final = 0.15
+#: Where the looks of two sizes disagree, the surer one counts so much: alone it would hide much beside the head.
+_SURER: Final = 0.75
+#: A spot that fills this share of its convex hull is one head, or part of one; others are heads in a row.
+_COMPACT: Final = 0.8
 #: No picture is looked at in more squares of one size across or down.
 _MOST: Final = 5
 
@@ -53,21 +57,25 @@ class PrivacyFinder(MapModel[PrivacyManifest]):
     def of(self, likely: NDArray[np.float32]) -> Private:
         """What ``find`` makes of ``probabilities``."""
         thresholds = self.manifest.thresholds
-        heads = widened(likely[0] >= thresholds.head)
-        perhaps = heads if thresholds.near is None else heads | widened(likely[0] >= thresholds.near)
+        heads = spots(likely[0] >= thresholds.head)
+        perhaps = heads if thresholds.near is None else heads | spots(likely[0] >= thresholds.near)
         return Private(heads, widened(likely[1] >= thresholds.plate), perhaps)
 
     def probabilities(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """How likely each pixel is part of a head, of a plate: float32 ``(2, height, width)``; raises as ``find`` does."""
+        near, far = (self._looked(picture, share) for share in _SIDES)
+        surer = np.maximum(near, far)
+        return (_SURER * surer + (1 - _SURER) * np.minimum(near, far, out=near)).astype(np.float32)
+
+    def _looked(self, picture: NDArray[np.uint8], share: float) -> NDArray[np.float32]:
         height, width = picture.shape[:2]
         likely = np.zeros((2, height, width), np.float32)
-        for share in _SIDES:
-            for left, top, side in squares(width, height, share):
-                maps = self._sound(picture[top : top + side, left : left + side])
-                for label in range(2):
-                    part = likely[label, top : top + side, left : left + side]
-                    size = (part.shape[1], part.shape[0])
-                    np.maximum(part, cv2.resize(maps[label], size), out=part)
+        for left, top, side in squares(width, height, share):
+            maps = self._sound(picture[top : top + side, left : left + side])
+            for label in range(2):
+                part = likely[label, top : top + side, left : left + side]
+                size = (part.shape[1], part.shape[0])
+                np.maximum(part, cv2.resize(maps[label], size), out=part)
         return likely
 
     def _sound(self, part: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -107,6 +115,25 @@ def squares(width: int, height: int, share: float) -> list[tuple[int, int, int]]
         return [round(place) for place in np.linspace(0, max(length - side, 0), count)]
 
     return [(left, top, side) for top in places(height) for left in places(width)]
+
+
+def spots(mask: Mask) -> Mask:
+    """What to hide of cells that may be heads: compact spots made convex, as heads are, and all a little wider."""
+    return widened(convex(mask))
+
+
+def convex(mask: Mask) -> Mask:
+    """Each connected spot with the dents filled that a cap's shade or a strap leaves; heads in a row stay as they are."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    filled = mask.copy()
+    for number in range(1, count):
+        left, top, across, down, area = stats[number].tolist()
+        own = (labels[top : top + down, left : left + across] == number).astype(np.uint8)
+        outlines, _ = cv2.findContours(own, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        hull = cv2.fillConvexPoly(np.zeros_like(own), cv2.convexHull(np.concatenate(outlines)), 1)
+        if area >= _COMPACT * int(hull.sum()):
+            filled[top : top + down, left : left + across] |= hull > 0
+    return filled
 
 
 def widened(mask: Mask) -> Mask:

@@ -15,7 +15,7 @@ from models.accuracy.privacy import count
 from models.data.plates import KINDS, put_over
 from models.data.privacy import Labelled, heads_that_are_riders, maps_of, part_of, with_drawn_plates
 from models.data.unlabelled import Seen, heads_unlabelled
-from models.privacy import Mask, Private, squares, widened
+from models.privacy import Mask, Private, convex, squares, widened
 from tests.fixtures.vision import detections
 
 
@@ -41,6 +41,18 @@ def test_a_spot_grows_with_its_size_and_never_shrinks() -> None:
     assert not wider[14, 22]
     assert wider[73, 120]
     assert not wider[65, 120]
+
+
+def test_a_dent_in_a_head_is_filled_and_two_heads_side_by_side_stay_two() -> None:
+    mask = np.zeros((60, 120), np.bool_)
+    mask[10:30, 10:30] = True
+    mask[16:20, 10:18] = False  # a strap
+    mask[10:30, 50:60] = mask[10:30, 80:90] = mask[28:30, 50:90] = True  # joined by a thread
+    filled = convex(mask)
+    assert filled[10:30, 10:30].all()
+    assert (filled | mask == filled).all()
+    assert not filled[15, 70]
+    assert filled[40:].sum() == 0
 
 
 def test_a_box_that_holds_another_head_or_fills_a_rider_is_no_head() -> None:
