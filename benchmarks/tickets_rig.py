@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
@@ -110,9 +111,9 @@ def workers(url: str, directory: Path, number: int) -> Iterator[Sequence[Part]]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which that share of the values lies."""
+    """The least value that at least that share of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+    return ordered[max(math.ceil(len(ordered) * share) - 1, 0)]
 
 
 def _environment(url: str) -> dict[str, str]:
