@@ -39,8 +39,9 @@ def measure_claim(transaction: Transaction, ticket: Ticket, now: datetime) -> Me
     place = repo.place(transaction, ticket.ticket_id)
     if place is None or ticket.claimed_at is None:
         return None
-    known = place.claimed_at == ticket.claimed_at and place.measured_at is not None
-    if known and place.before and place.after and place.verdict and now - place.measured_at < _AGAIN:  # type: ignore[operator]
+    is_fresh = place.measured_at is not None and now - place.measured_at < _AGAIN
+    is_of_this_claim = place.claimed_at == ticket.claimed_at
+    if is_fresh and is_of_this_claim and place.before and place.after and place.verdict:
         return Measured(place.verdict, place.before, place.after)
     begin = min(place.opened_upon.since, ticket.claimed_at)
     spans = ((begin, ticket.claimed_at), (ticket.claimed_at, max(now, ticket.claimed_at)))

@@ -250,4 +250,4 @@ def _place(row: Mapping[str, Any]) -> Place:
 
 
 def _rule(row: Mapping[str, Any]) -> RecurringRule:
-    return RecurringRule(**row | {"bands": tuple(row["bands"])})  # type: ignore[operator] # a row is a dict
+    return RecurringRule(**{**row, "bands": tuple(row["bands"])})
