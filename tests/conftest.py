@@ -11,9 +11,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from common.schema.runner import migrate
 from local.broker import Broker
 from local.postgres import PostgresServer
+from tests.fixtures.databases import Databases
 from tests.fixtures.extras import trainer_python
 
 # How long an example takes is the machine's affair; what hangs meets pytest's own timeout.
@@ -64,14 +64,17 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
         yield server
 
 
+@pytest.fixture(scope="session")
+def databases(postgres_server: PostgresServer) -> Databases:
+    """Makes databases with this release's schema on that server."""
+    return Databases(postgres_server)
+
+
 @pytest.fixture
-def database_url(postgres_server: PostgresServer) -> Iterator[str]:
+def database_url(databases: Databases) -> Iterator[str]:
     """A fresh database with this release's schema."""
-    name = f"test_{secrets.token_hex(6)}"
-    url = postgres_server.create_database(name)
-    migrate(url)
-    yield url
-    postgres_server.drop_database(name)
+    with databases.fresh() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

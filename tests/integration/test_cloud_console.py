@@ -14,9 +14,8 @@ import pytest
 from cloud.auth.domain import ROLES
 from cloud.auth.roles import ALLOWED
 from cloud.tickets.domain import State, allowed_actions
-from common.schema.runner import migrate
-from local.postgres import PostgresServer
 from tests.fixtures.console_centre import PASSWORD, Centre, running_centre
+from tests.fixtures.databases import Databases
 
 pytestmark = pytest.mark.services
 
@@ -26,13 +25,10 @@ JPEG = b"\xff\xd8\xff\xe0 not much of a picture \xff\xd9"
 
 
 @pytest.fixture(scope="module")
-def centre(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
+def centre(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
     """One for all tests here: each looks at its own tickets."""
-    url = postgres_server.create_database("console_pages")
-    migrate(url)
-    with running_centre(url, tmp_path_factory.mktemp("evidence")) as running:
+    with databases.fresh() as url, running_centre(url, tmp_path_factory.mktemp("evidence")) as running:
         yield running
-    postgres_server.drop_database("console_pages")
 
 
 @contextmanager
