@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import errno
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Final, Literal
 
 import uvicorn
@@ -237,15 +238,12 @@ class Cloud:
         if self._role != "worker":
             parts.append(("web interface", self._serve))
         parts += self._watching()
-        threads = [
-            threading.Thread(target=self._guard, args=(name, part, stop), name=name) for name, part in parts
-        ]
-        for thread in threads:
-            thread.start()
-        _log.info("the ticket centre works", parts=[name for name, _ in parts])
-        stop.wait()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(len(parts), thread_name_prefix="part") as pool:
+            for name, part in parts:
+                ended = partial(self._ended, name, stop)
+                pool.submit(part, stop).add_done_callback(ended)
+            _log.info("the ticket centre works", parts=[name for name, _ in parts])
+            stop.wait()
         self.close()
         if self._failed:
             raise DrumtowerError(
@@ -286,17 +284,15 @@ class Cloud:
             self._socket.close()
         self._database.close()
 
-    def _guard(self, name: str, part: Callable[[Stop], None], stop: Stop) -> None:
+    def _ended(self, name: str, stop: Stop, part: Future[None]) -> None:
         """A part that meets a bug ends the process in order; its supervisor starts it again."""
-        try:
-            part(stop)
-            if not stop.is_set():
-                self._failed.append(f"the {name} ended by itself")
-        except Exception as error:  # noqa: BLE001 - the outermost loop of a thread
+        error = part.exception()
+        if error is not None:
             _log.error("a part of the ticket centre failed", failed=name, exc_info=error)
             self._failed.append(f"the {name} failed: {type(error).__name__}: {error}")
-        finally:
-            stop.set(f"{name} ended")
+        elif not stop.is_set():
+            self._failed.append(f"the {name} ended by itself")
+        stop.set(f"{name} ended")
 
     def _sweep(self, stop: Stop) -> None:
         """Fire clocks, escalate, remind, follow storms, verify claims; now and then look at what changes slowly."""
