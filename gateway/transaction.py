@@ -30,11 +30,11 @@ from gateway.box_clocks import ClocksOfBatch
 from gateway.decode import Decoded, DecodedPacket, DecodedStatus, ForeignReading, Rejected
 from gateway.foreign.batch import ForeignOfBatch
 from gateway.keeping.forgotten import ForgottenStreams
-from gateway.keeping.note import note_readings
 from gateway.keeping.restored import greet, greeted
 from gateway.memory import Memory
 from gateway.quarantine import held, observed
 from gateway.rejects.repo import keep_rejects
+from gateway.rollups.note import note_readings
 from gateway.rows import COPY_READINGS, Flag, Ints, ReadingRows, copy_bytes, hold_clock, order_of_groups
 from gateway.rulebook.stepping import RULE_AHEAD_MS, RulesOfBatch, pings_of
 from gateway.rules import Origin

@@ -17,7 +17,9 @@ from common.runtime.stop import Stop
 from gateway.config import KeepSettings
 from gateway.fleet.repo import Connection, connect, transaction
 from gateway.keeping import repo
-from gateway.keeping.refresh import refresh
+from gateway.rollups.pace import Pace
+from gateway.rollups.refresh import refresh
+from gateway.rollups.repo import lag_s
 
 _MEBIBYTE: Final = 2**20
 _AGAIN_SECONDS: Final = 60.0
@@ -72,9 +74,11 @@ class Housekeeper:
         self._on_gone = on_gone
         self._connection: Connection | None = None
         self._tidy_at = 0.0
+        self._pace = Pace(clock)
 
     def run(self, stop: Stop) -> None:
         """Until stopped; a database that is away, or too full to write to, is waited for."""
+        self._pace = Pace(self._clock, stop.wait)
         try:
             while not stop.wait(self._keep.refresh_s * random.uniform(0.9, 1.1)):
                 try:
@@ -103,9 +107,9 @@ class Housekeeper:
                     self._on_gone(kind, count)
                     _log.info("threw away what is too old", kind=kind, count=count)
             self._tidy_at = self._clock.monotonic() + self._keep.sweep_s
-        refresh(self._connection, self._clock.now_ms())
+        refresh(self._connection, self._clock.now_ms(), self._pace)
         with transaction(self._connection):
-            self._on_lag(repo.lag_s(self._connection))
+            self._on_lag(lag_s(self._connection))
 
     def _leave(self) -> None:
         if self._connection is not None:

@@ -1,254 +1,48 @@
-"""What is kept: rollups that equal their readings whatever came when, and nothing older than its days."""
+"""What is kept, and nothing older than its days."""
 
 from __future__ import annotations
 
 import threading
 import uuid
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from common.runtime.clock import SystemClock
 from common.runtime.errors import TransientError
 from common.runtime.stop import Stop
 from common.wire.codec import encode_packet, encode_status
-from common.wire.messages import Readings, Series, Status
+from common.wire.messages import Status
 from common.wire.topics import Address
 from gateway.config import KeepSettings
 from gateway.decode import Decoded, Decoder, RawMessage
 from gateway.fleet import repo as fleet
 from gateway.keeping import repo
-from gateway.keeping.dirty import Work
-from gateway.keeping.refresh import refresh, refresh_all
 from gateway.keeping.worker import Housekeeper, tidy
-from gateway.lease import LeaseKeeper
-from gateway.metrics_catalogue import Metric, catalogue
+from gateway.metrics_catalogue import catalogue
 from gateway.rejects.retry import retry
+from gateway.rollups import repo as rollups
 from gateway.store import Limits, Store
-from tests.integration.gateway_rig import events, eventually, now_ms, readings, register, rows
+from tests.fixtures.gateway_keeping import BOX, DAY, HOUR, MINUTE, OTHER, aged, kept_store, packet, say_status
+from tests.integration.gateway_rig import events, eventually, now_ms, readings, rows
 
 pytestmark = pytest.mark.services
-BOX, OTHER = Address("kiln", "box-0"), Address("kiln", "box-1")
-MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 KEEP = KeepSettings()
-
-OF_RAW = """
-SELECT series_id, time_bucket('{width}', captured_at), count(*) FILTER (WHERE plausible),
-       count(*) FILTER (WHERE NOT plausible), sum(value) FILTER (WHERE plausible),
-       min(value) FILTER (WHERE plausible), max(value) FILTER (WHERE plausible),
-       (array_agg(value ORDER BY captured_at) FILTER (WHERE plausible))[1],
-       min(captured_at) FILTER (WHERE plausible),
-       (array_agg(value ORDER BY captured_at DESC) FILTER (WHERE plausible))[1],
-       max(captured_at) FILTER (WHERE plausible)
-  FROM (SELECT *, flags & 2 = 0 AS plausible FROM reading) r GROUP BY 1, 2
-"""
-OF_ROLLUP = (
-    "SELECT series_id, bucket, count, implausible, sum, min, max, first, first_at, last, last_at FROM {table}"
-)
 
 
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
     """A store of two boxes under a lease."""
-    register(database_url, "kiln", "box-0", "box-1")
-    lease = LeaseKeeper(database_url, "default", "test").try_acquire()
-    assert lease is not None
-    made = Store(database_url, "default", lease.fencing, metrics=catalogue(), stop=Stop(), limits=Limits())
-    yield made
-    made.close()
-    lease.release()
-
-
-def packet(
-    seq: int, data: Readings, address: Address = BOX, *, epoch: int = 9, sent: int | None = None
-) -> Decoded:
-    """A decoded packet; ``sent`` is when the box numbered it."""
-    payload = encode_packet(address, epoch, seq, sent or now_ms(), data)
-    return Decoder().decode(RawMessage(address.up("readings"), payload, False, now_ms(), len(payload)))
-
-
-def say_status(store: Store, address: Address = BOX) -> None:
-    """Let a box say that its clock is right, so that what it replays is believed."""
-    payload = encode_status(address, now_ms(), Status("online", now_ms(), "0.1", "9", {}))
-    store.commit([Decoder().decode(RawMessage(address.up("status"), payload, False, now_ms(), len(payload)))])
-
-
-def differences(url: str) -> list[tuple[Any, ...]]:
-    """Rows in which rollups and the aggregates of the readings differ."""
-    found = []
-    for table, width in (("reading_minute", "1 minute"), ("reading_hour", "1 hour")):
-        raw, rollup = OF_RAW.format(width=width), OF_ROLLUP.format(table=table)
-        found += rows(url, f"({raw} EXCEPT {rollup}) UNION ALL ({rollup} EXCEPT {raw})")
-    return found
-
-
-PACKETS = st.lists(
-    st.tuples(
-        st.sampled_from([BOX, OTHER]),
-        st.sampled_from(["s1", "s2"]),
-        # Seconds before now at which a packet's readings begin: live, of this hour, of yesterday, a little ahead.
-        st.one_of(st.integers(-20, 200), st.integers(0, 7200), st.integers(80_000, 90_000)),
-        st.lists(st.tuples(st.integers(0, 400), st.integers(-40, 400)), min_size=1, max_size=6),
-    ),
-    min_size=1,
-    max_size=5,
-)
-STEPS = st.lists(
-    st.one_of(PACKETS, st.sampled_from(["again", "refresh", "refresh later"])), min_size=2, max_size=9
-)
-
-
-def test_rollups_equal_the_readings_whatever_arrives_in_which_order(store: Store, database_url: str) -> None:
-    numbers = {BOX: 0, OTHER: 0}
-    told: list[Decoded] = []
-
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(STEPS)
-    def they_do(steps: list[Any]) -> None:
-        start = now_ms()
-        with fleet.connect(database_url, "test") as connection:
-            for step in steps:
-                if step == "again":
-                    store.commit(told[-20:])
-                elif step == "refresh":
-                    refresh(connection, now_ms())
-                elif step == "refresh later":
-                    refresh(connection, now_ms() + 2 * HOUR)
-                else:
-                    batch = []
-                    for address, sensor, ago, points in step:
-                        numbers[address] += 1
-                        at = [start - ago * 1000 + offset * 1000 + numbers[address] for offset, _ in points]
-                        # Whole numbers: their sums are exact in any order. A time comes once: first and last are sure.
-                        moments = dict(zip(at, (float(value) for _, value in points), strict=True))
-                        data = Readings(
-                            [Series(sensor, "temperature", list(moments), list(moments.values()))]
-                        )
-                        batch.append(packet(numbers[address], data, address))
-                    told.extend(batch)
-                    store.commit(batch)
-            refresh_all(connection)
-        same_time = rows(
-            database_url, "SELECT series_id, captured_at FROM reading GROUP BY 1, 2 HAVING count(*) > 1"
-        )
-        ambiguous = {(series, at) for series, at in same_time}
-        assert [
-            row for row in differences(database_url) if not ambiguous & {(row[0], row[8]), (row[0], row[10])}
-        ] == []
-
-    they_do()
-    assert rows(database_url, "SELECT count(*) FROM rollup_dirty") == [(0,)]
-    assert rows(
-        database_url, "SELECT sum(count + implausible) = (SELECT count(*) FROM reading) FROM reading_hour"
-    ) == [(True,)]
-
-
-def test_a_batch_that_commits_while_rollups_are_computed_is_computed_next_time(
-    store: Store, database_url: str
-) -> None:
-    store.commit([packet(1, readings(1.0, 2.0))])
-    ((series,),) = rows(database_url, "SELECT series_id FROM series")
-    with (
-        fleet.connect(database_url, "batch") as batch,
-        fleet.connect(database_url, "worker") as worker,
-    ):
-        with batch.transaction():
-            batch.execute("INSERT INTO reading VALUES (now(), now(), 7, %s, 0, NULL)", [series])
-            minute = now_ms() // MINUTE
-            batch.execute(
-                "INSERT INTO rollup_dirty (due_at, live_from, live_until) VALUES (now(), %s, %s)",
-                [minute - 1, minute + 2],
-            )
-            refresh_all(worker)
-            assert rows(database_url, "SELECT sum(count)::int FROM reading_minute") == [(2,)]
-        refresh_all(worker)
-    assert rows(database_url, "SELECT sum(count)::int FROM reading_minute") == [(3,)]
-    assert differences(database_url) == []
-
-
-def test_a_minute_is_computed_when_it_is_over_and_an_hour_when_its_stragglers_had_time(
-    store: Store, database_url: str
-) -> None:
-    begin = now_ms()
-    store.commit([packet(1, readings(1.0, at=begin))])
-    with fleet.connect(database_url, "test") as connection:
-        minute_over = (begin // MINUTE + 1) * MINUTE
-        assert refresh(connection, minute_over - 1) == 0
-        assert refresh(connection, minute_over) == 1
-        assert rows(database_url, "SELECT count(*) FROM reading_hour") == [(0,)]
-        hour_over = (begin // HOUR + 1) * HOUR
-        assert refresh(connection, hour_over + 149_000) == 0
-        assert refresh(connection, hour_over + 150_000) == 1
-    assert differences(database_url) == []
-
-
-def test_what_a_box_replays_after_an_outage_makes_its_minutes_right_again(
-    store: Store, database_url: str
-) -> None:
-    begin = now_ms() - 3 * DAY
-    say_status(store)
-    say_status(store, OTHER)
-    early = Readings([Series("s1", "temperature", [begin, begin + 1000], [1.0, 2.0])])
-    store.commit([packet(1, early, OTHER, sent=begin + 5000)])
-    with fleet.connect(database_url, "test") as connection:
-        refresh(connection, now_ms())
-        late = [begin + 500 * number for number in range(400)]
-        store.commit(
-            [packet(1, Readings([Series("s1", "temperature", late, [3.0] * 400)]), sent=begin + HOUR)]
-        )
-        refresh(connection, now_ms())
-    assert rows(database_url, "SELECT sum(count)::int FROM reading_hour") == [(402,)]
-    assert differences(database_url) == []
-
-
-def test_implausible_values_are_counted_and_spoil_no_average(store: Store, database_url: str) -> None:
-    at = now_ms()
-    store.commit([packet(1, readings(20.0, 9999.0, 22.0, at=at)), packet(2, readings(9999.0, at=at - HOUR))])
-    with fleet.connect(database_url, "test") as connection:
-        refresh_all(connection)
-    kept = rows(database_url, "SELECT count, implausible, sum, max, last FROM reading_hour ORDER BY bucket")
-    assert kept == [(0, 1, None, None, None), (2, 1, 42.0, 22.0, 22.0)]
-    assert differences(database_url) == []
-
-
-def test_a_reject_taken_in_after_a_fix_counts_in_the_minutes_it_belongs_to(
-    store: Store, database_url: str
-) -> None:
-    store.commit([packet(1, readings(1.0, 2.0, metric="phlogiston", at=now_ms() - HOUR))])
-    ((reject,),) = rows(database_url, "SELECT reject_id FROM reject")
-    with fleet.connect(database_url, "test") as connection:
-        refresh_all(connection)
-        retry(connection, reject, catalogue([Metric("phlogiston", "g", 0, 9)]), Limits())
-        refresh_all(connection)
-    assert rows(database_url, "SELECT sum(count)::int FROM reading_hour") == [(2,)]
-    assert differences(database_url) == []
+    with kept_store(database_url) as made:
+        yield made
 
 
 def test_a_reading_has_the_times_of_its_capture_receipt_and_commit(store: Store, database_url: str) -> None:
     store.commit([packet(1, readings(1.0, at=now_ms() - 5000))])
     times = "SELECT captured_at < received_at, received_at - committed_at < interval '2 s', committed_at <= now() FROM reading"
     assert rows(database_url, times) == [(True, True, True)]
-
-
-def aged(url: str, table: str, column: str, days: float) -> None:
-    """Give all rows of a hypertable another time, in the chunks they belong to."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        names = ", ".join(
-            row[0]
-            for row in connection.execute(
-                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
-                [table],
-            )
-        )
-        moved = names.replace(column, f"{column} - make_interval(secs => {days * 86400}) AS {column}", 1)
-        connection.execute(f"CREATE TABLE aged AS SELECT {moved} FROM {table}".encode())
-        connection.execute(f"TRUNCATE {table}".encode())
-        connection.execute(f"INSERT INTO {table} SELECT * FROM aged".encode())
-        connection.execute("DROP TABLE aged")
 
 
 @pytest.mark.parametrize(
@@ -279,33 +73,6 @@ def test_what_is_too_old_is_dropped_by_whole_chunks_and_what_is_not_stays(
         assert rows(database_url, f"SELECT count(*) FROM {table}") == [(0,)]
 
 
-def test_rollups_outlive_their_readings_and_a_straggler_does_not_make_them_forget(
-    store: Store, database_url: str
-) -> None:
-    begin = now_ms()
-    store.commit([packet(1, readings(1.0, 2.0, 3.0, at=begin))])
-    with fleet.connect(database_url, "test") as connection:
-        refresh_all(connection)
-        old = f"- make_interval(days => {round(KEEP.readings_days) + 2})"
-        for table, column in (
-            ("reading_minute", "bucket"),
-            ("reading_hour", "bucket"),
-            ("reading", "captured_at"),
-        ):
-            aged(database_url, table, column, round(KEEP.readings_days) + 2)
-        assert tidy(connection, KEEP)["readings"] == 1
-        ((series,),) = rows(database_url, "SELECT series_id FROM series")
-        rows(
-            database_url, f"INSERT INTO reading VALUES (now() {old}, now(), 7, {series}, 0, NULL) RETURNING 1"
-        )
-        minute = begin // MINUTE - (round(KEEP.readings_days) + 2) * 1440
-        with connection.transaction():
-            repo.put_back(connection, Work([(minute - 2, minute + 3)]), 0)
-        refresh_all(connection)
-    assert rows(database_url, "SELECT count FROM reading_minute") == [(3,)]
-    assert rows(database_url, "SELECT count FROM reading_hour") == [(3,)]
-
-
 def test_keeping_readings_longer_from_now_on_does_not_bring_back_what_went(
     store: Store, database_url: str
 ) -> None:
@@ -314,7 +81,7 @@ def test_keeping_readings_longer_from_now_on_does_not_bring_back_what_went(
         for days in (30.0, 90.0, 10.0):
             with connection.transaction():
                 repo.note_retention(connection, days)
-                since.append(round((now_ms() / MINUTE - repo.raw_since(connection)) / 1440))
+                since.append(round((now_ms() / MINUTE - rollups.raw_since(connection)) / 1440))
     assert since == [30, 30, 10]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gateway.fleet.repo import Connection
-from gateway.keeping import repo
-from gateway.keeping.dirty import MINUTE_MS, touched
+from gateway.rollups import repo
+from gateway.rollups.dirty import MINUTE_MS, touched
 from gateway.rows import Ints
 
 

@@ -1,0 +1,55 @@
+"""How rollups leave the processor to the batches: a little at a time, with a rest after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from common.runtime.clock import Clock, SystemClock
+
+#: A slice should take so long. A batch that comes meanwhile waits about as long at most.
+_SLICE_S: Final = 0.03
+#: So many times as long as a slice took is the rest after it: a third of one processor is used.
+_REST: Final = 2.0
+#: Whoever is so far behind does not rest any more.
+_BEHIND_S: Final = 60.0
+_SMALLEST, _LARGEST = 50, 1000
+
+
+class Pace:
+    """Finds by measuring how many cells go into a slice, and rests after each one.
+
+    Computed in one go, what ten seconds of replay made dirty held one of two processors for two seconds, in which
+    batches queued up to half a second.
+    """
+
+    def __init__(self, clock: Clock | None = None, wait: Callable[[float], bool] | None = None) -> None:
+        """``wait`` rests so many seconds and says whether to stop; without it there is no rest."""
+        self._clock = clock or SystemClock()
+        self._wait = wait
+        self._cells = {"minutes": 500, "hours": 500}
+        self._rest = _REST
+        self.stopped = False
+
+    def size(self, kind: str) -> int:
+        """How many cells the next slice should have."""
+        return self._cells[kind]
+
+    def hurry(self, behind_s: float) -> None:
+        """Rest the less, the longer something has been due."""
+        self._rest = _REST * min(max(1 - behind_s / _BEHIND_S, 0.0), 1.0)
+
+    @contextmanager
+    def slice(self, kind: str, cells: int) -> Iterator[None]:
+        """Measure a slice of so many cells, and rest."""
+        began = self._clock.monotonic()
+        yield
+        took = self._clock.monotonic() - began
+        if took > 0 and cells:
+            fits = cells * _SLICE_S / took
+            # By no more than twice at once: a small slice's time is mostly that of its commit.
+            now = self._cells[kind]
+            self._cells[kind] = round(min(max(fits, now / 2, _SMALLEST), now * 2, _LARGEST))
+        if self._wait is not None:
+            self.stopped = self._wait(took * self._rest) or self.stopped
