@@ -17,7 +17,8 @@ from cloud.tickets.domain import State, allowed_actions
 from tests.fixtures.console_centre import PASSWORD, Centre, running_centre
 from tests.fixtures.databases import Databases
 
-pytestmark = pytest.mark.services
+#: One centre for all.
+pytestmark = [pytest.mark.services, pytest.mark.xdist_group("console")]
 
 #: How long a slow machine may take for what takes a moment here, in seconds.
 PATIENCE = 60.0

@@ -18,6 +18,8 @@ from models.data.water import Weather, composed
 from models.data.water_split import roads_of
 from tests.fixtures.vision import ScriptedDetector
 
+#: The roads of all pictures are looked for once.
+pytestmark = pytest.mark.xdist_group("roads")
 CAMERA = "camera-columns"
 """A city's fixed camera that the model never learnt from."""
 LOOKS = 8

@@ -24,6 +24,8 @@ from edge.vision.tracker import Tracker
 from models.store import open_model
 from tests.fixtures.vision import BIKES
 
+#: What the detector finds on the square takes a minute of two cores: once is enough.
+pytestmark = pytest.mark.xdist_group("footage")
 BEGAN_AT = 1_767_225_600_000
 
 VTEST: Mapping[str, object] = {
