@@ -102,6 +102,7 @@ class Camera:
         self._patience = Patience()
         self._blind: str | None = None
         self._health: ViewHealth | None = None
+        self._shape = (0, 0)
         self._fault: Fault | None = None
 
     @property
@@ -234,6 +235,11 @@ class Camera:
             return True
         if self._health is None:
             self._health = ViewHealth(self.config.health, self._open_fault())
+        shape = frame.image.shape[0], frame.image.shape[1]
+        if shape != self._shape:
+            # Another mode of the camera shows another part of the street: that is no camera that was moved.
+            self._health.forget()
+            self._shape = shape
         if self._health.due(frame.captured_at):
             verdict = self._health.step(look_at(frame.image), frame.captured_at)
             self._fault = verdict.fault
@@ -303,7 +309,8 @@ class Camera:
         """A picture that is uploaded now and then stands for the time until the next is missed."""
         if isinstance(self._source, StillsSettings):
             return self._source.stalled_s if self._source.follow else 2 * self._source.every_s + _FRESH_S
-        return _FRESH_S
+        # Nobody misses looks that are not wanted.
+        return max(_FRESH_S, self.config.gate.empty_s + 1.0)
 
     @property
     def _stalled_s(self) -> float:

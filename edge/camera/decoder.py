@@ -52,7 +52,7 @@ class Decoder:
             return self._catch_up() + self._decoded(packet)
         if packet.is_keyframe:
             self._note_key(packet)
-        if not self._may_rest():
+        if not self._may_rest(packet):
             return self._catch_up() + self._decoded(packet)
         if packet.is_keyframe:
             return self._key_alone(packet)
@@ -68,11 +68,12 @@ class Decoder:
         self.skipped += 1
         return []
 
-    def _may_rest(self) -> bool:
+    def _may_rest(self, packet: Packet[VideoStream]) -> bool:
+        """Many a camera sends key frames ever more rarely while nothing moves: the last one must not be too old either."""
         return (
             self._resting
             and self._key_every is not None
-            and self._key_every <= _LONGEST_REST_S
+            and max(self._key_every, self._since_key(packet)) <= _LONGEST_REST_S
             and len(self._passed) < _MOST_KEPT
         )
 
@@ -83,6 +84,12 @@ class Decoder:
         if self._key_at is not None:
             self._key_every = at - self._key_at if at > self._key_at else None
         self._key_at = at
+
+    def _since_key(self, packet: Packet[VideoStream]) -> float:
+        """Seconds; 0 where the stream says no time."""
+        if packet.pts is None or packet.time_base is None or self._key_at is None:
+            return 0.0
+        return float(packet.pts * packet.time_base) - self._key_at
 
     def _is_startling(self, size: int) -> bool:
         return (

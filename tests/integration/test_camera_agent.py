@@ -23,7 +23,7 @@ from common.runtime.stop import Stop
 from common.wire.codec import decode_packet
 from common.wire.messages import Events, Observation, Readings
 from edge.camera.build import SourceSettings
-from edge.camera.frame import Image
+from edge.camera.frame import Frame, Image
 from edge.camera.rtsp import RtspSettings
 from edge.camera.stills import StillsSettings
 from edge.camera_loop import CameraLoop
@@ -336,6 +336,26 @@ def test_corrupt_frames_and_another_size_midway_are_survived(box: Box, server: R
     assert box.said("device.camera") == []
 
 
+def test_a_camera_that_changes_its_size_and_so_its_view_was_not_moved(box: Box, tmp_path: Path) -> None:
+    """Switched from 4:3 to 16:9 it shows another part of the street, and is looked through as before."""
+    camera = box.camera(tmp_path / "never-opened.mp4")
+
+    def good(n: int, whole: Image) -> bool:
+        grain = np.random.default_rng(n).integers(0, 5, whole.shape, dtype=np.uint8)
+        return camera._view_is_good(Frame(np.maximum(whole, grain), n * 100, n))
+
+    before, after = street(seed=1), np.asarray(cv2.resize(street(seed=2), (640, 360)), np.uint8)
+    assert all(good(n, before) for n in range(40))
+    assert all(good(n, after) for n in range(40, 80))
+    box.book.flush()
+    assert box.said("device.camera") == []
+    moved = np.asarray(cv2.resize(street(seed=3), (640, 360)), np.uint8)
+    judged_by = [good(n, moved) for n in range(80, 100)]
+    assert not any(judged_by)
+    box.book.flush()
+    assert box.said("device.camera") == [("start", "device.camera_moved")]
+
+
 def test_a_camera_that_comes_back_with_another_codec_goes_on(box: Box, server: RtspServer) -> None:
     server.start()
     camera = box.camera(_rtsp(server))
@@ -397,4 +417,13 @@ def test_an_uploaded_picture_stands_for_the_time_until_the_next_is_missed(box: B
     camera._looked_at -= 500
     assert camera.state() == "looked"
     camera._looked_at -= 500
+    assert camera.state() == "lost"
+
+
+def test_looks_that_are_wanted_seldom_stand_for_the_time_between_them(box: Box, tmp_path: Path) -> None:
+    """With nobody to follow one look in ten seconds may be enough: the camera was not lost in between."""
+    camera = box.camera(tmp_path / "never-opened.mp4", gate={"empty_s": 10})
+    camera._looked_at = box.clock.monotonic() - 9
+    assert camera.state() == "looked"
+    camera._looked_at -= 3
     assert camera.state() == "lost"

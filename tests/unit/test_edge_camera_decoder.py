@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 
 from edge.camera.decoder import Decoder
 from edge.camera.frame import Image
@@ -24,18 +26,28 @@ def _startled(n: int) -> Image:
     return scene(n * 9)[:, ::-1].copy() if 70 <= n < 76 else scene(0)
 
 
-def _video(path: Path, picture: Callable[[int], Image], gop: int, count: int = 120, **options: str) -> Path:
-    """Ten frames a second in a file with times."""
+def _video(
+    path: Path,
+    picture: Callable[[int], Image],
+    gop: int,
+    count: int = 120,
+    keys: Collection[int] = (),
+    **options: str,
+) -> Path:
+    """Ten frames a second in a file with times; with ``keys`` those are key frames too."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 320, 240, "yuv420p", gop
         stream.codec_context.options = {
             "preset": "ultrafast",
             "x264-params": "scenecut=0:threads=1",
+            "forced-idr": "1",
         } | options
         for n in range(count):
             frame = av.VideoFrame.from_ndarray(picture(n), format="bgr24")
             frame.pts, frame.time_base = n, Fraction(1, 10)
+            if n in keys:
+                frame.pict_type = PictureType.I
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -90,3 +102,14 @@ def test_with_key_frames_far_apart_there_is_no_rest(tmp_path: Path) -> None:
     shown, decoder = _play(_video(tmp_path / "a.mp4", _still, 50), range(200))
     assert len(shown) == 120
     assert decoder.skipped == 0
+
+
+def test_where_key_frames_grow_rarer_while_nothing_moves_rest_ends(tmp_path: Path) -> None:
+    """Cameras save so at night: the stream would pass for one that cannot be decoded."""
+    path = _video(tmp_path / "a.mp4", _still, 1000, keys=(0, 20, 40, 60))
+    shown, decoder = _play(path, range(45, 200))
+    numbers = [n for n, _ in shown]
+    assert [n for n in numbers if 60 <= n < 85] == [60]
+    assert max(after - before for before, after in pairwise(numbers)) <= 26
+    assert numbers[-1] == 119
+    assert decoder.corrupt == 0
