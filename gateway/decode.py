@@ -18,29 +18,19 @@ from msgspec import Meta
 
 from common.runtime.clock import to_ms
 from common.wire import ids
-from common.wire.codec import MAX_MILLIS, MAX_PACKET_BYTES, Data, WireError, decode_packet, decode_status
-from common.wire.messages import (
-    READINGS_TYPE,
-    Abandoned,
-    Envelope,
-    Events,
-    Millis,
-    Readings,
-    Series,
-    Status,
-)
+from common.wire.codec import MAX_MILLIS, Data, WireError, decode_packet, decode_status
+from common.wire.messages import READINGS_TYPE, Envelope, Millis, Readings, Series, Status
 from common.wire.topics import Address, parse_up
+from gateway import faults
 from gateway.adapters.channel import Channel
 
 #: Of a payload too large to be a packet only this much is kept.
 KEPT_OF_OVERSIZED: Final = 4096
 
-_KIND_OF: Final[dict[str, tuple[type[Data], ...]]] = {"readings": (Readings,), "events": (Events, Abandoned)}
 _CACHED_TOPICS: Final = 50_000
 _CACHED_NAMES: Final = 200_000
 _CACHED_SHAPES: Final = 10_000
 _envelope: Final = msgspec.json.Decoder(Envelope)
-_encoder: Final = msgspec.json.Encoder()
 
 
 class RawMessage(msgspec.Struct, frozen=True):
@@ -226,7 +216,7 @@ class Decoder:
             address, kind, source = self._topics.get(raw.topic) or self._learn(raw.topic)
         except ValueError as error:
             return Rejected("wrong_topic", str(error), raw)
-        if fault := _fault_outside(raw, kind):
+        if fault := faults.outside(raw.size, kind):
             return Rejected(*fault, raw, address)
         if kind == "status":
             return _decode_status(raw, address)
@@ -334,30 +324,15 @@ def _parse_time(text: str) -> int | None:
     return at_ms if 0 <= at_ms < MAX_MILLIS else None
 
 
-def _fault_outside(raw: RawMessage, kind: str) -> tuple[str, str] | None:
-    """What is wrong with a message before anybody looks inside."""
-    if raw.size > MAX_PACKET_BYTES:
-        return "too_large", f"expected at most {MAX_PACKET_BYTES} bytes, got {raw.size}"
-    if kind != "status" and kind not in _KIND_OF:
-        return "unsupported_kind", f"expected readings, events or status, got {kind}"
-    return None
-
-
 def _decode_packet(raw: RawMessage, address: Address, kind: str) -> Decoded:
     try:
         packet = decode_packet(raw.payload, address)
     except WireError as error:
         epoch, seq = _number(raw.payload, address)
         return Rejected(error.reason, str(error), raw, address, epoch, seq)
-    data = packet.data
-    fault = None
-    if not isinstance(data, _KIND_OF[kind]):
-        fault = ("wrong_topic", f"expected {kind} on this topic, got {type(data).__name__.lower()}")
-    elif not isinstance(data, Readings):
-        fault = _fault_of_text(data) or _fault_of_ranges(data)
-    if fault:
-        return Rejected(fault[0], fault[1], raw, address, packet.epoch, packet.seq)
-    return DecodedPacket(address, packet.epoch, packet.seq, packet.sent_at, data, raw)
+    if fault := faults.of_data(packet.data, kind):
+        return Rejected(*fault, raw, address, packet.epoch, packet.seq)
+    return DecodedPacket(address, packet.epoch, packet.seq, packet.sent_at, packet.data, raw)
 
 
 def _decode_status(raw: RawMessage, address: Address) -> Decoded:
@@ -365,39 +340,8 @@ def _decode_status(raw: RawMessage, address: Address) -> Decoded:
         status = decode_status(raw.payload, address)
     except WireError as error:
         return Rejected(error.reason, str(error), raw, address)
-    texts = [status.version, *status.counters, *map(str, status.counters.values())]
-    if any("\0" in text for text in texts):
-        message = "expected text without U+0000, got one inside a string"
-        return Rejected("null_character", message, raw, address)
-    fault = _fault_of_text(status) or _fault_of_epoch(status.epoch)
+    fault = faults.of_status(status)
     return Rejected(*fault, raw, address) if fault else DecodedStatus(address, status, raw)
-
-
-def _fault_of_text(data: Events | Abandoned | Status) -> tuple[str, str] | None:
-    """JSON can spell half of a surrogate pair, which no UTF-8 text and so no store can hold."""
-    try:
-        _encoder.encode(data)
-    except (ValueError, OverflowError) as error:
-        return "not_text", f"expected text that UTF-8 can hold and numbers of 64 bits: {error}"
-    return None
-
-
-def _fault_of_ranges(data: Events | Abandoned) -> tuple[str, str] | None:
-    if isinstance(data, Events):
-        return None
-    if fault := _fault_of_epoch(data.epoch):
-        return fault
-    for first, last in data.ranges:
-        if not 1 <= first <= last <= ids.MAX_SEQ:
-            message = f"expected ranges of sequence numbers from 1 on, first before last, got {first}–{last}"
-            return "wrong_shape", message
-    return None
-
-
-def _fault_of_epoch(epoch: str | None) -> tuple[str, str] | None:
-    if epoch is None or int(epoch, 16) <= ids.MAX_EPOCH:
-        return None
-    return "wrong_shape", f"expected an epoch up to {ids.MAX_EPOCH:x}, got {epoch}"
 
 
 def _number(payload: bytes, address: Address) -> tuple[int | None, int | None]:
