@@ -10,11 +10,16 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from gateway.fleet import repo
+
+#: What is done by hand at a gateway, by the first word of an action; `drumtower gateway audit` shows these.
+SUBJECTS: Final = ("reject", "quarantine", "maintenance", "drill", "shelved", "rules")
+#: What changes nothing, by the last word of an action.
+LOOKS: Final = ("listed", "inspected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +47,22 @@ def this_person() -> Actor:
 
 
 def write(connection: repo.Connection, actor: Actor, action: str, **detail: object) -> None:
-    """Add a line, in the caller's transaction."""
+    """Add a line, in the caller's transaction; ``action`` begins with one of the ``SUBJECTS``."""
+    assert action.partition(".")[0] in SUBJECTS, f"{action} would never be shown"
     repo.add_audit(connection, actor.name, actor.host, action, msgspec.json.encode(detail).decode())
 
 
-def newest(connection: repo.Connection, limit: int) -> list[Entry]:
-    """The newest lines about boxes and rejects."""
-    return [Entry(*row) for row in repo.newest_audit(connection, limit)]
+def looked(connection: repo.Connection, action: str, **detail: object) -> None:
+    """Add a line that whoever runs this process looked at something; what cannot be written down is not shown.
+
+    Raises:
+        TransientError: when it cannot be written.
+    """
+    with repo.transaction(connection):
+        write(connection, this_person(), action, **detail)
+
+
+def newest(connection: repo.Connection, limit: int, *, looks: bool = False) -> list[Entry]:
+    """The newest lines about boxes, rejects and rules; with ``looks`` also of what changed nothing."""
+    left_out = () if looks else LOOKS
+    return [Entry(*row) for row in repo.newest_audit(connection, SUBJECTS, left_out, limit)]

@@ -24,6 +24,7 @@ def list_quarantined() -> None:
     """Which boxes are kept out."""
     table = Table("box", "since", "messages kept")
     with repo.connect(database_url(), "quarantine") as connection:
+        audit.looked(connection, "quarantine.listed")
         for one in repo.quarantined(connection):
             table.add_row(str(one.address), one.since.isoformat(timespec="seconds"), str(one.rejects))
     if table.row_count:
@@ -39,6 +40,7 @@ def show_quarantined(box: BoxArgument) -> None:
     address = box_of(box)
     assert address is not None
     with repo.connect(database_url(), "quarantine") as connection:
+        audit.looked(connection, "quarantine.inspected", box=str(address))
         found = repo.cost(connection, address)
         counts = rejects.counts(connection, rejects.Choice(sender=address))
     if found is None:
@@ -102,11 +104,12 @@ def release_quarantined(
 
 def show_audit(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 50,
+    looks: Annotated[bool, typer.Option("--looks", help="Also who looked at what.")] = False,
 ) -> None:
-    """What was done to boxes and rejects by hand: who, when, what and why."""
+    """What was done to boxes, rejects and rules by hand: who, when, what and why."""
     table = Table("at", "who", "what", "details")
     with repo.connect(database_url(), "audit") as connection:
-        for entry in audit.newest(connection, limit):
+        for entry in audit.newest(connection, limit, looks=looks):
             detail = ", ".join(f"{key} {value}" for key, value in sorted(entry.detail.items()) if value)
             at = entry.at.isoformat(timespec="seconds")
             table.add_row(at, f"{entry.actor}@{entry.host}", entry.action, printable(detail))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -266,12 +266,17 @@ def add_audit(connection: Connection, actor: str, host: str, action: str, detail
     )
 
 
-def newest_audit(connection: Connection, limit: int) -> list[tuple[Any, ...]]:
-    """When, who, what, where and the details of the newest things done to boxes, rejects and rules."""
+def newest_audit(
+    connection: Connection, subjects: Sequence[str], left_out: Sequence[str], limit: int
+) -> list[tuple[Any, ...]]:
+    """When, who, what, where and the details of the newest lines about some subjects (an action's first word).
+
+    Lines whose action ends with one of ``left_out`` are left out.
+    """
     return connection.execute(
-        "SELECT at, actor, action, address, detail FROM audit"
-        " WHERE action ~ '^(reject|quarantine|maintenance|drill|rules)[.]' ORDER BY audit_id DESC LIMIT %s",
-        [limit],
+        "SELECT at, actor, action, address, detail FROM audit WHERE split_part(action, '.', 1) = ANY (%s)"
+        " AND NOT split_part(action, '.', 2) = ANY (%s) ORDER BY audit_id DESC LIMIT %s",
+        [list(subjects), list(left_out), limit],
     ).fetchall()
 
 

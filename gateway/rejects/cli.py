@@ -43,6 +43,7 @@ def list_rejects(
     console = Console()
     choice = kept.Choice(reason, box_of(box))
     with fleet.connect(database_url(), "rejects") as connection:
+        audit.looked(connection, "reject.listed", reason=reason, box=box)
         tables = [_counts(connection, choice)]
         if reason or box:
             tables.append(_single(connection, choice, limit))
@@ -82,9 +83,17 @@ def show(
     """One reject: where it came from, why it was rejected, what it says, and its bytes."""
     with fleet.connect(database_url(), "rejects") as connection:
         found = kept.find(connection, reject_id)
-    if found is None:
-        print(f"there is no reject {reject_id}; next: drumtower gateway rejects list")
-        raise typer.Exit(1)
+        if found is None:
+            print(f"there is no reject {reject_id}; next: drumtower gateway rejects list")
+            raise typer.Exit(1)
+        audit.looked(
+            connection,
+            "reject.inspected",
+            reject_id=reject_id,
+            reason=found.reason,
+            topic=found.topic,
+            saved=save is not None,
+        )
     number = "" if found.seq is None or found.epoch is None else f", packet {found.epoch:x}-{found.seq}"
     print(f"reject {found.reject_id}: {found.reason}: {printable(found.message)}")
     print(f"sender {found.sender or '(nobody known)'}, topic {printable(found.topic)}{number}")

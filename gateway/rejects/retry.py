@@ -58,10 +58,20 @@ class Retrier:
         """Take a reject in and out of the rejects; how many readings it brought.
 
         Raises:
-            StillRejectedError: with the reason that stands against it.
+            StillRejectedError: with the reason that stands against it; that it was tried is written down.
             InvalidError: when there is no such reject.
             TransientError: when the database went away.
         """
+        try:
+            return self._retry(reject_id)
+        except StillRejectedError as error:
+            with transaction(self._connection):
+                audit.write(
+                    self._connection, self._actor, "reject.refused", reject_id=reject_id, why=error.message
+                )
+            raise
+
+    def _retry(self, reject_id: int) -> int:
         with transaction(self._connection):
             reject = repo.take(self._connection, reject_id)
             if reject is None:

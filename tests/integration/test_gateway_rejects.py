@@ -101,7 +101,7 @@ def test_dropping_needs_a_reason_and_is_written_down_for_ever(store: Store, data
     told = rows(
         database_url,
         "SELECT actor, action, detail ->> 'reason', detail ->> 'why', (detail ->> 'seq')::int, detail ->> 'sha256' = %s"
-        " FROM audit ORDER BY audit_id",
+        " FROM audit WHERE action = 'reject.dropped' ORDER BY audit_id",
         digest,
     )
     who = getpass.getuser()
@@ -136,7 +136,7 @@ def test_a_retry_takes_each_packet_in_once_and_says_who_did_it(store: Store, dat
     ) == [("reject.retried", "unknown_metric", 3)]
 
 
-def test_a_retry_that_fails_leaves_the_reject_and_no_line_in_the_audit(
+def test_a_retry_that_fails_leaves_the_reject_and_a_line_that_says_why(
     store: Store, database_url: str
 ) -> None:
     store.commit([unknown(1), decoded(GARBAGE)])
@@ -144,7 +144,57 @@ def test_a_retry_that_fails_leaves_the_reject_and_no_line_in_the_audit(
     assert tried.returncode == 1
     assert "2 still rejected" in tried.stdout
     assert rows(database_url, "SELECT count(*)::int FROM reject") == [(2,)]
-    assert rows(database_url, "SELECT count(*)::int FROM audit") == [(0,)]
+    told = rows(database_url, "SELECT actor, action, detail ->> 'why' FROM audit ORDER BY audit_id")
+    assert [(who, what) for who, what, _ in told] == [(getpass.getuser(), "reject.refused")] * 2
+    assert {why.split(": ")[1] for _, _, why in told} == {"unknown_metric", "not_json"}
+
+
+def test_who_looks_at_rejects_and_at_boxes_kept_out_is_written_down_and_shown_when_asked_for(
+    store: Store, database_url: str, tmp_path: Path
+) -> None:
+    store.commit([decoded(GARBAGE)])
+    ((reject_id,),) = rows(database_url, "SELECT reject_id FROM reject")
+    for words in (
+        ("rejects", "list", "--box", "kiln/box-0"),
+        ("rejects", "show", str(reject_id)),
+        ("rejects", "show", str(reject_id), "--save", str(tmp_path / "payload")),
+        ("quarantine", "list"),
+        ("quarantine", "show", "kiln/box-0"),
+    ):
+        assert drumtower(*words, url=database_url).returncode == 0, words
+    assert drumtower("rejects", "show", "999", url=database_url).returncode == 1
+    looked = rows(
+        database_url,
+        "SELECT actor, action, coalesce(detail ->> 'box', detail ->> 'topic'), (detail ->> 'saved')::bool"
+        " FROM audit ORDER BY audit_id",
+    )
+    who, topic = getpass.getuser(), BOX.up("readings")
+    assert looked == [
+        (who, "reject.listed", "kiln/box-0", None),
+        (who, "reject.inspected", topic, False),
+        (who, "reject.inspected", topic, True),
+        (who, "quarantine.listed", None, None),
+        (who, "quarantine.inspected", "kiln/box-0", None),
+    ]
+    assert "nothing was done by hand" in drumtower("audit", url=database_url).stdout
+    assert drumtower("audit", "--looks", url=database_url).stdout.count("reject.inspected") == 2
+
+
+def test_what_cannot_be_written_into_the_audit_is_not_shown(store: Store, database_url: str) -> None:
+    store.commit([decoded(GARBAGE)])
+    ((reject_id,),) = rows(database_url, "SELECT reject_id FROM reject")
+    rows(
+        database_url,
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$",
+    )
+    rows(
+        database_url,
+        "CREATE TRIGGER is_full BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION full_disk()",
+    )
+    shown = drumtower("rejects", "show", str(reject_id), url=database_url)
+    assert (shown.returncode, "disk is full" in shown.stderr) == (1, True), shown.stderr
+    assert "not JSON" not in shown.stdout
 
 
 def test_a_box_is_kept_out_by_hand_shown_and_released(store: Store, database_url: str) -> None:
@@ -167,7 +217,8 @@ def test_a_box_is_kept_out_by_hand_shown_and_released(store: Store, database_url
         database_url, "SELECT phase, detail ->> 'why' FROM observation WHERE source = 'quarantine' ORDER BY 1"
     )
     assert told == [("end", "released"), ("start", "its key was stolen")]
-    assert rows(database_url, "SELECT action, detail ->> 'why' FROM audit ORDER BY audit_id") == [
+    done = "SELECT action, detail ->> 'why' FROM audit WHERE detail ? 'why' ORDER BY audit_id"
+    assert rows(database_url, done) == [
         ("quarantine.put", "its key was stolen"),
         ("quarantine.released", "has a new one"),
     ]
