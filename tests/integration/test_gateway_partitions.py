@@ -23,9 +23,9 @@ from gateway.metrics_catalogue import catalogue
 from gateway.rulebook.versions import RuleBook
 from gateway.store import Store
 from tests.fixtures.foreign import PLANT, adapters, message
+from tests.fixtures.gateway_rules import MINUTE, OTHER, SMOKE, STORM, apply, phases, storm
 from tests.fixtures.gateway_store import BOX, packet, smoke, status
 from tests.integration.gateway_rig import eventually, now_ms, readings, register, rows
-from tests.integration.test_gateway_rules import MINUTE, OTHER, SMOKE, STORM, apply, phases, storm
 
 pytestmark = pytest.mark.services
 SOUTH, NORTH = "south", "north"

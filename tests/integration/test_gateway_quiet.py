@@ -6,14 +6,18 @@ import os
 import re
 import subprocess
 import sys
+import time
 from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
 
+from cloud.db import Database
 from gateway.fleet import repo as fleet
 from gateway.quiet import spans
 from gateway.silence import sweep
+from tests.fixtures.centre import Centre
+from tests.fixtures.gateway_rules import SMOKE, apply, held_lease, smoke, store_of
 from tests.integration.gateway_rig import now_ms, register, rows
 
 pytestmark = pytest.mark.services
@@ -68,6 +72,9 @@ def test_an_alarm_is_put_on_the_shelf_for_a_day_at_most_and_taken_off(database_u
     number = rows(database_url, "SELECT quiet_id FROM quiet_time")[0][0]
     assert gateway(database_url, "shelved", "end", str(number)).returncode == 0
     assert "there is no shelved" in gateway(database_url, "shelved", "list").stdout
+    told = gateway(database_url, "audit").stdout
+    for part in ("shelved.begin", "shelved.end", "the grill next door"):
+        assert part in told
 
 
 def test_a_drill_is_of_a_site_and_ends_by_itself_within_a_day(database_url: str) -> None:
@@ -75,6 +82,7 @@ def test_a_drill_is_of_a_site_and_ends_by_itself_within_a_day(database_url: str)
     assert (
         gateway(database_url, "drill", "start", "kiln", "--for", "90m", "--because", "storm").returncode == 0
     )
+    assert "drill.begin" in gateway(database_url, "audit").stdout
     ((site, device, hours),) = rows(
         database_url,
         "SELECT site, device, extract(epoch FROM until_at - from_at)::float8 / 3600 FROM quiet_time",
@@ -143,3 +151,51 @@ def test_a_box_that_stays_silent_after_its_maintenance_calls_people(database_url
         )
         assert sweep(connection) == 1
         assert rows(database_url, told)[2:] == [("end", 2, "maintenance")], "its update has called already"
+
+
+def reached(centre: Centre) -> int:
+    """Everything that reaches a person: tickets, clocks, assignments, messages."""
+    return int(
+        centre.value(
+            "SELECT (SELECT count(*) FROM ticket) + (SELECT count(*) FROM clock)"
+            " + (SELECT count(*) FROM assignment) + (SELECT count(*) FROM notification)"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "begin"),
+    [
+        ("drill", ("drill", "start", "kiln")),
+        ("maintenance", ("maintenance", "add", "kiln/box-0")),
+        ("shelved", ("shelved", "add", "kiln/box-0", "--category", "smoke.alarm")),
+    ],
+)
+def test_from_the_reading_to_the_incident_all_is_marked_and_nobody_is_called_until_it_is_over(
+    database_url: str, kind: str, begin: tuple[str, ...]
+) -> None:
+    with (
+        Database(database_url, size=8) as database,
+        held_lease(database_url) as lease,
+        store_of(database_url, lease) as store,
+    ):
+        centre = Centre(database)
+        centre.build()
+
+        def alarm(seq: int, at: int) -> list[tuple[str, bool]]:
+            store.commit([smoke(seq, 0.3, at)])
+            centre.clock.jump(time.time() - centre.clock.now_ms() / 1000)
+            centre.worker.drain()
+            found = centre.rows("SELECT mark, ticket_worthy FROM incident")
+            return [(one["mark"], one["ticket_worthy"]) for one in found]
+
+        apply(database_url, SMOKE)
+        began = gateway(database_url, *begin, "--for", "1h", "--because", "as every autumn")
+        assert began.returncode == 0, began.stderr
+        assert alarm(1, now_ms()) == [(kind, False)]
+        assert reached(centre) == 0
+        ((number,),) = rows(database_url, "SELECT quiet_id FROM quiet_time")
+        assert gateway(database_url, kind, "end", str(number)).returncode == 0
+        assert alarm(2, now_ms() + 10_000) == [("", True)], "its next update, ten seconds later"
+        assert centre.value("SELECT count(*) FROM ticket") == 1
+        assert reached(centre) > 1

@@ -15,23 +15,24 @@ from common.wire.codec import encode_status
 from common.wire.messages import Status
 from gateway.decode import Decoder, RawMessage
 from gateway.fleet.repo import connect
-from gateway.lease import Lease, LeaseKeeper
+from gateway.lease import Lease
 from gateway.metrics_catalogue import catalogue
 from gateway.rulebook import trial, versions
-from tests.integration.gateway_rig import now_ms, register, rows
-from tests.integration.test_gateway_rules import (
+from tests.fixtures.gateway_rules import (
     BOX,
     MINUTE,
     OTHER,
     SMOKE,
     STORM,
     apply,
+    held_lease,
     packet,
     phases,
     smoke,
     store_of,
     storm,
 )
+from tests.integration.gateway_rig import now_ms, rows
 
 pytestmark = pytest.mark.services
 
@@ -39,11 +40,8 @@ pytestmark = pytest.mark.services
 @pytest.fixture
 def lease(database_url: str) -> Iterator[Lease]:
     """The default partition's lease."""
-    register(database_url, "kiln", "box-0", "box-1")
-    held = LeaseKeeper(database_url, "default", "test").try_acquire()
-    assert held is not None
-    yield held
-    held.release()
+    with held_lease(database_url) as held:
+        yield held
 
 
 @pytest.fixture
