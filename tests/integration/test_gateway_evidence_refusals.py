@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import socket
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -104,6 +107,29 @@ def test_what_is_too_large_is_refused_before_it_is_sent(rig: Rig) -> None:
     answer = rig.put(jpeg(LIMIT + 1))
     assert (answer.status_code, code(answer)) == (413, "evidence.too_large")
     assert list((rig.directory / "partial").glob("*/*")) == []
+
+
+@pytest.mark.parametrize("said", [100, 4000])
+def test_a_body_that_is_not_as_long_as_was_said_is_not_stored(rig: Rig, said: int) -> None:
+    """Sent in chunks, a body may be longer or shorter than the length that was named beside them."""
+    content = jpeg(1000)
+    head = (
+        f"PUT /v1/evidence/{sha(content)} HTTP/1.1\r\nHost: door\r\nContent-Type: image/jpeg\r\n"
+        f"Authorization: Basic {base64.b64encode(b'kiln/box-0:right').decode()}\r\nConnection: close\r\n"
+        f"Content-Length: {said}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+    context = ssl.create_default_context(cafile=str(rig.directory.parent / "certificates" / "ca.pem"))
+    with (
+        socket.create_connection(("127.0.0.1", rig.port), PATIENCE) as line,
+        context.wrap_socket(line, server_hostname="127.0.0.1") as wrapped,
+    ):
+        wrapped.sendall(head.encode() + body)
+        answer = b"".join(iter(lambda: wrapped.recv(4096), b""))
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 422 ")), answer
+    assert rig.head(sha(content)).status_code == 404
+    assert rows(rig.url, "SELECT count(*)::int FROM evidence") == [(0,)]
+    assert rig.put(content).status_code == 201
 
 
 def test_a_device_has_so_much_a_day(rig: Rig) -> None:
