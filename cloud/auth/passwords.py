@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
+from functools import cache
+from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
@@ -13,16 +15,23 @@ from cloud.auth.domain import MAX_PASSWORD, normal_password
 
 #: Without letters and digits that look alike: it is read aloud over the phone.
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+_HASHER: Final = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
+
+
+@cache
+def _nobodys_hash(hasher: PasswordHasher) -> str:
+    """Of a password that nobody knows; one a process is enough, and takes its time only once."""
+    return hasher.hash(secrets.token_urlsafe(24))
 
 
 class Passwords:
     """Hashes and checks passwords; at most two at a time, because each takes 64 MiB."""
 
-    def __init__(self, hasher: PasswordHasher | None = None) -> None:
-        self._hasher = hasher or PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
+    def __init__(self, hasher: PasswordHasher = _HASHER) -> None:
+        self._hasher = hasher
         self._turn = threading.BoundedSemaphore(2)
         # Checked when there is no such account, so that the answer takes as long.
-        self._nobody = self.hash(secrets.token_urlsafe(24))
+        self._nobody = _nobodys_hash(hasher)
 
     def hash(self, password: str) -> str:
         """The text to store."""
