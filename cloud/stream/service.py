@@ -57,6 +57,7 @@ class StreamHub:
         self._head: int | None = None
         self._changed = asyncio.Event()  # of the state that there is; another one for the next
         self._closed = False
+        self._hearing: asyncio.Future[None] | None = None
         self._clients = Gauge("drumtower_stream_clients", "Browsers that follow", registry=registry)
 
     async def run(self) -> None:
@@ -71,16 +72,29 @@ class StreamHub:
                     while not self._closed:
                         while events := await feed.after(self._head or 0, _PAGE):
                             self._add(events)
-                        await feed.wait(_SWEEP_S)
+                        await self._hear(feed)
             except TransientError as error:
                 _log.warning("the database is away", error=error.message, next_try_s=round(away_s, 1))
                 await asyncio.sleep(away_s * random.uniform(0.5, 1.0))
                 away_s = min(away_s * 2, 5.0)
 
+    async def _hear(self, feed: repo.Feed) -> None:
+        """Wait for something new, for the next sweep or for the end."""
+        if self._closed:
+            return
+        self._hearing = asyncio.ensure_future(feed.wait(_SWEEP_S))
+        try:
+            await self._hearing
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+
     async def close(self) -> None:
-        """Let every browser go."""
+        """Let every browser go, and stop following at once."""
         self._closed = True
         self._wake()
+        if self._hearing is not None:
+            self._hearing.cancel()
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
