@@ -43,16 +43,10 @@ ORDER BY device.device_id
 
 -- name: acts
 -- How many acts of a category each camera of some devices saw within a band.
-SELECT seen.device_id, seen.sensor, sum(seen.count)::bigint AS acts
-FROM device
-JOIN matter ON matter.category = %(category)s AND matter.scope = device.site || '/' || device.name
-JOIN incident USING (matter_id)
-JOIN incident_observation AS seen USING (incident_id)
-WHERE device.device_id = ANY (%(devices)s) AND incident.kind = 'act' AND incident.mark = ''
-  AND incident.hour >= %(since)s - interval '1 hour' AND incident.hour < %(until)s
-  AND seen.mark = '' AND seen.started_at >= %(since)s AND seen.started_at < %(until)s
-  AND in_band(seen.started_at, %(days)s::smallint[], %(begins)s::integer[], %(ends)s::integer[])
-GROUP BY seen.device_id, seen.sensor ORDER BY seen.device_id, seen.sensor
+SELECT device_id, sensor, sum(count)::bigint AS acts
+FROM acts_in_band(%(category)s, %(devices)s::integer[], %(since)s, %(until)s, %(days)s::smallint[],
+                  %(begins)s::integer[], %(ends)s::integer[])
+GROUP BY device_id, sensor ORDER BY device_id, sensor
 
 -- name: looked
 -- How long these cameras looked within a band, by their books: a slice of five minutes, told at its end, belongs to the
@@ -71,14 +65,9 @@ WHERE reading.captured_at >= %(since)s + interval '150 s' AND reading.captured_a
 -- The worst acts that pictures show, then the others.
 SELECT seen.incident_id, device.site || '/' || device.name AS device, device.title_zh AS device_zh,
        device.title_en AS device_en, seen.sensor, seen.started_at, seen.severity, seen.count, seen.evidence
-FROM device
-JOIN matter ON matter.category = %(category)s AND matter.scope = device.site || '/' || device.name
-JOIN incident USING (matter_id)
-JOIN incident_observation AS seen USING (incident_id)
-WHERE device.device_id = ANY (%(devices)s) AND incident.kind = 'act' AND incident.mark = ''
-  AND incident.hour >= %(since)s - interval '1 hour' AND incident.hour < %(until)s
-  AND seen.mark = '' AND seen.started_at >= %(since)s AND seen.started_at < %(until)s
-  AND in_band(seen.started_at, %(days)s::smallint[], %(begins)s::integer[], %(ends)s::integer[])
+FROM acts_in_band(%(category)s, %(devices)s::integer[], %(since)s, %(until)s, %(days)s::smallint[],
+                  %(begins)s::integer[], %(ends)s::integer[]) AS seen
+JOIN device USING (device_id)
 ORDER BY (seen.evidence <> '[]') DESC, seen.severity DESC, seen.count DESC, seen.started_at DESC, seen.observation_id
 LIMIT %(limit)s
 
