@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from cloud.auth.api import CurrentAccount, StillSignedIn, client_address
 from cloud.errors import NotFoundError
+from cloud.etags import etag_of
 from cloud.incidents.schemas import IncidentFilters, IncidentPage
 from cloud.problem import responses
 from cloud.reports.texts import require_may_see
@@ -72,9 +73,12 @@ def get_ticket(
     _account: CurrentAccount,
     if_none_match: Annotated[str | None, Header(max_length=100, description="the ETag that was read")] = None,
 ) -> TicketDetail | Response:
-    """A ticket with its history, clocks, units, incidents and pictures. The ETag is its version."""
+    """A ticket with its history, clocks, units, incidents and pictures.
+
+    The ETag is its version, and of a recurring place also a digest of its rates: they are measured without a new version.
+    """
     ticket = services.tickets.get_ticket(ticket_id)
-    etag = f'"{ticket.version}"'
+    etag = _etag(ticket)
     if if_none_match is not None and if_none_match.strip().removeprefix("W/") == etag:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
     response.headers["ETag"] = etag
@@ -115,7 +119,7 @@ def act_on_ticket(
         unit_code=request.unit_code,
         review_at=request.review_at,
     )
-    response.headers["ETag"] = f'"{ticket.version}"'
+    response.headers["ETag"] = _etag(ticket)
     return ticket
 
 
@@ -226,11 +230,19 @@ def _find_evidence(directory: FilePath | None, sha256: str) -> tuple[FilePath, s
     )
 
 
+def _etag(ticket: TicketDetail) -> str:
+    """The version, a point and a digest of the recurring place's rates where it is about one, quotes included."""
+    if ticket.recurring is None:
+        return f'"{ticket.version}"'
+    rates = etag_of(ticket.recurring.model_dump(mode="json")).strip('"')
+    return f'"{ticket.version}.{rates}"'
+
+
 def _version(if_match: str | None) -> int | None:
-    """The version that an If-Match names; None for none or ``*``."""
+    """The version that an If-Match names; None for none or ``*``. New rates are no reason to refuse what somebody does."""
     if if_match is None or if_match.strip() == "*":
         return None
-    text = if_match.strip().removeprefix("W/").strip('"')
+    text = if_match.strip().removeprefix("W/").strip('"').partition(".")[0]
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise InvalidError(
             "request.wrong_etag",

@@ -300,3 +300,29 @@ def test_the_interface_lists_recurring_places(database_url: str, tmp_path: Path)
         assert page.status_code == 200
         for told in ("频发路段", "鼓楼大街", "07:00-09:00", "每观测小时 22.5 起"):
             assert told in page.text
+
+
+def test_new_rates_are_told_though_the_version_stays_and_refuse_nobody_who_acts(
+    database_url: str, tmp_path: Path
+) -> None:
+    with served(database_url, tmp_path) as it, it.client("supervisor") as somebody:
+        centre = Centre(it.centre.database)
+        say(centre, plan=PLAN)
+        street = Street(centre, [centre.device("lamp-1"), centre.device("lamp-2")])
+        opened(street)
+        path = f"/api/tickets/{street.claim()}"
+        assert street.check() == {Verdict.WAIT: 1}
+        before = somebody.get(path)
+        street.morning(5, looked_h=1.5)
+        assert street.check() == {Verdict.WAIT: 1}
+        after = somebody.get(path, headers={"If-None-Match": before.headers["etag"]})
+        assert after.status_code == 200
+        assert after.json()["version"] == before.json()["version"]
+        assert after.json()["recurring"]["after"]["acts"] == 5
+        again = somebody.get(path, headers={"If-None-Match": after.headers["etag"]})
+        assert (again.status_code, again.headers["etag"]) == (304, after.headers["etag"])
+        note = {"action": "note", "note": "they are fewer"}
+        acted = somebody.post(f"{path}/actions", json=note, headers={"If-Match": before.headers["etag"]})
+        assert acted.status_code == 200, acted.text
+        stale = somebody.post(f"{path}/actions", json=note, headers={"If-Match": after.headers["etag"]})
+        assert stale.status_code == 412
