@@ -15,6 +15,7 @@ from typing import Final, Literal
 from common.runtime.clock import Clock
 from common.runtime.log import get_logger
 from edge.database import Database, DiskFullError
+from edge.outbox_keeping import Keeping
 
 MediaType = Literal["image/jpeg", "video/mp4"]
 _SUFFIXES: Final[dict[str, str]] = {"image/jpeg": ".jpg", "video/mp4": ".mp4"}
@@ -63,7 +64,7 @@ class EvidenceStore:
         self._directory = database.directory / "evidence"
         self._clock = clock
         self._max_bytes = max_bytes
-        self._keep_ms = round(keep_receipted_s * 1000)
+        self._keeping = Keeping("evidence", database, clock, keep_receipted_s)
         self.given_up = 0
         self._directory.mkdir(exist_ok=True)
         self._agree()
@@ -139,8 +140,9 @@ class EvidenceStore:
         with self._database.transaction() as connection:
             rows = connection.execute(
                 "DELETE FROM evidence WHERE receipted_at < ? RETURNING sha256, media_type",
-                (self._clock.now_ms() - self._keep_ms,),
+                (self._keeping.limit_ms(connection),),
             ).fetchall()
+        self._keeping.looked()
         self._remove(rows)
 
     def stats(self) -> EvidenceStats:

@@ -40,7 +40,8 @@ from common.wire.codec import Data, WireError, decode_packet, encode_packet
 from common.wire.messages import Abandoned, Events, Readings, Receipt
 from common.wire.topics import Address
 from edge.database import Database, DiskFullError
-from edge.outbox_stats import held_bytes, read_stats
+from edge.outbox_keeping import Keeping
+from edge.outbox_stats import current_life, held_bytes, read_stats
 from edge.packets import Kind, Outbox, OutboxStats, PacketId, Receipted, Waiting
 from edge.ranges import Range, runs, size, subtract, union
 
@@ -71,7 +72,7 @@ class SqliteOutbox:
         clock: when packets are numbered and receipted.
         max_bytes: cap of all held packets; beyond it the oldest receipted are given up first, then the
             oldest readings, and alarms last.
-        keep_receipted_s: how long receipted packets are kept in case the store is restored from a backup.
+        keep_receipted_s: how long receipted packets are kept (:mod:`edge.outbox_keeping`).
         fresh_s: how old a packet may be and still count as live.
     """
 
@@ -89,7 +90,7 @@ class SqliteOutbox:
         self._address = address
         self._clock = clock
         self._max_bytes = max_bytes
-        self._keep_ms = round(keep_receipted_s * 1000)
+        self._keeping = Keeping("packets", database, clock, keep_receipted_s)
         self._fresh_ms = round(fresh_s * 1000)
         self._fresh_from_id = 0
         self._epoch = 0
@@ -109,7 +110,7 @@ class SqliteOutbox:
     def epoch(self) -> int:
         """The current life's number."""
         with self._database.reading() as connection:
-            return _current_life(connection)[0]
+            return current_life(connection)[0]
 
     def group(self) -> AbstractContextManager[object]:
         """Let many appends share one commit."""
@@ -175,7 +176,7 @@ class SqliteOutbox:
             if life is None or life[1]:
                 return Receipted()  # of a file that is gone, or of numbers that are not ours alone
             issued = life[0] - 1
-            current, _ = _current_life(connection)
+            current, _ = current_life(connection)
             if epoch == current and max(receipt.upto, receipt.highest) > issued:
                 self._fork(connection, receipt, issued)
                 return Receipted(forked=True)
@@ -198,9 +199,10 @@ class SqliteOutbox:
             cursor = connection.execute(
                 "DELETE FROM packet WHERE id IN (SELECT id FROM packet WHERE receipted_at IS NOT NULL "
                 "AND receipted_at < ? ORDER BY id LIMIT 1000)",
-                (self._clock.now_ms() - self._keep_ms,),
+                (self._keeping.limit_ms(connection),),
             )
-            return cursor.rowcount
+        self._keeping.looked()
+        return cursor.rowcount
 
     def stats(self) -> OutboxStats:
         """The counts of now."""
@@ -229,7 +231,7 @@ class SqliteOutbox:
         return packet
 
     def _write(self, connection: sqlite3.Connection, data: Data, at_ms: int) -> tuple[PacketId, int]:
-        epoch, seq = _current_life(connection)
+        epoch, seq = current_life(connection)
         try:
             payload = encode_packet(self._address, epoch, seq, at_ms, data)
         except WireError as error:
@@ -369,7 +371,7 @@ class SqliteOutbox:
 
     def _fork(self, connection: sqlite3.Connection, receipt: Receipt, issued: int) -> None:
         """Leave an epoch that another life issues as well, taking every held packet along."""
-        old, _ = _current_life(connection)
+        old, _ = current_life(connection)
         connection.execute("UPDATE life SET forked = 1 WHERE epoch = ?", (old,))
         self._begin_life(connection, "forked")
         last_id = moved = 0
@@ -390,11 +392,3 @@ class SqliteOutbox:
             issued_anew=moved,
             hint="a copy of this box runs under its name: give each box a data directory and credential of its own",
         )
-
-
-def _current_life(connection: sqlite3.Connection) -> tuple[int, int]:
-    """The epoch that numbers are issued in and the next of them; asked of the file, so that it is rolled back with it."""
-    epoch, next_seq = connection.execute(
-        "SELECT epoch, next_seq FROM life ORDER BY n DESC LIMIT 1"
-    ).fetchone()
-    return int(epoch), int(next_seq)

@@ -1,4 +1,4 @@
-"""The counts in a box's database; asked by the agent itself and by whoever looks on."""
+"""The counts and the life in a box's database; asked by the agent itself and by whoever looks on."""
 
 from __future__ import annotations
 
@@ -51,3 +51,11 @@ def read_stats(connection: sqlite3.Connection) -> OutboxStats:
             for epoch, count, began_at, reason, forked in lives
         ],
     )
+
+
+def current_life(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The epoch that numbers are issued in and the next of them; asked of the file, so that it is rolled back with it."""
+    epoch, next_seq = connection.execute(
+        "SELECT epoch, next_seq FROM life ORDER BY n DESC LIMIT 1"
+    ).fetchone()
+    return int(epoch), int(next_seq)

@@ -188,6 +188,53 @@ def test_receipted_packets_are_kept_for_a_while_and_then_let_go(make: Make, cloc
     assert outbox.stats().receipted == 1
 
 
+def test_what_is_receipted_is_kept_for_forty_eight_hours(make: Make, clock: ManualClock) -> None:
+    outbox = make()
+    packet = outbox.append(readings())
+    outbox.receipt(receipt(outbox.epoch, 1))
+    for _ in range(48):
+        assert outbox.trim() == 0
+        clock.advance(3600)
+    assert outbox.payload(packet) is not None
+    clock.advance(1)
+    assert outbox.trim() == 1
+
+
+@pytest.mark.parametrize("days", [-3000, -3, 3, 3000])
+def test_a_clock_that_is_set_makes_nothing_so_old_that_it_is_let_go(
+    make: Make, clock: ManualClock, days: int
+) -> None:
+    outbox = make()
+    packets = [outbox.append(readings(n)) for n in range(3)]
+    outbox.receipt(receipt(outbox.epoch, 2))
+    outbox.trim()
+    clock.advance(60)
+    clock.jump(days * 86_400)
+    assert outbox.trim() == 0
+    outbox.receipt(receipt(outbox.epoch, 3))
+    for _ in range(47):
+        clock.advance(3600)
+        assert outbox.trim() == 0
+    assert all(outbox.payload(packet) is not None for packet in packets)
+    if days > 0:
+        clock.advance(2 * 3600)
+        assert outbox.trim() == 3
+
+
+def test_a_clock_that_time_keeping_moves_a_little_keeps_nothing_longer(
+    make: Make, clock: ManualClock
+) -> None:
+    outbox = make(keep_receipted_s=600)
+    outbox.append(readings())
+    outbox.receipt(receipt(outbox.epoch, 1))
+    for _ in range(9):
+        clock.advance(60)
+        clock.jump(0.03)
+        assert outbox.trim() == 0
+    clock.advance(70)
+    assert outbox.trim() == 1
+
+
 def test_unreceipted_packets_are_never_trimmed(make: Make, clock: ManualClock) -> None:
     outbox = make(keep_receipted_s=1)
     outbox.append(readings())

@@ -195,6 +195,25 @@ def test_a_box_set_back_to_an_older_image_loses_nothing_though_its_epoch_went_on
     database.close()
 
 
+def test_a_box_that_wakes_in_another_year_keeps_what_was_receipted(tmp_path: Path) -> None:
+    """One without a clock of its own begins in the year of its image, also when nobody sees the clock being set."""
+    clock = ManualClock(1_500_000_000_000)
+    database, outbox = make(tmp_path, clock)
+    packet = outbox.append(readings())
+    outbox.receipt(receipt(outbox.epoch, 1))
+    assert outbox.trim() == 0
+    database.close()
+    for _ in range(2):  # and it is not forgotten when the agent starts again
+        clock = ManualClock(1_767_225_600_000)
+        database, outbox = make(tmp_path, clock)
+        outbox.append(readings())
+        assert outbox.trim() == 0
+        clock.advance(47 * 3600)
+        assert outbox.trim() == 0
+        assert outbox.payload(packet) is not None
+        database.close()
+
+
 def test_two_agents_cannot_write_one_data_directory(tmp_path: Path) -> None:
     database = Database(tmp_path)
     with pytest.raises(DatabaseInUseError) as refused:
@@ -397,9 +416,10 @@ class OutboxesAgree(RuleBasedStateMachine):
         epochs = (None, None) if every else (self.real.epoch, self.plain.epoch)
         assert self.real.unsettle(epochs[0]) == self.plain.unsettle(epochs[1])
 
-    @rule(seconds=st.sampled_from([1, 50, 100, 400]))
-    def wait(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([1, 50, 100, 400]), jump=st.sampled_from([0, 0, 0, 59, 5000]))
+    def wait(self, seconds: float, jump: float) -> None:
         self.clock.advance(seconds)
+        self.clock.jump(jump)
         assert self.real.trim() == self.plain.trim()
 
     @invariant()
