@@ -112,6 +112,24 @@ def test_alerts_tell_what_they_should_and_nothing_else(checker: Path) -> None:
     passed(ran)
 
 
+def test_every_alert_is_seen_to_fire_in_some_case() -> None:
+    """By Prometheus' own judgement, from series that only its cause brings: `promtool` runs the cases, see above."""
+    cases = yaml.safe_load((REPOSITORY / "tests/fixtures/alert_cases.yaml").read_text(encoding="utf-8"))
+    fired = {
+        one["alertname"]
+        for case in cases["tests"]
+        for one in case.get("alert_rule_test", ())
+        if one["exp_alerts"]
+    }
+    always = {rule["alert"] for rule in ALERTS if rule["expr"] == "vector(1)"}
+    assert fired | always == {rule["alert"] for rule in ALERTS}
+    given = {
+        re.split(r"[{ ]", series["series"])[0] for case in cases["tests"] for series in case["input_series"]
+    }
+    served = {name for metric in served_metrics() for name in metric.series} | {"up"}
+    assert given <= served, "a case with a metric that nobody serves proves nothing"
+
+
 def test_prometheus_takes_every_expression_of_the_dashboard(checker: Path, tmp_path: Path) -> None:
     rules = [{"record": f"panel_{number}", "expr": expr} for number, (_, expr) in enumerate(expressions())]
     file = tmp_path / "rules.yaml"
