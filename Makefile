@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv/bin
 ARGS   ?=
-# Two workers: each starts a broker and a database of its own.
-JOBS   ?= 2
+# Each worker starts a broker and a database of its own. One more than two cores: a third of the time a test only waits.
+JOBS   ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench accuracy chaos fuzz format lock audit extras docs screenshots clean
