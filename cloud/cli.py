@@ -9,12 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cloud.app import Cloud, Role
 from cloud.audit.cli import app as audit_app
 from cloud.auth.cli import app as account_app
 from cloud.auth.token_cli import app as token_app
 from cloud.calendar.cli import app as calendar_app
-from cloud.config import read_environment, read_settings
+from cloud.config import Role, read_environment, read_settings
 from cloud.db import Database
 from cloud.dispatch.cli import app as routing_app
 from cloud.district.cli import load as load_district
@@ -65,6 +64,8 @@ def run(
     """Run it until SIGINT or SIGTERM."""
     configure_logging("cloud", level=log_level)
     stop = Stop().on_signals()
+    from cloud.app import Cloud  # noqa: PLC0415 - the other commands do without the whole centre
+
     centre = Cloud(read_settings(config), read_environment(), SystemClock(), role, host=host, port=port)
     try:
         centre.start()

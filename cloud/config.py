@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,9 @@ from common.runtime.config import Settings, Wrong, load_config
 from common.runtime.places import database_url
 from common.runtime.settings import nearest, texts
 from common.wire.categories import BY_CODE
+
+#: Which parts of the ticket centre a process is.
+Role = Literal["api", "worker", "all"]
 
 
 class CloudSettings(Settings):
