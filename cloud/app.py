@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import uvicorn
 from fastapi import Depends, FastAPI
@@ -30,12 +30,13 @@ from cloud.body_limit import BodyLimit
 from cloud.calendar.api import calendar
 from cloud.calendar.repo import sync_years
 from cloud.calendar.service import CalendarWatch
-from cloud.config import CloudSettings, Environment
+from cloud.config import CloudSettings, Environment, Role
 from cloud.console import api as console
 from cloud.console.assessment_pages import router as assessment_pages
 from cloud.console.oidc_pages import router as oidc_pages
 from cloud.console.proof_pages import router as proof_pages
 from cloud.console.report_pages import router as report_pages
+from cloud.console.shelf_pages import router as shelf_pages
 from cloud.console.storm_pages import router as storm_pages
 from cloud.db import Database
 from cloud.district.api import rules
@@ -75,7 +76,6 @@ from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from common.runtime.watchdog import Watchdog, watchdog_url
 
-Role = Literal["api", "worker", "all"]
 _log = get_logger("centre")
 _GRACE_S: Final = 5
 _SLOW_SWEEP_S: Final = 30.0
@@ -100,7 +100,7 @@ _ENDPOINTS: Final = (
     recurring,
     severity,
 )
-_PAGES: Final = (storm_pages, assessment_pages, oidc_pages, proof_pages, report_pages)
+_PAGES: Final = (storm_pages, assessment_pages, oidc_pages, proof_pages, report_pages, shelf_pages)
 
 
 def build_api(services: Services, run_stream: bool = True) -> FastAPI:

@@ -1,7 +1,8 @@
 """Entity tags: whoever replaces a whole thing says which state of it they read.
 
-A ticket's tag is its version; that of rules and rotas is a digest of what they say, so that a change by file or command
-counts as one over HTTP does, and one that changes nothing does not. Pure.
+A ticket's tag is its version, with a digest of the rates of a recurring place; that of rules and rotas is a digest of
+what they say, so that a change by file or command counts as one over HTTP does, and one that changes nothing does not.
+Pure.
 
 Sources: RFC 9110, sections 8.8.3 and 13.1.1 (strong comparison); RFC 6585, section 3 (428).
 """

@@ -37,6 +37,7 @@ Action = Literal[
     "split",
     "personal",
     "told",
+    "shelve",
     "manage",
 ]
 

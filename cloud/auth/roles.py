@@ -39,6 +39,7 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
     "split": _DISPATCHERS,  # and take it out again
     "personal": _DISPATCHERS,  # see who reported
     "told": _HANDLERS,  # read what reporters wrote, and see their photos
+    "shelve": _DISPATCHERS,  # let an alarm call no one for a while
     "manage": frozenset({"admin"}),  # accounts and configuration
 }
 

@@ -54,6 +54,11 @@ def may_merge(ticket: TicketDetail, account: Account) -> bool:
     return movable and may_any(account, "merge", (ticket.unit_code, ticket.grid_code))
 
 
+def may_shelve(ticket: TicketDetail, account: Account) -> bool:
+    """Whether this account may let an alarm of this ticket call no one for a while."""
+    return may_any(account, "shelve", (ticket.unit_code, ticket.grid_code))
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What this account may add to a ticket's proof now; ``owing``: the promises of which it may say that they are kept."""

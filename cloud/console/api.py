@@ -30,7 +30,7 @@ from cloud.auth.errors import (
     WrongPasswordError,
 )
 from cloud.auth.service import Session
-from cloud.console.actions import STEPS, buttons, may_merge, proof, storm_areas
+from cloud.console.actions import STEPS, buttons, may_merge, may_shelve, proof, storm_areas
 from cloud.console.filters import STATE_CHOICES, ListFilter
 from cloud.console.pages import LANGUAGE_COOKIE, STATIC, language_of, render, safe_next
 from cloud.console.repo import Standing
@@ -39,6 +39,7 @@ from cloud.console.texts import LANGUAGES, texts
 from cloud.errors import NotFoundError
 from cloud.problem import status_of
 from cloud.services import Services, services_of
+from cloud.shelf.service import HOURS
 from cloud.tickets.domain import DISTRICT_ZONE, Action
 from cloud.tickets.schemas import TicketDetail
 from cloud.tickets.service import TicketService
@@ -276,6 +277,7 @@ def _detail(console: ConsoleService, session: Session, ticket: TicketDetail) -> 
     allowed = buttons(ticket, session.account)
     photos, whistle = console.proof(ticket.ticket_id)
     tasks = [task for one in whistle["conferences"] for task in one["tasks"]]
+    alarms, shelved = console.shelf(ticket.ticket_id)
     return {
         "photos": photos,
         "whistle": whistle,
@@ -284,6 +286,10 @@ def _detail(console: ConsoleService, session: Session, ticket: TicketDetail) -> 
         "buttons": allowed,
         "suggested": console.suggested(ticket.ticket_id),
         "may_merge": may_merge(ticket, session.account),
+        "alarms": alarms,
+        "shelved": shelved,
+        "may_shelve": may_shelve(ticket, session.account),
+        "shelf_hours": HOURS,
         "observations": console.observations(ticket.ticket_id),
     }
 

@@ -20,6 +20,8 @@ from cloud.district.geometry import Point
 from cloud.reports import repo as report_repo
 from cloud.reports.sealing import KeyRing
 from cloud.reports.texts import Written, may_read, written
+from cloud.shelf.repo import Alarm, Shelved
+from cloud.shelf.service import ShelfService
 from cloud.storm import repo as storm_repo
 from cloud.storm.domain import Storm
 from cloud.tickets.schemas import TicketDetail
@@ -189,6 +191,10 @@ class ConsoleService:
         """What was observed about a ticket, the latest first."""
         with self._database.transaction() as tx:
             return repo.observations(tx, ticket_id, _OBSERVATIONS)
+
+    def shelf(self, ticket_id: UUID) -> tuple[list[Alarm], list[Shelved]]:
+        """A ticket's alarms that are not on the shelf, and what lies there of the others."""
+        return ShelfService(self._database, self._clock).shown(ticket_id)
 
     def proof(self, ticket_id: UUID) -> tuple[list[Row], dict[str, Any]]:
         """A ticket's photos by people, and its calls, conferences and advice."""

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from common.schema.runner import migrate
 from local.headless import headless_chromium
-from local.postgres import PostgresServer
 from tests.fixtures.console_centre import PASSWORD, Centre, running_centre
+from tests.fixtures.databases import Databases
 
-pytestmark = [pytest.mark.services, pytest.mark.browser]
+#: One centre and one Chromium for all.
+pytestmark = [pytest.mark.services, pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -25,13 +25,10 @@ expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
-def centre(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
+def centre(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
     """One for all tests here: each looks at its own tickets."""
-    url = postgres_server.create_database("console_browser")
-    migrate(url)
-    with running_centre(url, tmp_path_factory.mktemp("evidence")) as running:
+    with databases.fresh() as url, running_centre(url, tmp_path_factory.mktemp("evidence")) as running:
         yield running
-    postgres_server.drop_database("console_browser")
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +134,23 @@ def test_two_people_see_each_others_work(browser: Browser, context: BrowserConte
     expect(watcher.locator("#detail .facts")).to_contain_text("区水务局")
     assert was_not_reloaded(watcher)
     other.close()
+
+
+def test_an_alarm_is_put_on_the_shelf_and_taken_off(context: BrowserContext, centre: Centre) -> None:
+    centre.observe("gauge-03", "flood.water_level", value=0.4, unit="m")
+    page = signed_in(context, centre, "dispatcher")
+    page.locator(".row", has_text="路面积水水位").click()
+    detail = page.locator("#detail")
+    detail.locator(".act > summary", has_text="搁置报警").click()
+    expect(detail.locator(".act[open] [name=alarm]")).to_contain_text("鼓楼大街下穿道水尺")
+    detail.locator(".act[open] [name=hours]").select_option("8")
+    detail.locator(".act[open] textarea").fill("水尺被树叶遮挡")
+    detail.locator(".act[open] button").click()
+    expect(detail).to_contain_text("水尺被树叶遮挡")
+    expect(detail).to_contain_text("由dispatcher搁置")
+    detail.get_by_role("button", name="立即取消搁置").click()
+    expect(detail.get_by_role("button", name="立即取消搁置")).to_have_count(0)
+    expect(detail.locator(".act > summary", has_text="搁置报警")).to_be_visible()
 
 
 def test_the_map_shows_27_grids_and_leads_to_a_ticket(context: BrowserContext, centre: Centre) -> None:

@@ -41,6 +41,7 @@ MATRIX = {
     "told": "no yes yes yes yes",
     "rate": "no no yes yes yes",
     "audit": "no no no yes yes",
+    "shelve": "no no yes yes yes",
     "manage": "no no no no yes",
 }
 
