@@ -22,14 +22,15 @@ class MapModel(Generic[M]):
     Args:
         model: manifest and verified file; the file takes ``(1, 3, H, W)`` float32 and gives ``(1, labels, h, w)``.
         threads: of a run, the caller's own included.
+        lean: see ``open_session``.
 
     Raises:
         InvalidError: ``model.shape`` when the file takes or gives something else.
     """
 
-    def __init__(self, model: Model[M], threads: int = 1) -> None:
+    def __init__(self, model: Model[M], threads: int = 1, *, lean: bool = False) -> None:
         self.manifest = model.manifest
-        self._session = open_session(model.path, threads)
+        self._session = open_session(model.path, threads, lean=lean)
         self._check()
 
     def maps(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -13,7 +13,9 @@ from models.privacy import Mask, Private
 
 _HEAD_SHARE: Final = 0.05
 """Of the region where a person's head may be, from which a head that was found there counts as his."""
-_SURE: Final = 0.5
+_MOSTLY: Final = 0.6
+"""Share of a spot inside a person's region from which all of it is his head: boxes are off, and half a face tells enough."""
+_SURE: Final = 0.6
 """Score of a person from which the place of the head is hidden although the model sees none there."""
 _SAME: Final = 0.45
 """IoU from which two boxes are of one person, found in two looks."""
@@ -113,11 +115,17 @@ def conceal(
         return hidden
     hidden = found.heads | found.plates
     seen = np.zeros(len(persons), np.bool_)
+    many, spots = cv2.connectedComponents(found.perhaps.astype(np.uint8), connectivity=8)
+    sizes = np.bincount(spots.ravel(), minlength=many)
+    whole = np.zeros(many, np.bool_)
     for place, (left, top, right, bottom) in enumerate(regions):
         perhaps = found.perhaps[top:bottom, left:right]
         if np.count_nonzero(perhaps) > _HEAD_SHARE * perhaps.size:
             hidden[top:bottom, left:right] |= perhaps
+            whole |= np.bincount(spots[top:bottom, left:right].ravel(), minlength=many) > _MOSTLY * sizes
             seen[place] = True
+    whole[0] = False
+    hidden |= whole[spots]
     # Somebody is found several times, in several looks; one box that begins at his shoulders tells nothing new.
     seen |= (overlaps(persons.xyxy, persons.xyxy[seen]) > _SAME).any(axis=1)
     for place in np.flatnonzero(~seen & (persons.score >= _SURE)).tolist():

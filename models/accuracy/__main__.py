@@ -52,11 +52,11 @@ def foreign_sections(page: str) -> str:
     return "".join(f"\n## {part}" for part in parts if part.partition("\n")[0] not in own)
 
 
-def write_figures(card: Path, table: str) -> None:
-    """Put a table between the marks of a card."""
+def write_figures(card: Path, table: str, mark: str = "figures") -> None:
+    """Put a table between the marks of a card: from ``<!-- mark -->`` to the next ``<!-- end -->``."""
     text = card.read_text(encoding="utf-8")
     marked = re.sub(
-        r"(<!-- figures -->\n).*?(<!-- end -->)",
+        rf"(<!-- {re.escape(mark)} -->\n).*?(<!-- end -->)",
         lambda found: f"{found.group(1)}{table}\n{found.group(2)}",
         text,
         flags=re.DOTALL,
