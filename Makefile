@@ -27,7 +27,7 @@ check: setup  ## types, style, who may import whom
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
 
-audit: setup  ## known vulnerabilities of what the locks pin; says so where no database of them can be asked
+audit: setup  ## known vulnerabilities of what the locks pin, and withdrawn releases; says so where nobody can be asked
 	@$(VENV)/python -m local.audit $(ARGS)
 
 extras: setup  ## install each tier alone, in a venv of its own, and start its command

@@ -3,6 +3,11 @@
 ``pip-audit`` (PyPA) asks the package index's advisories, and where those do not answer the OSV database. The build does
 not depend on either being there: then this says that nothing was audited. What is found fails, unless
 ``requirements/audit.yaml`` says with a reason until when it is lived with.
+
+A mirror of an index may answer without its advisories, which pip-audit takes for "none is known". So one that finds nothing
+is asked about a release that is known to be vulnerable; what knows nothing of that has said nothing of the others either.
+
+Besides, pip asks the package index which pins were withdrawn by their publishers (:mod:`local.withdrawn`).
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import datetime
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +27,16 @@ from pydantic import Field
 
 from common.runtime.config import Settings, load_config
 from common.runtime.errors import ConfigError, DrumtowerError, TransientError
+from local.withdrawn import pins, withdrawn
 
 REPOSITORY: Final = Path(__file__).parents[1]
 #: It holds what every tier's own lock holds: they are parts of one resolution (requirements/compile.sh).
 LOCK: Final = REPOSITORY / "requirements" / "dev.txt"
 EXCEPTIONS: Final = REPOSITORY / "requirements" / "audit.yaml"
+#: A release that every database of advisories knows of: PYSEC-2019-217, CVE-2019-10906.
+CANARY: Final = ("jinja2", "2.10")
+#: What stands for an advisory's id where a release was withdrawn.
+YANKED: Final = "yanked"
 _ANSWER_S: Final = 10
 #: For each database; CI waits for both no longer than a minute.
 _WHOLE_S: Final = 28
@@ -34,7 +45,7 @@ _WHOLE_S: Final = 28
 class ExceptionSettings(Settings):
     """A vulnerability that is lived with, why, and until when somebody has to look again."""
 
-    id: Annotated[str, Field(min_length=5, description="PYSEC-…, GHSA-… or CVE-…")]
+    id: Annotated[str, Field(min_length=5, description="PYSEC-…, GHSA-…, CVE-… or yanked")]
     package: Annotated[str, Field(min_length=1)]
     reason: Annotated[str, Field(min_length=20, description="why it does not touch us, in a sentence")]
     until: datetime.date
@@ -57,6 +68,8 @@ class Vulnerability:
 
     def __str__(self) -> str:
         """As it is told."""
+        if self.ids == (YANKED,):
+            return f"{self.package} {self.version}: withdrawn by its publisher"
         fixed = f"fixed in {', '.join(self.fixed_in)}" if self.fixed_in else "not fixed in any release"
         return f"{self.package} {self.version}: {' = '.join(self.ids)}, {fixed}"
 
@@ -114,6 +127,24 @@ def ask(lock: Path, service: str, osv_url: str | None = None) -> Answer:
     return Answer(len(said) - len(unknown), unknown, found)
 
 
+def check_canary(service: str, osv_url: str | None = None) -> None:
+    """Ask a database about the ``CANARY``.
+
+    Raises:
+        TransientError: when it does not answer, or knows of nothing that is wrong with it.
+    """
+    name, version = CANARY
+    with tempfile.TemporaryDirectory() as directory:
+        lock = Path(directory) / "canary.txt"
+        lock.write_text(f"{name}=={version} --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+        answer = ask(lock, service, osv_url)
+    if not answer.found:
+        raise TransientError(
+            "audit.away",
+            f"{service}: it answers without advisories: it does not know that {name} {version} is vulnerable",
+        )
+
+
 def judge(
     found: Sequence[Vulnerability], exceptions: Sequence[ExceptionSettings], today: datetime.date
 ) -> tuple[list[str], list[str]]:
@@ -151,27 +182,19 @@ def audit(
         InvalidConfigError: for faults in the exceptions.
         ConfigError: when the lock cannot be read.
     """
-    lived_with = load_config(exceptions, AuditSettings).exceptions
+    lived_with = [one for one in load_config(exceptions, AuditSettings).exceptions if one.id != YANKED]
     away = []
     for service in ("osv",) if osv_url else ("pypi", "osv"):
         try:
             answer = ask(lock, service, osv_url)
+            if not answer.found:
+                check_canary(service, osv_url)
         except TransientError as error:
             away.append(error.message)
             continue
-        faults, notes = judge(answer.found, lived_with, today)
-        for note in notes:
-            print(f"note: {note}")
         if answer.unknown:
             print(f"note: unknown to {service}, so not audited: {', '.join(answer.unknown)}")
-        for fault in faults:
-            print(f"vulnerable: {fault}", file=sys.stderr)
-        if faults:
-            print(
-                "audit: FAILED. Raise the version and `make lock`, or write into requirements/audit.yaml why it does"
-                " not touch us and until when",
-                file=sys.stderr,
-            )
+        if _failed(answer.found, lived_with, today):
             return 1
         print(f"audit: {answer.audited} packages asked of {service}, none is vulnerable beyond the notes")
         return 0
@@ -179,6 +202,44 @@ def audit(
     for reason in away:
         print(f"  {reason}")
     return int(required)
+
+
+def audit_withdrawn(lock: Path, exceptions: Path, today: datetime.date, *, required: bool = False) -> int:
+    """Ask the package index which pins were withdrawn; 0 when none was or it cannot be asked, 1 when one was.
+
+    Raises:
+        InvalidConfigError: for faults in the exceptions.
+    """
+    lived_with = [one for one in load_config(exceptions, AuditSettings).exceptions if one.id == YANKED]
+    try:
+        asked, found = withdrawn(pins(lock))
+    except TransientError as error:
+        print(f"audit: NOT RUN, nothing is known of withdrawn releases\n  {error.message}")
+        return int(required)
+    if _failed([Vulnerability(name, version, (YANKED,), ()) for name, version in found], lived_with, today):
+        return 1
+    print(
+        f"audit: {asked} pins asked of the package index, none was withdrawn by its publisher beyond the notes"
+    )
+    return 0
+
+
+def _failed(
+    found: Sequence[Vulnerability], exceptions: Sequence[ExceptionSettings], today: datetime.date
+) -> bool:
+    """Tell what was found; whether anything of it fails."""
+    faults, notes = judge(found, exceptions, today)
+    for note in notes:
+        print(f"note: {note}")
+    for fault in faults:
+        print(f"vulnerable: {fault}", file=sys.stderr)
+    if faults:
+        print(
+            "audit: FAILED. Raise the version and `make lock`, or write into requirements/audit.yaml why it does"
+            " not touch us and until when",
+            file=sys.stderr,
+        )
+    return bool(faults)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -191,7 +252,10 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     today = datetime.datetime.now(datetime.UTC).date()
     try:
-        return audit(chosen.lock, chosen.exceptions, today, required=chosen.required, osv_url=chosen.osv_url)
+        advised = audit(
+            chosen.lock, chosen.exceptions, today, required=chosen.required, osv_url=chosen.osv_url
+        )
+        return max(advised, audit_withdrawn(chosen.lock, chosen.exceptions, today, required=chosen.required))
     except DrumtowerError as error:
         print(f"{error.code}: {error.message}\n  what to do: {error.hint}", file=sys.stderr)
         return 2

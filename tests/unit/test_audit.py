@@ -6,9 +6,10 @@ import datetime
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,30 +23,38 @@ LOCK = "".join(
     f"{name} \\\n    --hash=sha256:{'0' * 64}\n"
     for name in ("leaky==1.2.0", "sound==2.0.0 ; python_version > '3'")
 )
-#: As the OSV schema has it (ossf.github.io/osv-schema, 1.7): known to three numberings, mended in 1.2.5.
-FLAW = {
-    "id": "PYSEC-2026-7",
-    "aliases": ["CVE-2026-7777", "GHSA-aaaa-bbbb-cccc"],
-    "summary": "leaky leaks",
-    "modified": "2026-10-01T00:00:00Z",
-    "affected": [
-        {
-            "package": {"name": "leaky", "ecosystem": "PyPI"},
-            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.2.5"}]}],
-        }
-    ],
-}
+
+
+def flaw(package: str, fixed: str, ident: str, *aliases: str) -> dict[str, Any]:
+    """As the OSV schema has it (ossf.github.io/osv-schema, 1.7)."""
+    return {
+        "id": ident,
+        "aliases": list(aliases),
+        "summary": f"{package} leaks",
+        "modified": "2026-10-01T00:00:00Z",
+        "affected": [
+            {
+                "package": {"name": package, "ecosystem": "PyPI"},
+                "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": fixed}]}],
+            }
+        ],
+    }
 
 
 class Database(BaseHTTPRequestHandler):
-    """Answers OSV's ``/v1/query``: one package has a flaw."""
+    """Answers OSV's ``/v1/query``: one package has a flaw, and the release that every database knows of has one."""
+
+    known: ClassVar[dict[tuple[str, str], dict[str, Any]]] = {
+        ("leaky", "1.2.0"): flaw("leaky", "1.2.5", "PYSEC-2026-7", "CVE-2026-7777", "GHSA-aaaa-bbbb-cccc"),
+        audit.CANARY: flaw(audit.CANARY[0], "2.10.1", "PYSEC-2019-217"),
+    }
 
     def do_POST(self) -> None:
         asked: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         assert self.path == "/v1/query"
         assert asked["package"]["ecosystem"] == "PyPI"
-        bad = (asked["package"]["name"], asked["version"]) == ("leaky", "1.2.0")
-        body = json.dumps({"vulns": [FLAW]} if bad else {}).encode()
+        known = self.known.get((asked["package"]["name"], asked["version"]))
+        body = json.dumps({} if known is None else {"vulns": [known]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -55,14 +64,26 @@ class Database(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Database) as server:
+class Mirror(Database):
+    """Answers of every package that nothing is known, as an index does that leaves advisories out."""
+
+    known: ClassVar[dict[tuple[str, str], dict[str, Any]]] = {}
+
+
+@contextmanager
+def served(by: type[Database]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), by) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/v1/query"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with served(Database) as url:
+        yield url
 
 
 @pytest.fixture
@@ -144,6 +165,18 @@ def test_without_a_database_it_says_that_it_was_not_run(
     nobody = f"http://127.0.0.1:{free_port()}/v1/query"
     assert audit.audit(lock, exceptions(tmp_path), TODAY, required=required, osv_url=nobody) == code
     assert "audit: NOT RUN" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("required", "code"), [(False, 0), (True, 1)])
+def test_one_that_answers_without_advisories_counts_as_nobody_asked(
+    lock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], required: bool, code: int
+) -> None:
+    with served(Mirror) as url:
+        assert audit.audit(lock, exceptions(tmp_path), TODAY, required=required, osv_url=url) == code
+    told = capsys.readouterr().out
+    assert "audit: NOT RUN" in told
+    assert "it does not know that jinja2 2.10 is vulnerable" in told
+    assert "none is vulnerable" not in told
 
 
 def test_a_faulty_exception_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
