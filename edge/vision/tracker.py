@@ -28,6 +28,7 @@ from edge.vision.detections import Boxes, Detections, overlaps
 from edge.vision.suppression import suppress
 
 Floats = NDArray[np.float64]
+Places = NDArray[np.intp]
 
 
 class GroundPoint(NamedTuple):
@@ -83,6 +84,7 @@ class TrackerSettings:
         birth_overlap: no track begins over a track that was just seen and overlaps by more.
         manoeuvre: standard deviation of unforeseen acceleration, in box heights a second squared.
         jitter: standard deviation of a sure detection, in box heights.
+        seen_share: how much of a sure detection is in the box that is given out; the rest is the filter's.
         surprise: squared error of a detection's size, in variances, from which on the whole detection is doubted.
         alike: groups of labels that a detector takes for one another; a track is matched within its group
             only, so that a rider and what is ridden stay two.
@@ -97,13 +99,14 @@ class TrackerSettings:
     tentative_ms: int = 550
     lost_ms: int = 3000
     weak_ms: int = 1000
-    sure_ms: int = 800
+    sure_ms: int = 1200
     widen: float = 0.3
     least_similarity: float = 0.1
     least_similarity_weak: float = 0.4
     birth_overlap: float = 0.25
     manoeuvre: float = 1.0
     jitter: float = 0.08
+    seen_share: float = 0.8
     surprise: float = 0.25
     alike: tuple[tuple[str, ...], ...] = (("bicycle", "motorcycle"), ("car", "bus", "truck"))
     ground_step_ms: int = 150
@@ -155,8 +158,7 @@ class Tracker:
         self._motion.predict(elapsed)
         found = _in_canonical_order(detections, self.settings.weak_score)
         kind = self._kinds_of(found.labels)[found.label]
-        free = self._match(found, kind, at_ms)
-        self._begin(found, kind, free, at_ms)
+        self._begin(found, kind, self._match(found, kind, at_ms), at_ms)
         self._bury(at_ms)
         return self._tracks(found.labels, at_ms)
 
@@ -164,15 +166,14 @@ class Tracker:
         """By label: a number that labels which are alike share."""
         kinds = self._kinds.get(labels)
         if kinds is None:
-            groups = [
-                next((group for group in self.settings.alike if label in group), (label,)) for label in labels
-            ]
+            alike = self.settings.alike
+            groups = [next((group for group in alike if label in group), (label,)) for label in labels]
             kinds = np.array([groups.index(group) for group in groups], np.int32)
             self._kinds[labels] = kinds
         return kinds
 
-    def _match(self, found: Detections, kind: NDArray[np.int32], at_ms: int) -> NDArray[np.intp]:
-        """Give detections to tracks; returns the strong detections that are left."""
+    def _match(self, found: Detections, kind: NDArray[np.int32], at_ms: int) -> Places:
+        """Give detections to tracks; returns those left over that are sure enough to begin one."""
         settings = self.settings
         hidden_ms = np.array([at_ms - life.last_seen_ms for life in self._lives], np.int64)
         unsure_ms = np.array([at_ms - life.last_sure_ms for life in self._lives], np.int64)
@@ -183,34 +184,25 @@ class Tracker:
         sure = int(np.count_nonzero(found.score >= settings.strong_score))
         strong, weak = np.arange(sure), np.arange(sure, len(found))
         tracks = np.arange(len(self._lives))
-        similarity = _similarity(predicted, found.xyxy[strong], settings.widen) * alike[:, strong]
-        tracks, strong = self._pair(
-            found, tracks, strong, similarity, least=settings.least_similarity, at_ms=at_ms
-        )
+        fit = _similarity(predicted, found.xyxy[strong], settings.widen) * alike[:, strong]
+        tracks, strong = self._pair(found, tracks, strong, fit, least=settings.least_similarity, at_ms=at_ms)
         fresh = (hidden_ms <= settings.weak_ms) & (unsure_ms <= settings.sure_ms) & confirmed
-        similarity = _similarity(predicted[tracks], found.xyxy[weak], settings.widen)
-        similarity *= alike[np.ix_(tracks, weak)] & fresh[tracks, None]
-        self._pair(found, tracks, weak, similarity, least=settings.least_similarity_weak, at_ms=at_ms)
-        return strong
+        fit = _similarity(predicted[tracks], found.xyxy[weak], settings.widen)
+        fit *= alike[np.ix_(tracks, weak)] & fresh[tracks, None]
+        self._pair(found, tracks, weak, fit, least=settings.least_similarity_weak, at_ms=at_ms)
+        return strong[found.score[strong] >= settings.birth_score]
 
     def _pair(
-        self,
-        found: Detections,
-        tracks: NDArray[np.intp],
-        candidates: NDArray[np.intp],
-        similarity: Floats,
-        *,
-        least: float,
-        at_ms: int,
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Match for the greatest total similarity; returns the tracks and candidates left over."""
-        rows, columns = _assign(similarity, least)
-        matched, taken = tracks[rows], candidates[columns]
+        self, found: Detections, tracks: Places, boxes: Places, fit: Floats, *, least: float, at_ms: int
+    ) -> tuple[Places, Places]:
+        """Match for the greatest total fit; returns the tracks and the boxes found that are left over."""
+        rows, columns = _assign(fit, least)
+        matched, taken = tracks[rows], boxes[columns]
         self._motion.correct(matched, found.xyxy[taken], found.score[taken])
         self._seen[matched] = found.xyxy[taken]
         for track, candidate in zip(matched.tolist(), taken.tolist(), strict=True):
             self._hit(self._lives[track], found, candidate, at_ms)
-        return np.delete(tracks, rows), np.delete(candidates, columns)
+        return np.delete(tracks, rows), np.delete(boxes, columns)
 
     def _hit(self, life: _Life, found: Detections, candidate: int, at_ms: int) -> None:
         settings = self.settings
@@ -226,17 +218,15 @@ class Tracker:
             life.hits >= settings.confirm_hits and life.total_score >= settings.confirm_score * life.hits
         )
 
-    def _begin(self, found: Detections, kind: NDArray[np.int32], free: NDArray[np.intp], at_ms: int) -> None:
-        """Begin tracks with sure detections that belong to none and cover none."""
-        limit = self.settings.birth_overlap
-        born = free[found.score[free] >= self.settings.birth_score]
-        if born.size:
-            here = [n for n, life in enumerate(self._lives) if life.last_seen_ms == at_ms]
-            over = overlaps(found.xyxy[born], self._seen[here]) * (kind[born, None] == self._kind[None, here])
-            born = born[over.max(axis=1, initial=0.0) <= limit]
-            born = born[np.sort(suppress(found.xyxy[born], found.score[born], kind[born], limit))]
+    def _begin(self, found: Detections, kind: NDArray[np.int32], born: Places, at_ms: int) -> None:
+        """Begin tracks with sure detections that belong to none, unless they cover one."""
         if not born.size:
             return
+        limit = self.settings.birth_overlap
+        here = [n for n, life in enumerate(self._lives) if life.last_seen_ms == at_ms]
+        over = overlaps(found.xyxy[born], self._seen[here]) * (kind[born, None] == self._kind[None, here])
+        born = born[over.max(axis=1, initial=0.0) <= limit]
+        born = born[np.sort(suppress(found.xyxy[born], found.score[born], kind[born], limit))]
         self._motion.begin(found.xyxy[born])
         self._seen = np.concatenate((self._seen, found.xyxy[born]))
         self._kind = np.concatenate((self._kind, kind[born]))
@@ -248,10 +238,9 @@ class Tracker:
 
     def _bury(self, at_ms: int) -> None:
         """Let go of what was not seen for too long."""
-        settings = self.settings
-        limits = (settings.tentative_ms, settings.lost_ms)
-        lives = enumerate(self._lives)
-        keep = [n for n, life in lives if at_ms - life.last_seen_ms <= limits[life.confirmed]]
+        most = (self.settings.tentative_ms, self.settings.lost_ms)
+        unseen = [at_ms - life.last_seen_ms for life in self._lives]
+        keep = [n for n, life in enumerate(self._lives) if unseen[n] <= most[life.confirmed]]
         if len(keep) < len(self._lives):
             self._lives = [self._lives[n] for n in keep]
             self._seen = self._seen[keep]
@@ -262,26 +251,24 @@ class Tracker:
         tracks = []
         boxes = self._motion.boxes()
         now = np.array([life.last_seen_ms == at_ms for life in self._lives], np.bool_)
-        # A detection trembles, and the filter lags behind who turns: half of each lies closest.
-        boxes[now] = (boxes[now] + self._seen[now]) / 2
+        # A detection trembles, the more the less sure it is, and the filter lags behind who turns.
+        score = np.array([life.score for life in self._lives], np.float32)[now, None]
+        share = np.float32(self.settings.seen_share) * score
+        boxes[now] += share * (self._seen[now] - boxes[now])
         for life, (left, top, right, bottom) in zip(self._lives, boxes.tolist(), strict=True):
             if life.last_seen_ms == at_ms:
                 self._stand(life, GroundPoint(at_ms, (left + right) / 2, bottom))
             # Equal votes go to the label that comes first, so that the answer does not hang on history.
             name = labels[min(life.votes, key=lambda place: (-life.votes[place], place))]
-            box, seen = (left, top, right, bottom), (life.first_seen_ms, life.last_seen_ms)
-            tracks.append(
-                Track(life.id, box, life.score, name, *seen, life.hits, life.confirmed, life.ground)
-            )
+            told = (life.first_seen_ms, life.last_seen_ms, life.hits, life.confirmed, life.ground)
+            tracks.append(Track(life.id, (left, top, right, bottom), life.score, name, *told))
         return tuple(tracks)
 
     def _stand(self, life: _Life, point: GroundPoint) -> None:
         """Add to where it stood: the newest point always, older ones at most every ``ground_step_ms``."""
-        settings = self.settings
-        earlier = life.ground
-        if len(earlier) > 1 and earlier[-1].at_ms - earlier[-2].at_ms < settings.ground_step_ms:
+        earlier, oldest = life.ground, point.at_ms - self.settings.ground_ms
+        if len(earlier) > 1 and earlier[-1].at_ms - earlier[-2].at_ms < self.settings.ground_step_ms:
             earlier = earlier[:-1]
-        oldest = point.at_ms - settings.ground_ms
         life.ground = (*(one for one in earlier if one.at_ms >= oldest), point)
 
 
@@ -295,61 +282,53 @@ class _Motion:
     def __init__(self, settings: TrackerSettings) -> None:
         self._manoeuvre, self._jitter = settings.manoeuvre, settings.jitter
         self._surprise = settings.surprise
-        self._place = np.zeros((0, 4))
-        self._speed = np.zeros((0, 4))
-        self._var_place = np.zeros((0, 4))
-        self._var_both = np.zeros((0, 4))
-        self._var_speed = np.zeros((0, 4))
+        # Place, velocity, and the three numbers of the covariance; of N boxes, by coordinate.
+        self._state = np.zeros((5, 0, 4))
 
     def begin(self, boxes: Boxes) -> None:
         """Add filters at rest."""
         place = _centres(boxes)
         height = place[:, 3:4]
         nothing = np.zeros_like(place)
-        self._place = np.concatenate((self._place, place))
-        self._speed = np.concatenate((self._speed, nothing))
-        self._var_place = np.concatenate((self._var_place, nothing + (self._jitter * height) ** 2))
-        self._var_both = np.concatenate((self._var_both, nothing))
+        exact = nothing + (self._jitter * height) ** 2
         # A walker crosses about one body height a second, a rider three; sizes change far less.
-        self._var_speed = np.concatenate((self._var_speed, (np.array([1.0, 0.5, 0.1, 0.1]) * height) ** 2))
+        quick = (np.array([1.5, 0.75, 0.15, 0.15]) * height) ** 2
+        born = np.stack((place, nothing, exact, nothing, quick))
+        self._state = np.concatenate((self._state, born), axis=1)
 
     def predict(self, seconds: float) -> None:
         """Move on by that much time."""
-        if seconds <= 0 or not len(self._place):
+        if seconds <= 0:
             return
-        noise = (self._manoeuvre * np.array([1.0, 0.5, 0.2, 0.2]) * self._place[:, 3:4]) ** 2
-        self._place[:, :2] += self._speed[:, :2] * seconds
-        self._var_place += seconds * (2 * self._var_both + seconds * self._var_speed) + noise * seconds**3 / 3
-        self._var_both += seconds * self._var_speed + noise * seconds**2 / 2
-        self._var_speed += noise * seconds
+        place, speed, var_place, var_both, var_speed = self._state
+        noise = (self._manoeuvre * np.array([1.0, 0.5, 0.2, 0.2]) * place[:, 3:4]) ** 2
+        place[:, :2] += speed[:, :2] * seconds
+        var_place += seconds * (2 * var_both + seconds * var_speed) + noise * seconds**3 / 3
+        var_both += seconds * var_speed + noise * seconds**2 / 2
+        var_speed += noise * seconds
 
-    def correct(self, which: NDArray[np.intp], boxes: Boxes, score: NDArray[np.float32]) -> None:
+    def correct(self, which: Places, boxes: Boxes, score: NDArray[np.float32]) -> None:
         """Take measurements in; one that is doubtful, by its score or its size, moves its filter less."""
+        place, speed, variance, both, var_speed = self._state[:, which]
         measured = _centres(boxes)
         deviation = self._jitter * measured[:, 3:4] * (1.0 + 2.0 * (1.0 - score[:, None].astype(np.float64)))
         noise = deviation**2
-        variance = self._var_place[which]
-        both = self._var_both[which]
-        off = measured - self._place[which]
+        off = measured - place
         odd = (off[:, 2:] ** 2 / (variance[:, 2:] + noise)).mean(axis=1, keepdims=True)
         total = variance + noise * np.maximum(odd / self._surprise, 1.0)
         gain, gain_speed = variance / total, both / total
-        self._place[which] += gain * off
-        self._speed[which] += gain_speed * off
-        self._var_place[which] = (1 - gain) * variance
-        self._var_both[which] = (1 - gain) * both
-        self._var_speed[which] -= gain_speed * both
+        self._state[:, which] = (
+            *(place + gain * off, speed + gain_speed * off),
+            *((1 - gain) * variance, (1 - gain) * both, var_speed - gain_speed * both),
+        )
 
     def keep(self, which: list[int]) -> None:
         """Drop all others."""
-        self._place, self._speed = self._place[which], self._speed[which]
-        self._var_place, self._var_both = self._var_place[which], self._var_both[which]
-        self._var_speed = self._var_speed[which]
+        self._state = self._state[:, which]
 
     def boxes(self) -> Boxes:
         """Where the boxes should be now."""
-        half = np.maximum(self._place[:, 2:], 1.0) / 2
-        centre = self._place[:, :2]
+        half, centre = np.maximum(self._state[0, :, 2:], 1.0) / 2, self._state[0, :, :2]
         return np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
 
 
@@ -367,7 +346,7 @@ def _in_canonical_order(detections: Detections, weakest: float) -> Detections:
     return detections.where(order[detections.score[order] >= weakest])
 
 
-def _assign(similarity: Floats, least: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _assign(similarity: Floats, least: float) -> tuple[Places, Places]:
     """Rows and columns of the pairs whose similarities, each at least ``least``, make the greatest sum."""
     likely = similarity >= least
     if likely.any(axis=0).sum() == likely.any(axis=1).sum() == np.count_nonzero(likely):
@@ -387,8 +366,7 @@ def _similarity(tracks: Boxes, candidates: Boxes, widen: float) -> Floats:
         return np.zeros((len(tracks), len(candidates)))
     heights = (tracks[:, 3] - tracks[:, 1])[:, None], (candidates[:, 3] - candidates[:, 1])[None, :]
     agreement = np.minimum(*heights) / np.maximum(np.maximum(*heights), 1e-6)
-    similarity = overlaps(_widened(tracks, widen), _widened(candidates, widen)) * agreement
-    return np.asarray(similarity, np.float64)
+    return np.asarray(overlaps(_widened(tracks, widen), _widened(candidates, widen)) * agreement, np.float64)
 
 
 def _widened(boxes: Boxes, by: float) -> Boxes:
