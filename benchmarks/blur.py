@@ -32,6 +32,7 @@ from edge.vision.detections import Detections
 from edge.vision.detector import OnnxDetector
 from edge.vision.evidence import EvidenceMaker, EvidenceSettings
 from edge.vision.finder import open_finder
+from models.accuracy.__main__ import write_figures
 from models.accuracy.privacy import HIDDEN, SMALLEST, Hidden, count, figures
 from models.data.privacy import Labelled, read_labelled
 from models.data.riders import read_picture
@@ -41,6 +42,7 @@ from models.store import open_model
 RECALL: Final = 0.95
 EXCESS: Final = 2.5
 DATA: Final = Path(__file__).parents[2] / "shared" / "data" / "helmet-riders"
+_CARD: Final = Path(__file__).parents[1] / "models" / "cards" / "privacy.md"
 
 
 class _Counts(NamedTuple):
@@ -168,7 +170,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print only the last line")
     parser.add_argument("--all", action="store_true", help="every photo, those that were learnt from too")
-    parser.add_argument("--page", action="store_true", help="write the table into docs/accuracy.md")
+    parser.add_argument(
+        "--page", action="store_true", help="write the table into docs/accuracy.md and the card"
+    )
     parser.add_argument("--data", type=Path, default=DATA)
     options = parser.parse_args()
     try:
@@ -179,6 +183,7 @@ def main() -> int:
     short = missed(found)
     if options.page:
         put("blur", table(found))
+        write_figures(_CARD, table(found), "blur")
     if not options.json:
         print(
             f"heads hidden {found['recall']} (at least {RECALL}), {found['excess']} px for each px of head "

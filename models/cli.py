@@ -136,7 +136,7 @@ def export(
 
 @app.command()
 def evaluate(
-    name: Annotated[str, typer.Argument(help="The model to measure: fire, helmet, water.")],
+    name: Annotated[str, typer.Argument(help="The model to measure: fire, helmet, privacy, water.")],
     data: Data,
     directory: Directory = None,
     everything: Annotated[
