@@ -26,6 +26,9 @@ from common.runtime.clock import to_datetime
 
 rules = APIRouter(prefix="/api", tags=["rules"])
 _SIGNED_IN = (HTTPStatus.UNAUTHORIZED,)
+#: What reading a whole book can answer, and what replacing it can.
+_READ = TAGGED | responses(*_SIGNED_IN)
+_REPLACED = responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN, *REPLACES)
 _Longitude = Annotated[float, Query(ge=-180, le=180, allow_inf_nan=False, description="WGS-84 degrees")]
 _Latitude = Annotated[float, Query(ge=-90, le=90, allow_inf_nan=False, description="WGS-84 degrees")]
 
@@ -120,7 +123,7 @@ def _problems(found: list[Finding]) -> tuple[RuleFault, ...]:
     return tuple(RuleFault(kind=one.kind, message=one.message) for one in found)
 
 
-@rules.get("/routing", responses=TAGGED | responses(*_SIGNED_IN))
+@rules.get("/routing", responses=_READ)
 def show_routing(services: CurrentServices, _account: CurrentAccount, response: Response) -> Routing:
     """The routing rules in force, and what is wrong with them."""
     with services.database.transaction() as transaction:
@@ -134,7 +137,7 @@ def show_routing(services: CurrentServices, _account: CurrentAccount, response: 
     )
 
 
-@rules.put("/routing", responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN, *REPLACES))
+@rules.put("/routing", responses=_REPLACED)
 def put_routing(
     book: RoutingBook,
     services: CurrentServices,
@@ -183,16 +186,14 @@ def explain(
     )
 
 
-@rules.get("/policies", responses=TAGGED | responses(*_SIGNED_IN))
+@rules.get("/policies", responses=_READ)
 def show_policies(services: CurrentServices, _account: CurrentAccount, response: Response) -> Policies:
     """The policies in force. A ticket keeps the one that it was opened under."""
-    with services.database.transaction() as transaction:
-        rows = repo.policies(transaction)
-        response.headers["ETag"] = repo.policies_etag(transaction)
-    return _read(rows)
+    policies, response.headers["ETag"] = _policies(services)
+    return policies
 
 
-@rules.put("/policies", responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN, *REPLACES))
+@rules.put("/policies", responses=_REPLACED)
 def put_policies(
     book: PolicyBook,
     services: CurrentServices,
@@ -204,10 +205,12 @@ def put_policies(
     412 when others are in force than the ones that were read; then nothing is written.
     """
     change_policies(services.database, account, book, _now(services), IfMatch.read(if_match))
+    return _policies(services)[0]
+
+
+def _policies(services: Services) -> tuple[Policies, str]:
+    """Those in force, and their tag."""
     with services.database.transaction() as transaction:
         rows = repo.policies(transaction)
-    return _read(rows)
-
-
-def _read(rows: list[dict[str, Any]]) -> Policies:
-    return Policies(items=tuple(PolicyRead.model_validate(row) for row in rows))
+        tag = repo.policies_etag(transaction)
+    return Policies(items=tuple(PolicyRead.model_validate(row) for row in rows)), tag
