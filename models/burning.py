@@ -19,6 +19,8 @@ Brightness = NDArray[np.float32]
 """Mean brightness by cell, 0..255, ``(rows, columns)``."""
 
 _SUDDEN: Final = 2.0
+_UNREST: Final = 2.0
+"""What burns stirs so many times as much as the rest of the picture, and by ``least_stir`` more."""
 _REACH: Final = 2
 """Cells that a flame or a cloud may move between two looks and still be the same."""
 
@@ -37,7 +39,7 @@ class Rule:
     Attributes:
         looks: in a row that have to show it in the same place.
         least_stir: mean change of brightness from look to look where it burns, in grey levels of 255, beyond the
-            change of the picture as a whole.
+            change of the picture as a whole and twice the unrest of its other parts.
         least_growth: or so many times the area of the look before, in each of them. More than twice is no growth but
             something that was uncovered.
     """
@@ -116,9 +118,14 @@ class Agreement:
         if last is None or not called.any():
             return 0.0
         change = brightness - last
-        # Clouds and the camera's own exposure change the whole picture: that is nothing that burns.
-        whole = float(np.median(change[~near])) if not near.all() else 0.0
-        return float(np.abs(change[called] - whole).mean())
+        if near.all():
+            return float(np.abs(change[called]).mean())
+        # Clouds and the camera's own exposure change the whole picture, wind and a narrow link all of its parts: that
+        # is nothing that burns.
+        rest = change[~near]
+        whole = float(np.median(rest))
+        unrest = float(np.median(np.abs(rest - whole)))
+        return max(float(np.abs(change[called] - whole).mean()) - _UNREST * unrest, 0.0)
 
 
 def widened(mask: Bools, cells: int) -> Bools:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.runtime.errors import InvalidError
+from models.accuracy.fire_changes import CHANGES
 from models.data.riders import read_picture
 from models.data.water import after_dark
 from models.data.water_split import names_of
@@ -20,7 +21,7 @@ from models.fire import FireLook, FireSegmenter
 EVERY_MS: Final = 2000
 """Between two looks, as the scene's configuration ships."""
 STREETS: Final = "as it was taken"
-NIGHTS: Final = "darkened"
+NIGHTS: Final = "darkened, with lamps, rain and glare"
 _VIDEOS: Final = (
     "video/vtest.avi",
     "video/bikes.mp4",
@@ -31,6 +32,9 @@ _VIDEOS: Final = (
 _BURNING: Final = "video/furg-fire/house6.mp4"
 #: The same footage is looked at so many times, each time begun a little later.
 _BEGINNINGS: Final = 4
+_CHANGED_BEGINNINGS: Final = 2
+_STILL_FROM: Final = 25
+"""Pictures whose median is what a place mostly looks like."""
 _SHORTEST_SIDE: Final = 240
 
 
@@ -40,7 +44,7 @@ class Clip:
 
     Attributes:
         name: of its file.
-        kind: ``STREETS`` or ``NIGHTS``.
+        kind: ``STREETS``, ``NIGHTS`` or the name of a change.
         seconds: that it lasts.
         runs: looks ``EVERY_MS`` apart, for each beginning.
     """
@@ -60,6 +64,23 @@ def clips(data: Path, segmenter: FireSegmenter) -> Iterator[Clip]:
     for name in _VIDEOS:
         yield _clip(data, name, segmenter, STREETS)
         yield _clip(data, name, segmenter, NIGHTS)
+
+
+def changed_clips(data: Path, segmenter: FireSegmenter) -> Iterator[Clip]:
+    """The same footage, changed in each of the ways of ``fire_changes``."""
+    for name in _VIDEOS:
+        taken = [
+            (second, _small(frame))
+            for second, frame in frames(data / name, EVERY_MS / 1000 / _CHANGED_BEGINNINGS)
+        ]
+        some = np.stack([picture for _, picture in taken[:: max(1, len(taken) // _STILL_FROM)]])
+        still = np.median(some, axis=0).astype(np.uint8)
+        for number, (kind, made) in enumerate(CHANGES.items()):
+            change = made(still, sum(name.encode()) + number)
+            runs: list[list[FireLook]] = [[] for _ in range(_CHANGED_BEGINNINGS)]
+            for place, (second, picture) in enumerate(taken):
+                runs[place % _CHANGED_BEGINNINGS].append(segmenter.look(change(picture, second)))
+            yield Clip(name, kind, taken[-1][0], runs)
 
 
 def burning_clip(data: Path, segmenter: FireSegmenter) -> Clip:

@@ -13,6 +13,8 @@ from typing import Final
 from common.runtime.errors import InvalidError
 
 CLASSES: Final = ("fire", "smoke")
+DOUBTFUL: Final = frozenset({"f0121"})
+"""Frames whose label is wrong to the eye: a shop being robbed, called smoke from edge to edge, its neighbours normal."""
 #: The data set's label 1 is a normal scene, drawn round the whole picture: it says that there is neither.
 _LABELS: Final = {0: 0, 2: 1}
 

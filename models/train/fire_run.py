@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.accuracy.fire import FRAMES, choose_thresholds
 from models.accuracy.fire_clips import calm_photos, clips
+from models.accuracy.fire_count import FRAMES, choose_thresholds
 from models.data.flames import Scene, judged_groups, read_scenes
 from models.data.riders import read_picture
 from models.data.water_split import names_of

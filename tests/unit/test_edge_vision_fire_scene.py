@@ -91,6 +91,22 @@ def test_a_cloud_before_the_sun_is_no_flicker() -> None:
     assert _play(_scene(), [(lamp, np.full_like(lamp, 80 + 40 * (number % 2))) for number in range(20)]) == []
 
 
+def test_a_camera_that_shakes_brings_no_lamp_to_life() -> None:
+    """Everything in the picture changes, the lamp no more than its neighbours."""
+    lamp, brightness = _flame(flicker=0)
+    unrest = np.random.default_rng(1).normal(0, 12, (20, ROWS, COLUMNS)).astype(np.float32)
+    assert _play(_scene(), [(lamp, brightness + one) for one in unrest]) == []
+
+
+def test_a_flame_is_found_by_a_camera_that_shakes() -> None:
+    unrest = np.random.default_rng(1).normal(0, 4, (20, ROWS, COLUMNS)).astype(np.float32)
+    looks = [_flame(flicker=3 * number % 5) for number in range(20)]
+    events = _play(
+        _scene(), [(fire, bright + one) for (fire, bright), one in zip(looks, unrest, strict=True)]
+    )
+    assert [event.phase for event in events][:1] == ["start"]
+
+
 def test_what_burns_outside_the_zone_starts_nothing() -> None:
     scene = _scene(zone=((0.6, 0.0), (1.0, 0.0), (1.0, 1.0), (0.6, 1.0)))
     assert _play(scene, [_flame(flicker=number) for number in range(20)]) == []
