@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from common.runtime.errors import InvalidError
 from common.runtime.settings import closest
-from models.accuracy import fire, helmet, water
+from models.accuracy import fire, helmet, privacy, water
 
 
 class Report(Protocol):
@@ -44,7 +44,7 @@ class Section(Protocol):
         ...
 
 
-SECTIONS: Final[tuple[Section, ...]] = (fire, helmet, water)
+SECTIONS: Final[tuple[Section, ...]] = (fire, helmet, privacy, water)
 
 
 def section_of(name: str) -> Section:

@@ -165,3 +165,10 @@ def test_the_street_detectors_card_says_what_the_page_says() -> None:
     card = (REPOSITORY / "models" / "cards" / "cocossd.md").read_text(encoding="utf-8")
     assert f"<!-- figures -->\n{section}\n<!-- end -->" in card
     assert section.count("–") >= 8
+
+
+def test_the_privacy_models_card_says_what_the_page_says_of_evidence() -> None:
+    page = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    section = page.partition("\n## blur\n")[2].partition("\n## ")[0].strip()
+    card = (REPOSITORY / "models" / "cards" / "privacy.md").read_text(encoding="utf-8")
+    assert f"<!-- blur -->\n{section}\n<!-- end -->" in card
