@@ -3,9 +3,7 @@
 A batch is whatever came while the one before it was being committed. So batches are small while little comes, and
 a message waits little; and they grow by themselves with what comes, up to a cap in rows, when every transaction's
 own cost (round trips, the disk's flush) has to be shared by many. Where nothing waits, the first message is given
-a moment's company. And a committer that has just worked rests as long before it takes what came meanwhile: without
-that, half of the greatest load in small batches costs nearly as much as all of it in large ones, and leaves no room for
-what else the machine has to do.
+a moment's company.
 """
 
 from __future__ import annotations
@@ -108,17 +106,12 @@ class Backlog:
                 self._changed.notify_all()
             return True
 
-    def take(self, timeout_s: float, rest_s: float = 0.0) -> Batch | None:
-        """The next batch, never above the caps; None when nothing came within that time.
-
-        Unless a full batch waits, nothing is taken before ``rest_s`` are over.
-        """
-        rested_at = self._clock.monotonic() + rest_s
+    def take(self, timeout_s: float) -> Batch | None:
+        """The next batch, never above the caps; None when nothing came within that time."""
         with self._changed:
             if not self._changed.wait_for(lambda: bool(self._parts), timeout_s):
                 return None
-            ready_at = max(self._parts[0].came_at + self._linger_s, rested_at)
-            lingering = ready_at - self._clock.monotonic()
+            lingering = self._parts[0].came_at + self._linger_s - self._clock.monotonic()
             if lingering > 0:
                 self._changed.wait_for(self._is_full, lingering)
             batch = self._gather()

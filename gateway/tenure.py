@@ -41,10 +41,6 @@ _REFRESH_SECONDS: Final = 2.0
 _CACHED_ADDRESSES: Final = 50_000
 #: Messages decoded before they are handed over.
 _AT_ONCE: Final = 128
-#: A committer rests as long as its batch took, but never longer, however slow the database was; and not at all after a
-#: batch of so many messages, which share its cost already.
-_SMALL_BATCH: Final = 256
-_LONGEST_REST_SECONDS: Final = 0.025
 _BYTES_A_ROW: Final = 30
 _log = get_logger("tenure")
 
@@ -65,11 +61,9 @@ class Committer:
     def commit_until(self, ended: threading.Event, results: queue.SimpleQueue[BatchResult]) -> None:
         """Commit what comes; with nothing to do, keep the registry fresh."""
         refreshed_at = self._clock.monotonic()
-        rest_s = 0.0
         while not ended.is_set():
-            batch = self.backlog.take(_IDLE_SECONDS, rest_s)
+            batch = self.backlog.take(_IDLE_SECONDS)
             if batch is None:
-                rest_s = 0.0
                 if self._clock.monotonic() - refreshed_at > _REFRESH_SECONDS:
                     self.store.commit([])
                     self.committed_at = refreshed_at = self._clock.monotonic()
@@ -78,9 +72,7 @@ class Committer:
             result = self.store.commit(batch.items)
             self.committed_at = self._clock.monotonic()
             self._intake.acknowledge(batch.deliveries)
-            took_s = self._clock.monotonic() - began
-            self._metrics.batch_seconds.observe(took_s)
-            rest_s = min(took_s, _LONGEST_REST_SECONDS) if len(batch.items) < _SMALL_BATCH else 0.0
+            self._metrics.batch_seconds.observe(self._clock.monotonic() - began)
             results.put(result)
 
 

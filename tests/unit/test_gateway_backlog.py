@@ -108,21 +108,6 @@ def test_a_message_that_has_waited_already_is_not_kept_waiting() -> None:
     assert numbers(waiting.take(1.0)) == [0]
 
 
-def test_who_rests_takes_what_came_meanwhile_in_one_batch() -> None:
-    waiting = backlog()
-    waiting.put(batch(0, [1]), 0.0)
-    late = threading.Timer(0.05, lambda: waiting.put(batch(1, [1]), 1.0))
-    late.start()
-    assert numbers(waiting.take(1.0, rest_s=2.0)) == [0, 1]
-    late.join()
-
-
-def test_nobody_rests_while_a_full_batch_waits() -> None:
-    waiting = backlog(most_rows=10)
-    waiting.put(batch(0, [4, 6, 1]), 0.0)
-    assert numbers(waiting.take(1.0, rest_s=60.0)) == [0, 1]
-
-
 def test_nothing_lingers_once_a_batch_is_full() -> None:
     waiting = backlog(most_rows=10, linger_s=60.0)
     waiting.put(batch(0, [4, 6, 1]), 0.0)
