@@ -51,7 +51,12 @@ effective_cache_size = {cache_mb}MB
 work_mem = 8MB
 maintenance_work_mem = 64MB
 max_wal_size = 2GB
-min_wal_size = 128MB
+# Logs are used again rather than made anew, which whoever commits just then would wait for.
+min_wal_size = 1GB
+# Pages are written out beside the batches, not by them: by default at most a hundred every 200 ms.
+bgwriter_delay = 20ms
+bgwriter_lru_maxpages = 1000
+bgwriter_lru_multiplier = 4
 checkpoint_completion_target = 0.9
 random_page_cost = 1.1
 max_parallel_workers_per_gather = 1
