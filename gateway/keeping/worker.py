@@ -74,22 +74,21 @@ class Housekeeper:
         self._on_gone = on_gone
         self._connection: Connection | None = None
         self._tidy_at = 0.0
-        self._pace = Pace(clock)
 
     def run(self, stop: Stop) -> None:
         """Until stopped; a database that is away, or too full to write to, is waited for."""
-        self._pace = Pace(self._clock, stop.wait)
+        pace = Pace(self._clock, stop.wait)
         try:
             while not stop.wait(self._keep.refresh_s * random.uniform(0.9, 1.1)):
                 try:
-                    self._turn()
+                    self._turn(pace)
                 except TransientError as error:
                     _log.warning("housekeeping is put off", error=error.message, hint=error.hint)
                     self._leave()
         finally:
             self._leave()
 
-    def _turn(self) -> None:
+    def _turn(self, pace: Pace) -> None:
         if self._connection is None:
             connection = connect(self._url, "keeping")
             with transaction(connection):
@@ -107,7 +106,7 @@ class Housekeeper:
                     self._on_gone(kind, count)
                     _log.info("threw away what is too old", kind=kind, count=count)
             self._tidy_at = self._clock.monotonic() + self._keep.sweep_s
-        refresh(self._connection, self._clock.now_ms(), self._pace)
+        refresh(self._connection, self._clock.now_ms(), pace)
         with transaction(self._connection):
             self._on_lag(lag_s(self._connection))
 

@@ -69,9 +69,7 @@ def _hours_of(work: Work, over: int) -> tuple[list[Range], Spans]:
     """Hours that wait until they are over (of every series), and those of single series that are: computed at once."""
     single = work.single.hours()
     unfinished = single.within(over, _FOR_EVER)
-    waiting = {
-        (int(first), int(until)) for first, until in zip(unfinished.first, unfinished.until, strict=True)
-    }
+    waiting = zip(unfinished.first.tolist(), unfinished.until.tolist(), strict=True)
     return union([*hours(work.everything), *waiting]), single.within(-_FOR_EVER, over)
 
 

@@ -6,7 +6,6 @@ import json
 import random
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -21,14 +20,6 @@ from tests.fixtures.centre import BORDER_LON, Centre, person
 from tests.integration.test_cloud_process import await_true, start
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
 
 
 def escalate(centre: Centre, *entries: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from cloud.calendar.domain import DISTRICT_ZONE
-from cloud.db import Database
 from cloud.notify import repo
 from cloud.notify.signing import webhook_headers
 from cloud.sla.service import fire_due
@@ -22,14 +21,6 @@ from tests.fixtures.desk import SECRET, Desk, hook, mailbox, robot, states, tell
 from tests.fixtures.receivers import HttpReceiver, http_receiver, mail_receiver
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
 
 
 @pytest.fixture

@@ -30,14 +30,6 @@ pytestmark = pytest.mark.services
 
 
 @pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
-
-
-@pytest.fixture
 def web() -> Iterator[HttpReceiver]:
     with http_receiver() as receiver:
         yield receiver

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cloud.db import Database
 from cloud.inbox import repo as inbox
 from cloud.incidents.schemas import IncidentFilters
 from cloud.incidents.service import IncidentService
@@ -17,14 +15,6 @@ from cloud.summary.service import summarise
 from tests.fixtures.centre import Centre
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
 
 
 def tickets(centre: Centre) -> list[dict[str, Any]]:

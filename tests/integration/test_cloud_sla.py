@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -18,14 +17,6 @@ from tests.fixtures.centre import BORDER_LON, Centre, person
 
 pytestmark = pytest.mark.services
 SETTINGS = VerifySettings(looks=3, settle_s=20, grace_s=60, blind_after_s=600)
-
-
-@pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
 
 
 def test_a_missed_clock_fires_once_and_raises_the_level(centre: Centre) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
-from cloud.db import Database
 from cloud.errors import ConflictError, ForbiddenError, NotFoundError, StaleVersionError
 from cloud.tickets.domain import Action, State
 from cloud.tickets.schemas import TicketDetail, TicketFilters
@@ -19,14 +17,6 @@ from common.runtime.errors import InvalidError
 from tests.fixtures.centre import BORDER_LON, Centre, person
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
 
 
 def act(centre: Centre, ticket_id: uuid.UUID, *actions: str, **given: Any) -> TicketDetail:

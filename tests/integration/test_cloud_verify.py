@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cloud.db import Database
 from cloud.errors import ConflictError
 from cloud.tickets.domain import Action, State
 from cloud.verify.domain import Verdict
@@ -20,14 +18,6 @@ from tests.fixtures.photos import file_report
 from tests.integration.test_cloud_sla import read_sensor
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
 
 
 @pytest.fixture

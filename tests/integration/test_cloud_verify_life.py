@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from cloud.db import Database
 from cloud.errors import ConflictError
 from cloud.tickets import repo as ticket_repo
 from cloud.tickets.domain import Action, Ground, State
@@ -29,14 +28,6 @@ from tests.fixtures.claims import VERIFY
 from tests.fixtures.photos import file_report, photo
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
 
 
 class Life(RuleBasedStateMachine):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cloud.db import Database
 from cloud.errors import ConflictError, ForbiddenError, TooLargeError
 from cloud.reports.coordinates import to_wgs84
 from cloud.tickets.domain import Action, State
@@ -19,14 +17,6 @@ from tests.fixtures.claims import Claim
 from tests.fixtures.photos import MAKER, file_report
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
 
 
 @pytest.fixture

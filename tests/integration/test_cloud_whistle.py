@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -25,14 +24,6 @@ from tests.integration.test_cloud_sla import SETTINGS as VERIFY
 
 pytestmark = pytest.mark.services
 SETTINGS = WhistleSettings()
-
-
-@pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
 
 
 class Scene:

@@ -6,7 +6,6 @@ import itertools
 import random
 import threading
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -19,14 +18,6 @@ from cloud.summary.service import summarise
 from tests.fixtures.centre import BORDER_LON, LAT, Centre
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def centre(database_url: str) -> Iterator[Centre]:
-    with Database(database_url, size=12) as database:
-        built = Centre(database)
-        built.build()
-        yield built
 
 
 def tickets(centre: Centre) -> list[dict[str, Any]]:

@@ -19,7 +19,6 @@ from tests.fixtures.gateway_rules import (
     OTHER,
     STORM,
     apply,
-    held_lease,
     packet,
     phases,
     store_of,
@@ -29,13 +28,6 @@ from tests.fixtures.gateway_rules import (
 from tests.integration.gateway_rig import now_ms, rows
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def lease(database_url: str) -> Iterator[Lease]:
-    """The default partition's lease."""
-    with held_lease(database_url) as held:
-        yield held
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ from tests.fixtures.gateway_rules import (
     SMOKE,
     STORM,
     apply,
-    held_lease,
     packet,
     phases,
     smoke,
@@ -35,13 +33,6 @@ from tests.fixtures.gateway_rules import (
 from tests.integration.gateway_rig import now_ms, rows
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def lease(database_url: str) -> Iterator[Lease]:
-    """The default partition's lease."""
-    with held_lease(database_url) as held:
-        yield held
 
 
 @pytest.fixture

@@ -8,17 +8,10 @@ import pytest
 
 from gateway.lease import Lease
 from gateway.store import Store
-from tests.fixtures.gateway_rules import OTHER, SMOKE, apply, held_lease, smoke, store_of, told
+from tests.fixtures.gateway_rules import OTHER, SMOKE, apply, smoke, store_of, told
 from tests.integration.gateway_rig import now_ms, rows
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def lease(database_url: str) -> Iterator[Lease]:
-    """The default partition's lease."""
-    with held_lease(database_url) as held:
-        yield held
 
 
 @pytest.fixture

@@ -19,17 +19,10 @@ from gateway.lease import CHECK_LEASE, Lease
 from gateway.metrics_catalogue import catalogue
 from gateway.rulebook import repo, versions
 from gateway.store import Store
-from tests.fixtures.gateway_rules import BOX, OTHER, SMOKE, apply, held_lease, phases, smoke, store_of
+from tests.fixtures.gateway_rules import BOX, OTHER, SMOKE, apply, phases, smoke, store_of
 from tests.integration.gateway_rig import eventually, rows
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def lease(database_url: str) -> Iterator[Lease]:
-    """The default partition's lease."""
-    with held_lease(database_url) as held:
-        yield held
 
 
 @pytest.fixture
