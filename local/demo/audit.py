@@ -74,11 +74,17 @@ class Audit:
 
 
 def lives_of(address: Address, data: Path) -> list[Life]:
-    """What one box numbered, read from its own file; none where it never opened one."""
+    """What one box numbered, read from its own file; none where it never opened one, or is opening it just now."""
     if not (data / FILE_NAME).exists():
         return []
     uri = f"{(data / FILE_NAME).absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
+        connection.execute("BEGIN")  # lives and packets of one moment
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE name IN ('life', 'packet')"
+        ).fetchall()
+        if len(tables) < 2:
+            return []
         lives = connection.execute("SELECT epoch, began_at, next_seq - 1 - withdrawn FROM life").fetchall()
         packets = connection.execute("SELECT epoch, payload FROM packet").fetchall()
     contents: dict[int, list[Data]] = {epoch: [] for epoch, _, _ in lives}

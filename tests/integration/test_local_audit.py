@@ -12,9 +12,9 @@ import pytest
 from common.runtime.clock import SystemClock, to_datetime
 from common.wire.messages import Events, Observation, Readings, Series
 from common.wire.topics import Address
-from edge.database import Database
+from edge.database import FILE_NAME, Database
 from edge.outbox import SqliteOutbox
-from local.demo.audit import Audit, audit
+from local.demo.audit import Audit, audit, lives_of
 
 pytestmark = pytest.mark.services
 
@@ -188,3 +188,9 @@ def test_a_box_that_only_said_hello_has_numbered_nothing(world: World, tmp_path:
 
 def test_a_box_that_never_opened_its_file_has_numbered_nothing(world: World, tmp_path: Path) -> None:
     assert audit(world.url, {LAMP: tmp_path / "none"}).packets_numbered == 0
+
+
+def test_a_box_that_is_just_opening_its_file_has_numbered_nothing(tmp_path: Path) -> None:
+    assert lives_of(LAMP, tmp_path) == []
+    (tmp_path / FILE_NAME).touch()
+    assert lives_of(LAMP, tmp_path) == []
