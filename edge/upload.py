@@ -20,6 +20,7 @@ from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from edge.config import EvidenceDoor
+from edge.database import DiskFullError
 from edge.evidence import EvidenceStore, StoredEvidence
 from edge.settings import UploadSettings
 
@@ -75,24 +76,37 @@ class Uploader:
         failures = turns = 0
         while not stop.is_set():
             turns += 1
-            if turns % _TRIM_EVERY == 1:
-                self._store.trim()
-            waiting = self._store.next()
-            if waiting is None or self._hold():
-                self._awake.wait(_IDLE_S)
-                self._awake.clear()
-                continue
             try:
-                pause = self._send(waiting)
+                if turns % _TRIM_EVERY == 1:
+                    self._store.trim()
+                waiting = self._store.next()
+                if waiting is None or self._hold():
+                    self._awake.wait(_IDLE_S)
+                    self._awake.clear()
+                    continue
+                pause = self._try(waiting)
                 failures = 0
-            except UploadError as error:
+            except (UploadError, DiskFullError) as error:
+                # What the district took and a full disk could not note is asked about, or sent, once more.
                 failures += 1
-                self._store.attempted(waiting.sha256)
                 pause = self._patience(failures)
                 _log.warning(error.code, message=error.message, hint=error.hint, retry_in_s=round(pause, 1))
             stop.wait(pause)
         for client in self._doors:
             client.close()
+
+    def _try(self, file: StoredEvidence) -> float:
+        """Send one file, and note a try that failed.
+
+        Raises:
+            UploadError: not now.
+            DiskFullError: what became of it could not be written down.
+        """
+        try:
+            return self._send(file)
+        except UploadError:
+            self._store.attempted(file.sha256)
+            raise
 
     def _send(self, file: StoredEvidence) -> float:
         """Bring one file over or park it; seconds to wait before the next.

@@ -67,6 +67,10 @@ class Ledger:
         """How many packets there were, as far as was seen."""
         return sum(self._count(copy) for copy in self._copies.values())
 
+    def everyone_began(self) -> bool:
+        """Whether each box has numbered something."""
+        return all(map(self._count, self._copies.values()))
+
     def changed(self) -> list[str]:
         """Each number under which a box holds another content than it once did."""
         found = []

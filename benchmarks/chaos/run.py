@@ -24,8 +24,8 @@ from edge.outbox_stats import read_stats
 from local.demo.audit import Audit, audit_lives, lives_of
 from local.ports import free_port
 
-#: How long boxes work before anything happens to them.
-_WARM_UP_S: Final = 3.0
+#: How long boxes work, once each has begun, before anything happens to them.
+_WARM_UP_S: Final = 2.0
 #: How long the healed system may take to catch up, at each of its steps.
 _PATIENCE_S: Final = 180.0
 _COUNTS: Final = b"""
@@ -54,6 +54,7 @@ def run(data: Path, kills: int, every_s: float, seed: int, stop: Stop, *, camera
     found, unseen = Audit(), 0
     with Town(lay_out(data, free_port(), camera=camera), say) as town:
         with Ledger(data / "ledger", town.addresses()) as ledger:
+            _until(lambda: stop.is_set() or ledger.everyone_began())
             stop.wait(_WARM_UP_S)
             acts = draw(seed, kills, every_s, town.cast())
             driver = Driver(town, acts, stop)

@@ -251,6 +251,27 @@ def test_a_door_that_dies_within_a_file_hands_over_to_another_that_keeps_nothing
     assert door.stored[name] == content
 
 
+def test_a_receipt_that_a_full_disk_cannot_note_is_asked_for_again(
+    database: Database, door: PlayedDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make(database, SystemClock())
+    name = store.keep(picture(1), "image/jpeg", 4)
+    note, refused = store.receipted, []
+
+    def full_at_first(sha256: str) -> None:
+        if len(refused) < 2:
+            refused.append(sha256)
+            raise DiskFullError("outbox.disk_full", "expected room to write", "free space")
+        note(sha256)
+
+    monkeypatch.setattr(store, "receipted", full_at_first)
+    with uploading(store, to(door)) as uploader:
+        eventually(lambda: store.stats().waiting == 0)
+        assert uploader.uploaded == 1
+    assert refused == [name, name]
+    assert name in door.stored
+
+
 def test_only_when_no_door_can_be_reached_is_there_a_pause(database: Database) -> None:
     store = make(database, SystemClock())
     store.keep(picture(1), "image/jpeg", 2)
