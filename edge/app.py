@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ from edge.camera.rtsp import read_credential
 from edge.camera_loop import CameraLoop
 from edge.cameras import Camera
 from edge.clips import ClipStore
-from edge.config import CameraConfig, DeviceConfig, source_of, uplinks_of
+from edge.config import CameraConfig, DeviceConfig, EvidenceDoor, source_of, uplinks_of
 from edge.database import Database
 from edge.detectors import Detectors
 from edge.evidence import EvidenceStore
@@ -30,6 +31,7 @@ from edge.sensors.build import build_line, build_sensors
 from edge.sensors.loop import SensorLoop
 from edge.sensors.modbus_config import LineSettings
 from edge.sensors.port import Sensor
+from edge.settings import Broker
 from edge.uplink import Uplink
 from edge.upload import Uploader
 from edge.worker import Worker
@@ -54,6 +56,7 @@ class Agent:
     Raises:
         ConfigError: the environment lacks something.
         DatabaseInUseError: another agent runs on the same directory.
+        DiskFullError: there is no room to begin; nothing is held, and it may be tried again.
     """
 
     def __init__(
@@ -72,6 +75,14 @@ class Agent:
         self._stop = Stop()
         self._stop_uplink = Stop()
         self._database = Database(directory)
+        with ExitStack() as unless_made:
+            unless_made.callback(self._database.close)
+            self._make_keepers(broker)
+            self._make_workers(config_file, environment, door)
+            unless_made.pop_all()
+
+    def _make_keepers(self, broker: Broker) -> None:
+        config = self._config
         self.outbox = SqliteOutbox(
             self._database,
             config.address,
@@ -105,6 +116,11 @@ class Agent:
                 for scene, severity in camera.severity.items()
             },
         )
+
+    def _make_workers(
+        self, config_file: Path, environment: Mapping[str, str], door: EvidenceDoor | None
+    ) -> None:
+        config = self._config
         simulated = self._make_loop(build_sensors(config.sensors, config.storm, self._clock.now_ms()))
         self._workers = [Worker("sensors", lambda: simulated.run(self._stop), self._stop)]
         #: One of the sensors that need no line, and one of each Modbus line: none waits for another's silence.

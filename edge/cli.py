@@ -17,6 +17,7 @@ from common.runtime.stop import Stop
 from edge.clips_cli import app as clips_app
 from edge.config import DeviceConfig, data_directory, load_device
 from edge.database import FILE_NAME, open_read_only
+from edge.room import when_there_is_room
 
 app = typer.Typer(
     help="The box on the lamp pole: cameras and sensors in, numbered packets out.", no_args_is_help=True
@@ -47,9 +48,13 @@ def run(
 
     configure_logging("edge", level=log_level)
     config = load_device(device)
-    agent = Agent(config, device, data_directory(data, config, os.environ), os.environ)
+    directory = data_directory(data, config, os.environ)
+    stop = Stop().on_signals()
+    agent = when_there_is_room(lambda: Agent(config, device, directory, os.environ), stop)
+    if agent is None:
+        return
     serve_metrics(agent.registry, metrics_port, metrics_host)
-    agent.run(Stop().on_signals())
+    agent.run(stop)
 
 
 @app.command()

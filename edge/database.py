@@ -5,6 +5,7 @@ Source of the durability claim: SQLite, "PRAGMA synchronous": in WAL mode, FULL 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -24,6 +25,8 @@ _LAYOUT: Final = 1
 _LOG_PAGES: Final = 256
 #: Half a megabyte, which even a new file on a full disk may have.
 _LEAST_PAGES: Final = 128
+#: No block, no file or none of the account's share is left.
+NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
 #: What beginning a life may want beyond what the file has.
 _SPARE_PAGES: Final = 8
 _log = get_logger("database")
@@ -114,6 +117,7 @@ class Database:
 
     Raises:
         DatabaseInUseError: ``database.in_use``.
+        DiskFullError: ``outbox.disk_full``; nothing is held then, and it may be tried again.
         DrumtowerError: ``database.unusable`` when the directory cannot be written.
     """
 
@@ -129,6 +133,8 @@ class Database:
             directory.mkdir(parents=True, exist_ok=True)
             self._claim = os.open(directory / "box.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise _full(str(error.strerror), self.path) from error
             raise DrumtowerError(
                 "database.unusable",
                 f"expected a directory that can be written at {directory}, got: {error.strerror}",
@@ -147,11 +153,13 @@ class Database:
             unless_opened.callback(os.close, self._claim)
             self._reserve = Reserve(directory / "reserve", reserve_bytes)
             self._connection = self._open(max_bytes)
+            unless_opened.callback(self._connection.close)
+            with self.reading() as connection:
+                (self._most_pages,) = connection.execute("PRAGMA max_page_count").fetchone()
+                self._capped = False
+                if reserve_bytes and not self._reserve.take():
+                    self._cap()  # the disk was full before: what it still has is for the log
             unless_opened.pop_all()
-        (self._most_pages,) = self._connection.execute("PRAGMA max_page_count").fetchone()
-        self._capped = False
-        if reserve_bytes and not self._reserve.take():
-            self._cap()  # the disk was full before: what it still has is for the log
 
     def close(self) -> None:
         """Close the file; every commit is already on disk."""
@@ -243,7 +251,7 @@ class Database:
             return self._connect(max_bytes)
         except sqlite3.DatabaseError as error:
             if not _is_corruption(error):
-                raise _translated(error, self.path) from error
+                raise self._told(error) from error
             self.moved_aside = self._move_aside()
             _log.error(
                 "database.corrupt",
@@ -251,16 +259,28 @@ class Database:
                 moved_to=str(self.moved_aside),
                 hint="packets in it that were not receipted are lost unless sqlite3 .recover saves them",
             )
+        try:
             return _connect(self.path, max_bytes)
+        except sqlite3.DatabaseError as error:
+            raise self._told(error) from error
 
     def _connect(self, max_bytes: int | None) -> sqlite3.Connection:
         try:
             return _connect(self.path, max_bytes)
         except sqlite3.DatabaseError as error:
-            if not _is_full(error) or not self._reserve.held:
+            if not self._has_no_room(error) or not self._reserve.held:
                 raise
             self._reserve.let_go()
             return _connect(self.path, max_bytes)
+
+    def _told(self, error: sqlite3.DatabaseError) -> DrumtowerError:
+        return _full(str(error), self.path) if self._has_no_room(error) else _translated(error, self.path)
+
+    def _has_no_room(self, error: sqlite3.DatabaseError) -> bool:
+        """Whether a full disk is to blame; of a file that cannot be made SQLite says only that it cannot be opened."""
+        return _is_full(error) or (
+            _primary(error) == sqlite3.SQLITE_CANTOPEN and _takes_no_file(self.directory)
+        )
 
     def _move_aside(self) -> Path:
         number = 1
@@ -345,6 +365,25 @@ def _is_full(error: sqlite3.Error) -> bool:
     return _primary(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 
+def _takes_no_file(directory: Path) -> bool:
+    """Whether not even an empty file more finds room."""
+    tried = directory / "room.new"
+    try:
+        tried.touch()
+    except OSError as error:
+        return error.errno in NO_ROOM
+    tried.unlink()
+    return False
+
+
+def _full(found: str, path: Path) -> DiskFullError:
+    return DiskFullError(
+        "outbox.disk_full",
+        f"expected room to write {path}, got: {found}",
+        "free space on the box's disk, or lower outbox.max_mb; what was accepted before is safe",
+    )
+
+
 def _translated(error: sqlite3.Error, path: Path) -> DrumtowerError:
     if _is_corruption(error):
         return DrumtowerError(
@@ -353,9 +392,5 @@ def _translated(error: sqlite3.Error, path: Path) -> DrumtowerError:
             "start the agent again: it moves the file aside and begins a new one",
         )
     if _is_full(error):
-        return DiskFullError(
-            "outbox.disk_full",
-            f"expected room to write {path}, got: {error}",
-            "free space on the box's disk, or lower outbox.max_mb; what was accepted before is safe",
-        )
+        return _full(str(error), path)
     return DrumtowerError("database.failed", f"expected {path} to answer, got: {error}", "")

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from common.runtime.clock import Clock
 from common.runtime.log import get_logger
-from edge.database import Database, DiskFullError
+from edge.database import NO_ROOM, Database, DiskFullError
 from edge.outbox_keeping import Keeping
 
 MediaType = Literal["image/jpeg", "video/mp4"]
@@ -50,6 +50,9 @@ class EvidenceStore:
         clock: when files were queued and receipted.
         max_bytes: cap of all files; beyond it receipted ones go first, then the least severe, oldest first.
         keep_receipted_s: how long files are kept after the district has them.
+
+    Raises:
+        DiskFullError: there is no room to begin.
     """
 
     def __init__(
@@ -66,7 +69,12 @@ class EvidenceStore:
         self._max_bytes = max_bytes
         self._keeping = Keeping("evidence", database, clock, keep_receipted_s)
         self.given_up = 0
-        self._directory.mkdir(exist_ok=True)
+        try:
+            self._directory.mkdir(exist_ok=True)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise _full(self._directory, error) from error
         self._agree()
 
     def keep(self, content: bytes, media_type: MediaType, severity: int) -> str:
@@ -89,18 +97,20 @@ class EvidenceStore:
             _write_synced(path, content)
         except OSError as error:
             path.with_name(path.name + ".new").unlink(missing_ok=True)
-            raise DiskFullError(
-                "evidence.disk_full",
-                f"expected room to write {path}, got: {error.strerror}",
-                "free space on the box's disk, or lower evidence.max_mb",
-            ) from error
-        with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT INTO evidence (sha256, media_type, size, severity, queued_at) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (sha256) DO NOTHING",
-                (name, media_type, len(content), severity, self._clock.now_ms()),
-            )
-            gone = self._make_room(connection, name)
+            raise _full(path, error) from error
+        try:
+            with self._database.transaction() as connection:
+                connection.execute(
+                    "INSERT INTO evidence (sha256, media_type, size, severity, queued_at) VALUES (?, ?, ?, ?, ?) "
+                    "ON CONFLICT (sha256) DO NOTHING",
+                    (name, media_type, len(content), severity, self._clock.now_ms()),
+                )
+                gone = self._make_room(connection, name)
+        except DiskFullError:
+            # A file that nothing speaks of would count towards no cap, and take what room there is.
+            if not self._knows(name):
+                path.unlink(missing_ok=True)
+            raise
         self._remove(gone)
         return name
 
@@ -173,6 +183,11 @@ class EvidenceStore:
                 _log.error("evidence.given_up", sha256=sha256, hint="raise evidence.max_mb, or mend the line")
         return gone
 
+    def _knows(self, sha256: str) -> bool:
+        with self._database.reading() as connection:
+            found = connection.execute("SELECT 1 FROM evidence WHERE sha256 = ?", (sha256,)).fetchone()
+        return found is not None
+
     def _agree(self) -> None:
         """Make files and rows agree after a power cut, and give what was refused by credential a new chance."""
         with self._database.transaction() as connection:
@@ -191,6 +206,14 @@ class EvidenceStore:
     def _remove(self, rows: list[tuple[str, str]]) -> None:
         for sha256, media_type in rows:
             (self._directory / (sha256 + _SUFFIXES[media_type])).unlink(missing_ok=True)
+
+
+def _full(path: Path, error: OSError) -> DiskFullError:
+    return DiskFullError(
+        "evidence.disk_full",
+        f"expected room to write {path}, got: {error.strerror}",
+        "free space on the box's disk, or lower evidence.max_mb",
+    )
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -15,13 +15,17 @@ from common.runtime.log import configure_logging
 from common.runtime.stop import Stop
 from edge.app import Agent
 from edge.config import load_device
+from edge.room import when_there_is_room
 
 
 def main() -> None:
     """Run the box of a configuration: CONFIG DATA CLOCK."""
     config, data, clock = map(Path, sys.argv[1:4])
     configure_logging("edge")
-    Agent(load_device(config), config, data, os.environ, MovedClock(clock)).run(Stop().on_signals())
+    stop, device = Stop().on_signals(), load_device(config)
+    agent = when_there_is_room(lambda: Agent(device, config, data, os.environ, MovedClock(clock)), stop)
+    if agent is not None:
+        agent.run(stop)
 
 
 if __name__ == "__main__":
