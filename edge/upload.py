@@ -32,6 +32,9 @@ _REFUSED: Final = {
 }
 _OF_THE_DEVICE: Final = {401, 403}
 _FOR_TODAY: Final = {"evidence.day_full"}
+_WRONG_HASH: Final = "evidence.wrong_hash"
+#: Digits of the largest offset that is believed.
+_DIGITS: Final = 12
 _IDLE_S: Final = 1.0
 _TRIM_EVERY: Final = 300
 _log = get_logger("upload")
@@ -123,6 +126,7 @@ class Uploader:
             )
             return 0.0
         offset = self._offset(file) if file.attempts else 0
+        resumed = bool(offset)
         # Twice the parts: the district may send us back to where it really is.
         for _ in range(2 * (len(content) // (self._settings.part_kb * 1024) + 2)):
             if offset is None:
@@ -132,17 +136,21 @@ class Uploader:
             if self._hold():
                 return 0.0
             response = self._put(file, content, offset)
-            if response.status_code in _REFUSED and _code(response) not in _FOR_TODAY:
+            if response.status_code in _REFUSED and (code := _code(response)) not in _FOR_TODAY:
+                if resumed and code == _WRONG_HASH:
+                    # What they kept of an earlier try was damaged, and is thrown away: from the beginning, then.
+                    break
                 return self._refused(file, response)
             offset = _next_offset(file, response)
+            resumed = resumed or (response.status_code == httpx.codes.CONFLICT and bool(offset))
         raise UploadError("upload.failed", f"the evidence door never took all of {file.sha256[:12]}…", "")
 
     def _offset(self, file: StoredEvidence) -> int | None:
-        """How much of it the district keeps; None when all."""
+        """How much of it the district keeps; None when all. Whoever does not say so is not asked to begin anew."""
         response = self._request("HEAD", file)
-        if response.status_code == httpx.codes.OK:
-            return None
-        return _number(response.headers.get("Upload-Offset", "0"), below=file.size)
+        if response.status_code in {httpx.codes.NOT_FOUND, *_OF_THE_DEVICE}:
+            return _number(response.headers.get("Upload-Offset", "0"), below=file.size)
+        return _next_offset(file, response)
 
     def _put(self, file: StoredEvidence, content: bytes, offset: int) -> httpx.Response:
         part = content[offset : offset + self._settings.part_kb * 1024]
@@ -168,7 +176,7 @@ class Uploader:
                 return self._doors[0].request(
                     method, f"/v1/evidence/{file.sha256}", content=content, headers=headers
                 )
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:  # not reached, or an answer that is no HTTP
                 failures.append(f"{self._doors[0].base_url}: {error!r}")
                 self._doors.rotate(-1)
                 if len(failures) < len(self._doors):
@@ -181,10 +189,12 @@ class Uploader:
 
     def _refused(self, file: StoredEvidence, response: httpx.Response) -> float:
         status = response.status_code
-        self._store.park(file.sha256, f"{status} {response.text[:200]}")
         _log.error("upload.refused", status=status, sha256=file.sha256, hint=_REFUSED[status])
-        # Refused as a device, the next file would be refused as well.
-        return self._settings.longest_retry_s if status in _OF_THE_DEVICE else 0.0
+        if status in _OF_THE_DEVICE:
+            # The next file would be refused as well; who enrols the device or lets it go on does so at the district.
+            return self._settings.longest_retry_s
+        self._store.park(file.sha256, f"{status} {response.text[:200]}")
+        return 0.0
 
     def _patience(self, failures: int) -> float:
         ceiling = min(self._settings.retry_s * 2.0**failures, self._settings.longest_retry_s)
@@ -205,14 +215,14 @@ def _client(door: EvidenceDoor, url: str, settings: UploadSettings) -> httpx.Cli
 
 
 def _next_offset(file: StoredEvidence, response: httpx.Response) -> int | None:
-    """Where to go on after a PUT; None when the district has all of it."""
+    """Where to go on after an answer; None when the district has all of it."""
     if response.status_code in {200, 201}:
         return None
     if response.status_code in {202, 409} and "Upload-Offset" in response.headers:
         return _number(response.headers["Upload-Offset"], below=file.size)
     raise UploadError(
         "upload.failed",
-        f"expected 201 from the evidence door for {file.sha256[:12]}…, got {response.status_code} {_code(response)}",
+        f"expected the evidence door to take {file.sha256[:12]}…, got {response.status_code} {_code(response)}",
         "look at the gateway's log",
     )
 
@@ -229,7 +239,7 @@ def _code(response: httpx.Response) -> str:
 
 
 def _number(text: str, below: int) -> int:
-    if not text.isascii() or not text.isdecimal():
+    if not text.isascii() or not text.isdecimal() or len(text) > _DIGITS:
         raise UploadError("upload.failed", f"expected a number as Upload-Offset, got {text[:40]!r}", "")
     # All of it kept and yet not stored: what they keep is not what we have. From the beginning, then.
     return int(text) if int(text) < below else 0

@@ -157,6 +157,25 @@ def test_a_picture_without_room_is_refused_clearly(database: Database) -> None:
     assert store.stats().waiting == 0
 
 
+def test_a_picture_that_the_full_database_cannot_note_takes_no_room_either(database: Database) -> None:
+    store = make(database)
+    with database.reading() as connection:
+        connection.execute("PRAGMA max_page_count = 1")  # no larger than it is
+
+    def keep_until_full() -> None:
+        for number in range(1000):
+            store.keep(picture(number), "image/jpeg", 2)
+
+    with pytest.raises(DiskFullError):
+        keep_until_full()
+    noted = store.stats().waiting
+    assert 0 < noted < 1000
+    assert len(files(database)) == noted
+    with pytest.raises(DiskFullError):
+        store.keep(picture(1000), "image/jpeg", 2)
+    assert len(files(database)) == noted
+
+
 def test_pictures_reach_the_district_over_tls(database: Database, tmp_path: Path) -> None:
     served = ensure_certificates(tmp_path / "certificates")
     store = make(database, SystemClock())
@@ -215,6 +234,34 @@ def test_a_wrong_guess_of_the_offset_is_corrected(database: Database, door: Play
     assert door.stored[name] == content
 
 
+def test_a_picture_whose_part_was_damaged_at_the_district_is_sent_anew(
+    database: Database, door: PlayedDoor
+) -> None:
+    store = make(database, SystemClock())
+    content = picture(1, 60_000)
+    name = store.keep(content, "image/jpeg", 2)
+    door.answers = [(503, "")]
+    door.kept[name] = bytes(16_384)  # its machine lost power, and the file is as long as it was but empty
+    with uploading(store, to(door)):
+        eventually(lambda: name in door.stored)
+    assert door.stored[name] == content
+    assert store.stats().parked == 0
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Content-Encoding": "gzip"}, {"Upload-Offset": "9" * 5000}], ids=["encoding", "offset"]
+)
+def test_an_answer_that_cannot_be_read_is_no_reason_to_end(
+    database: Database, door: PlayedDoor, headers: dict[str, str]
+) -> None:
+    """As a gate page or a proxy on the way may give it."""
+    store = make(database, SystemClock())
+    name = store.keep(picture(1), "image/jpeg", 2)
+    door.strange = [headers, headers]
+    with uploading(store, to(door)):
+        eventually(lambda: name in door.stored)
+
+
 def test_a_district_that_is_away_is_asked_again(database: Database, door: PlayedDoor) -> None:
     store = make(database, SystemClock())
     store.keep(picture(1), "image/jpeg", 2)
@@ -256,7 +303,8 @@ def test_a_receipt_that_a_full_disk_cannot_note_is_asked_for_again(
 ) -> None:
     store = make(database, SystemClock())
     name = store.keep(picture(1), "image/jpeg", 4)
-    note, refused = store.receipted, []
+    note = store.receipted
+    refused: list[str] = []
 
     def full_at_first(sha256: str) -> None:
         if len(refused) < 2:
@@ -288,7 +336,7 @@ def test_only_when_no_door_can_be_reached_is_there_a_pause(database: Database) -
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(403, "evidence.quarantined"), (413, "evidence.too_large"), (422, "evidence.wrong_hash")],
+    [(413, "evidence.too_large"), (422, "evidence.wrong_hash")],
 )
 def test_a_refusal_is_said_and_not_tried_for_ever(
     database: Database, door: PlayedDoor, status: int, code: str
@@ -305,14 +353,41 @@ def test_a_refusal_is_said_and_not_tried_for_ever(
     assert (said["status"], bool(said["hint"])) == (status, True)
 
 
-def test_a_wrong_credential_parks_and_a_restart_tries_once_more(database: Database, door: PlayedDoor) -> None:
+def test_a_device_that_is_kept_out_brings_all_its_pictures_once_it_is_let_in(
+    database: Database, door: PlayedDoor
+) -> None:
+    store = make(database, SystemClock())
+    names = {store.keep(picture(number), "image/jpeg", 2) for number in range(3)}
+    door.answers = [(403, "evidence.quarantined")] * 4 + [(403, "evidence.unknown_device")]
+    with structlog.testing.capture_logs() as logs, uploading(store, to(door)):
+        eventually(lambda: door.stored.keys() == names)
+    assert store.stats().parked == 0
+    assert [log["status"] for log in logs if log["event"] == "upload.refused"] == [403] * 5
+
+
+def test_a_wrong_credential_is_said_and_costs_no_picture(database: Database, door: PlayedDoor) -> None:
     store = make(database, SystemClock())
     name = store.keep(picture(1), "image/jpeg", 2)
-    with uploading(store, to(door, "wrong")):
-        eventually(lambda: store.stats().parked == 1)
-    again = make(database, SystemClock())
-    with uploading(again, to(door)):
+    with structlog.testing.capture_logs() as logs, uploading(store, to(door, "wrong")):
+        eventually(lambda: any(log["event"] == "upload.refused" for log in logs))
+    assert (store.stats().waiting, store.stats().parked) == (1, 0)
+    with uploading(make(database, SystemClock()), to(door)):
         eventually(lambda: name in door.stored)
+
+
+def test_a_door_that_cannot_say_how_far_a_picture_came_is_asked_again(
+    database: Database, door: PlayedDoor
+) -> None:
+    store = make(database, SystemClock())
+    content = picture(1, 60_000)
+    name = store.keep(content, "image/jpeg", 2)
+    door.cut_after = 5000
+    door.unable = [503, 429]
+    with uploading(store, to(door)):
+        eventually(lambda: name in door.stored)
+    assert door.stored[name] == content
+    puts = [request for request in door.requests if request.startswith("PUT")]
+    assert [put.split("-")[0] for put in puts[:2]] == ["PUT bytes 0", "PUT bytes 5000"]
 
 
 def test_nothing_is_sent_while_an_alarm_waits(database: Database, door: PlayedDoor) -> None:
