@@ -168,7 +168,7 @@ class SqliteOutbox:
 
     def receipt(self, receipt: Receipt) -> Receipted:
         """Take in what the store says it has committed."""
-        epoch = int(receipt.epoch, 16)
+        epoch = min(int(receipt.epoch, 16), _BEYOND)  # which is nobody's
         with self._database.transaction() as connection:
             life = connection.execute(
                 "SELECT next_seq, forked FROM life WHERE epoch = ?", (epoch,)
@@ -280,10 +280,14 @@ class SqliteOutbox:
     ) -> Receipted:
         cursor = connection.execute(
             "UPDATE packet SET receipted_at = ? WHERE epoch = ? AND seq <= ? AND receipted_at IS NULL",
-            (self._clock.now_ms(), epoch, receipt.upto),
+            (self._clock.now_ms(), epoch, min(receipt.upto, issued)),
         )
         # Beyond what we issued are numbers of another life.
-        missed = tuple((first, min(last, issued)) for first, last in receipt.gaps if first <= issued)
+        missed = tuple(
+            (max(first, 1), min(last, issued))
+            for first, last in receipt.gaps
+            if first <= issued and last >= 1
+        )
         for first, last in subtract((receipt.upto + 1, min(receipt.highest, issued)), missed):
             # Committed, or missing for less than ten seconds: a later receipt tells, by its gaps.
             connection.execute(

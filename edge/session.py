@@ -153,6 +153,8 @@ class Session:
         deadline = self._clock.monotonic() + _FAREWELL_S
         self._client.unsubscribe(self._address.down("receipt"))
         last_words = self.say("offline", epoch, counters)
+        if last_words.rc != mqtt.MQTT_ERR_SUCCESS:
+            raise UplinkError("uplink.lost", "the connection to the broker was lost before the farewell", "")
         while not last_words.is_published() and self._clock.monotonic() < deadline:
             self.turn(0.05)
         self._client.disconnect()
@@ -195,7 +197,7 @@ class Session:
         client.max_inflight_messages_set(65_535)
         client.username_pw_set(str(self._address), self._broker.password)
         if self._broker.tls:
-            client.tls_set_context(ssl.create_default_context(cafile=self._broker.ca_file))
+            client.tls_set_context(self._trust())
         now = self._clock.now_ms()
         client.will_set(
             self._address.up("status"),
@@ -210,6 +212,17 @@ class Session:
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         return client
+
+    def _trust(self) -> ssl.SSLContext:
+        """Whom to believe that he is the broker; read at every connection, since the file may be renewed any day."""
+        try:
+            return ssl.create_default_context(cafile=self._broker.ca_file)
+        except OSError as error:
+            raise UplinkError(
+                "uplink.untrusted",
+                f"expected the certificates of our CA in {self._broker.ca_file}, got: {error}",
+                "check DRUMTOWER_CA_FILE; packets wait in the outbox",
+            ) from error
 
     def _on_connect(
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, properties: Properties | None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,9 @@ from common.runtime.stop import Stop
 from common.wire.messages import Readings
 from common.wire.topics import Address
 from edge.database import Database
+from edge.flow import Flow, Pace, Window
 from edge.outbox import SqliteOutbox
+from edge.session import Session, UplinkError, UplinkFacts
 from edge.settings import Broker as Where
 from edge.settings import UplinkSettings
 from edge.uplink import Uplink
@@ -26,6 +30,7 @@ from local.broker import Broker
 from local.certificates import ensure_certificates
 from tests.conftest import Credential
 from tests.fixtures.edge_gateway import PATIENCE, PlayedGateway, eventually
+from tests.fixtures.edge_memory_outbox import MemoryOutbox
 from tests.fixtures.edge_messages import events, readings, receipt
 
 pytestmark = pytest.mark.services
@@ -405,3 +410,42 @@ def test_an_unreadable_receipt_is_left_out(
         eventually(lambda: any(log["event"] == "uplink.receipt_unreadable" for log in logs))
         box.accept(1)
         eventually(lambda: box.outbox.stats().unreceipted == 0)
+
+
+def test_a_ca_file_that_is_gone_for_a_while_is_waited_for(
+    broker: Broker, address: Address, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    """It is renewed now and then; a box that connects anew in that moment goes on."""
+    ca_file, kept = tmp_path / "ca.pem", broker.ca_file.read_bytes()
+    with structlog.testing.capture_logs() as logs, run_box(broker, tmp_path, address, ca_file=ca_file) as box:
+        box.accept(1.0)
+        eventually(lambda: any(log["event"] == "uplink.untrusted" for log in logs))
+        ca_file.write_bytes(kept)
+        eventually(lambda: box.outbox.stats().unreceipted == 0)
+
+
+def test_a_line_that_breaks_before_the_farewell_is_lost_like_any_other() -> None:
+    address, clock = Address("gulou", "box-1"), SystemClock()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = Where("127.0.0.1", server.getsockname()[1], False, PASSWORD)
+        flow = Flow(MemoryOutbox(address, clock), Window(), Pace(1, 1))
+        session = Session(
+            address, where, settings=UplinkSettings(), clock=clock, flow=flow, facts=UplinkFacts()
+        )
+
+        def answer_and_break() -> None:
+            line, _ = server.accept()
+            line.recv(4096)
+            line.sendall(bytes([0x20, 3, 0, 0, 0]))  # CONNACK
+            line.recv(4096)  # SUBSCRIBE
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            line.close()
+
+        broker = threading.Thread(target=answer_and_break)
+        broker.start()
+        session.open()
+        broker.join()
+        with pytest.raises(UplinkError) as lost:
+            session.farewell(1, {})
+        assert lost.value.code == "uplink.lost"
+        session.close()

@@ -214,6 +214,22 @@ def test_a_box_that_wakes_in_another_year_keeps_what_was_receipted(tmp_path: Pat
         database.close()
 
 
+def test_a_receipt_of_numbers_that_nobody_issues_is_taken_for_what_it_can_mean(tmp_path: Path) -> None:
+    database, earlier = make(tmp_path)
+    first, second = earlier.append(readings(1)), earlier.append(readings(2))
+    database.close()
+    database, outbox = make(tmp_path)
+    outbox.append(readings(3))
+    beyond = 1 << 70
+    assert outbox.receipt(receipt((1 << 64) - 1, 1)).packets == 0
+    told = receipt(first.epoch, 1, highest=beyond, gaps=[(-beyond, -1), (2, beyond), (beyond, beyond)])
+    assert outbox.receipt(told).missed == ((2, 2),)
+    assert outbox.stats().unreceipted == 2
+    assert outbox.receipt(receipt(second.epoch, beyond)).packets == 1
+    assert outbox.stats().unreceipted == 1
+    database.close()
+
+
 def test_two_agents_cannot_write_one_data_directory(tmp_path: Path) -> None:
     database = Database(tmp_path)
     with pytest.raises(DatabaseInUseError) as refused:
