@@ -50,12 +50,13 @@ class SensorCounts:
 
 @dataclass(slots=True)
 class _Turn:
-    """One sensor and when it is asked next (monotonic seconds)."""
+    """One sensor, when it is asked next and since when it is lost (monotonic seconds; and as the box's clock tells it)."""
 
     sensor: Sensor
     every_s: float
     due: float
     lost_turns: int = 0
+    lost_since: float = 0.0
     lost_since_ms: int = 0
     told: bool = False
 
@@ -151,7 +152,7 @@ class SensorLoop:
         if lost is None:
             self._found(turn)
         else:
-            self._missed(turn, lost, at_ms)
+            self._missed(turn, lost, now, at_ms)
         wait_s = turn.every_s
         if lost is not None and not readings:
             patience_s = min(wait_s, _FIRST_WAIT_S) * 2.0 ** min(turn.lost_turns - 1, 16)
@@ -161,13 +162,13 @@ class SensorLoop:
             # A late turn is not made up for: two readings of one instant say no more than one.
             turn.due = later + wait_s
 
-    def _missed(self, turn: _Turn, error: SensorLostError, at_ms: int) -> None:
+    def _missed(self, turn: _Turn, error: SensorLostError, now: float, at_ms: int) -> None:
         self.counts.silent += 1
         self._said.once(turn.sensor.name, error)
         if not turn.lost_turns:
-            turn.lost_since_ms = at_ms
+            turn.lost_since, turn.lost_since_ms = now, at_ms
         turn.lost_turns += 1
-        if turn.told or turn.lost_turns < _TURNS or at_ms - turn.lost_since_ms < self._silent_after_s * 1000:
+        if turn.told or turn.lost_turns < _TURNS or now - turn.lost_since < self._silent_after_s:
             return
         turn.told = True
         self._tell(turn, "start", at_ms, {"code": error.code, "message": error.message[:400]})

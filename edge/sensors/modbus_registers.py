@@ -95,9 +95,15 @@ def value_of(register: RegisterSettings, raw: float) -> float:
     """What it means, in the metric's unit.
 
     Raises:
-        SensorError: ``modbus.out_of_range`` when it lies outside of what the sensor can measure.
+        SensorError: ``modbus.out_of_range`` when it lies outside of what the sensor can measure, or is infinite.
     """
     value = round(raw * register.scale + register.offset, 9)
+    if not math.isfinite(value):
+        raise SensorError(
+            "modbus.out_of_range",
+            f"expected a finite {register.metric}, got {value:g}",
+            "is the sensor sound, and are type, order and scale those of its data sheet?",
+        )
     if register.valid is not None and not register.valid[0] <= value <= register.valid[1]:
         raise SensorError(
             "modbus.out_of_range",

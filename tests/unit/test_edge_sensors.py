@@ -294,6 +294,24 @@ def test_a_silent_sensor_is_a_condition_that_begins_after_its_time_and_ends_when
         assert (book.open_conditions(), loop.silent) == ([], 0)
 
 
+@pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0])
+def test_how_long_a_sensor_is_silent_does_not_depend_on_what_the_clock_is_set_to(
+    tmp_path: Path, jump_s: float
+) -> None:
+    clock = ManualClock()
+    with closing(Database(tmp_path)) as database:
+        outbox = SqliteOutbox(database, ADDRESS, clock)
+        book = ObservationBook(database, outbox, clock)
+        silent = Says(1.0, name="silent")
+        loop = SensorLoop([(silent, 1.0)], outbox, clock, flush_s=0.0, silent_after_s=15.0, book=book)
+        run_loop(clock, loop, 5.0)
+        clock.jump(jump_s)
+        run_loop(clock, loop, 9.0)
+        assert loop.silent == 0
+        run_loop(clock, loop, 20.0)
+        assert loop.silent == 1
+
+
 def test_a_sensor_that_answers_again_after_a_restart_ends_what_was_begun_before_it(tmp_path: Path) -> None:
     clock = ManualClock()
     for said, open_after in (((), 1), (range(9), 0)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 import pytest
@@ -137,6 +138,18 @@ def test_two_axes_lean_together_as_one() -> None:
     assert resultant(0.0, 0.0) == 0.0
     assert resultant(-20.0, 0.0) == 20.0
     assert resultant(3.0, 4.0) == pytest.approx(5.0, abs=0.01)
+
+
+def test_an_infinite_axis_is_a_fault_of_its_own_and_leans_nowhere() -> None:
+    axes = [*words_of(math.inf, "float32", "abcd"), *words_of(1.0, "float32", "abcd")]
+    leans = [
+        {"metric": f"lean_{axis}", "address": at, "type": "float32", "resultant": "lean"}
+        for axis, at in (("x", 0), ("y", 2))
+    ]
+    with pytest.raises(SensorLostError) as lost:
+        sensor(Registers(holding=dict(enumerate(axes))), leans).read(T0)
+    assert lost.value.code == "modbus.out_of_range"
+    assert [(one.metric, one.value) for one in lost.value.readings] == [("lean_y", 1.0)]
 
 
 # What is asked for
