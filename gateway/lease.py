@@ -22,6 +22,7 @@ from common.runtime.clock import Clock, SystemClock
 from common.runtime.errors import DrumtowerError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
+from common.schema.outages import NOTICES_SILENCE, PASSING
 
 #: Asked first in every batch's transaction: the store's incarnation, the rules' version, and what last moved a device
 #: into or out of the partition; no row: the lease is lost.
@@ -31,6 +32,9 @@ CHECK_LEASE: Final = (
     " WHERE partition = %s AND fencing = %s AND holder IS NOT NULL FOR KEY SHARE"
 )
 _CONNECT_SECONDS: Final = 5
+#: Whether nobody holds it any more. None is given for as long as ten minutes: one that seems to be was given before the
+#: database's clock was set back, and would else outlive its holder by as much.
+_LAPSED: Final = "NOT expires_at BETWEEN clock_timestamp() AND clock_timestamp() + interval '10 minutes'"
 _log = get_logger("lease")
 
 
@@ -111,7 +115,7 @@ class Lease:
                     " WHERE partition = %s AND fencing = %s",
                     [self.partition, self.fencing],
                 )
-        except psycopg.OperationalError as error:
+        except PASSING as error:
             _log.warning(
                 "lease not released, it will expire", partition=self.partition, error=str(error).strip()
             )
@@ -127,7 +131,7 @@ class Lease:
                 if connection is None:
                     connection = _connect(self._url)
                 self._renew(connection)
-            except psycopg.OperationalError as error:
+            except PASSING as error:
                 _log.warning("lease not renewed", partition=self.partition, error=str(error).strip())
                 if connection is not None:
                     connection.close()
@@ -179,7 +183,7 @@ class LeaseKeeper:
         while not stop.is_set():
             try:
                 lease = self.try_acquire()
-            except psycopg.OperationalError as error:
+            except PASSING as error:
                 _log.warning("no database yet", error=str(error).strip())
                 lease = None
             if lease is not None:
@@ -194,14 +198,14 @@ class LeaseKeeper:
         """Take the lease if it is free or expired; None when another holds it.
 
         Raises:
-            psycopg.OperationalError: when the database cannot be reached.
+            psycopg.Error: one of ``PASSING``, when the database cannot be reached or takes no writes.
         """
         with _connect(self._url) as connection:
             connection.execute(
                 "INSERT INTO partition_lease (partition) VALUES (%s) ON CONFLICT DO NOTHING", [self.partition]
             )
             found = connection.execute(
-                "SELECT fencing FROM partition_lease WHERE partition = %s AND expires_at < clock_timestamp()",
+                f"SELECT fencing FROM partition_lease WHERE partition = %s AND {_LAPSED}",  # noqa: S608
                 [self.partition],
             ).fetchone()
             if found is None:
@@ -215,9 +219,9 @@ class LeaseKeeper:
 
     def _end_hung_batch(self, connection: psycopg.Connection, fencing: int) -> None:
         ended = connection.execute(
-            "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a, partition_lease l"
+            "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a, partition_lease l"  # noqa: S608
             " WHERE a.datname = current_database() AND a.application_name = %s"
-            " AND l.partition = %s AND l.fencing = %s AND l.expires_at < clock_timestamp()",
+            f" AND l.partition = %s AND l.fencing = %s AND {_LAPSED}",
             [application_name(self.partition, fencing), self.partition, fencing],
         ).fetchall()
         if ended:
@@ -231,9 +235,9 @@ class LeaseKeeper:
                     "SELECT 1 FROM partition_lease WHERE partition = %s FOR UPDATE", [self.partition]
                 )
                 row = connection.execute(
-                    "UPDATE partition_lease SET holder = %s, fencing = fencing + 1, listening_since = NULL,"
+                    "UPDATE partition_lease SET holder = %s, fencing = fencing + 1, listening_since = NULL,"  # noqa: S608
                     " acquired_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => %s)"
-                    " WHERE partition = %s AND expires_at < clock_timestamp() RETURNING fencing",
+                    f" WHERE partition = %s AND {_LAPSED} RETURNING fencing",
                     [self._holder, self._ttl_s, self.partition],
                 ).fetchone()
         except psycopg.errors.LockNotAvailable:
@@ -243,5 +247,9 @@ class LeaseKeeper:
 
 def _connect(url: str) -> psycopg.Connection:
     return psycopg.connect(
-        url, autocommit=True, connect_timeout=_CONNECT_SECONDS, application_name="drumtower lease"
+        url,
+        autocommit=True,
+        connect_timeout=_CONNECT_SECONDS,
+        application_name="drumtower lease",
+        **NOTICES_SILENCE,
     )

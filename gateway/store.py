@@ -23,6 +23,7 @@ from common.runtime.clock import Clock, SystemClock
 from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
+from common.schema.outages import NOTICES_SILENCE, PASSING
 from gateway import repo
 from gateway.batch import BatchResult
 from gateway.decode import Decoded, DecodedStatus, ForeignReading, RawMessage, Rejected
@@ -141,7 +142,7 @@ class Store:
                 return result
             except psycopg.errors.ProgramLimitExceeded:
                 raise  # refused even alone and as a reject: a bug, not an outage
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            except PASSING as error:
                 self.close()
                 self._on_retry()
                 failures += 1
@@ -261,6 +262,7 @@ class Store:
                 autocommit=True,
                 connect_timeout=_CONNECT_SECONDS,
                 application_name=application_name(self._partition, self._fencing),
+                **NOTICES_SILENCE,
             )
             version, rules = (
                 (0, self._rules) if self._rule_book is None else self._rule_book.read(self._connection)

@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from cloud.db.transaction import Transaction
 from common.runtime.errors import TransientError
+from common.schema.outages import NOTICES_SILENCE, PASSING
 
 T = TypeVar("T")
 _POOL_WAIT_S = 5.0
@@ -35,7 +36,7 @@ def _away_is_transient() -> Iterator[None]:
         raise RaceLostError(
             "db.race_lost", f"another transaction won: {error}".strip(), "try again"
         ) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except PASSING as error:
         # A lock timeout and an exhausted pool are operational errors too.
         raise TransientError(
             "db.unavailable",
@@ -62,7 +63,12 @@ class Database:
             # Few tries in a row: their pauses double, and a database that is back should be noticed at once.
             reconnect_timeout=_RECONNECT_S,
             # Autocommit, so that a transaction is exactly what `transaction()` opens.
-            kwargs={"autocommit": True, "row_factory": dict_row, "application_name": "drumtower-cloud"},
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "application_name": "drumtower-cloud",
+                **NOTICES_SILENCE,
+            },
             check=ConnectionPool.check_connection,
             connection_class=psycopg.Connection[DictRow],
             open=False,

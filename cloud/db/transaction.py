@@ -19,6 +19,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from common.runtime.errors import InvalidError
+from common.schema.outages import PASSING
 
 STREAM_CHANNEL = "stream_event"
 _STREAM_LOCK = 7_119_417_030
@@ -77,7 +78,7 @@ class Transaction:
             with self._connection.transaction():
                 yield
             whole = True
-        except psycopg.OperationalError:
+        except PASSING:
             raise  # a lost connection or a deadlock concerns the whole transaction
         except psycopg.Error as error:
             raise RefusedRowError("db.refused", f"{type(error).__name__}: {error}".strip()) from error

@@ -13,6 +13,7 @@ from cloud.db import Queries, Transaction
 from cloud.db.transaction import STREAM_CHANNEL
 from cloud.stream.domain import StreamEvent
 from common.runtime.errors import TransientError
+from common.schema.outages import PASSING
 
 _Q = Queries("cloud.stream")
 
@@ -69,7 +70,7 @@ async def open_feed(url: str) -> AsyncIterator[Feed]:
         async with connection:
             await connection.execute(f"LISTEN {STREAM_CHANNEL}")
             yield Feed(connection)
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except PASSING as error:
         raise TransientError(
             "db.unavailable", f"the database did not carry it out: {error}".strip(), "it is tried again"
         ) from error

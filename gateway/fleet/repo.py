@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 
 from common.runtime.errors import TransientError
+from common.schema.outages import NOTICES_SILENCE, PASSING
 from common.wire.categories import CATEGORIES
 from common.wire.topics import Address
 from gateway.fleet.sites import Site
@@ -30,7 +31,11 @@ def connect(url: str, name: str) -> Connection:
     """
     try:
         return psycopg.connect(
-            url, autocommit=True, connect_timeout=_CONNECT_SECONDS, application_name=f"drumtower {name}"
+            url,
+            autocommit=True,
+            connect_timeout=_CONNECT_SECONDS,
+            application_name=f"drumtower {name}",
+            **NOTICES_SILENCE,
         )
     except psycopg.OperationalError as error:
         raise TransientError(
@@ -50,7 +55,7 @@ def transaction(connection: Connection) -> Iterator[Connection]:
     try:
         with connection.transaction():
             yield connection
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except PASSING as error:
         trouble = trouble_of(error.sqlstate)
         raise TransientError(trouble.code, f"{trouble.said}: {error}".strip(), trouble.hint) from error
 

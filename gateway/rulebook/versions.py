@@ -158,7 +158,8 @@ def follow_file(url: str, content: str, metrics: Mapping[str, Metric]) -> None:
     """
     rules = parse(content, Path(FILE), metrics)
     with connect(url, "rules") as connection:
-        newest = repo.newest(connection)
+        with transaction(connection):
+            newest = repo.newest(connection)
         if newest is not None:
             if understood(newest, metrics) == rules:
                 return

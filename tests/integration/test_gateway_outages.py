@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from common.runtime.stop import Stop
 from common.wire.codec import encode_packet
 from common.wire.topics import Address
 from gateway.decode import Decoded, Decoder, RawMessage
+from gateway.fleet import repo as fleet
 from gateway.lease import LeaseKeeper, LeaseLostError, application_name
 from gateway.metrics_catalogue import catalogue
 from gateway.store import Store
@@ -114,6 +117,21 @@ def test_a_holder_that_wakes_up_after_a_takeover_commits_nothing(database_url: s
     awake.close()
 
 
+def test_a_lease_from_before_the_databases_clock_was_set_back_does_not_outlive_its_holder(
+    database_url: str,
+) -> None:
+    gone = LeaseKeeper(database_url, "default", "gone", ttl_s=300).try_acquire()
+    assert gone is not None
+    gone._ended.set()
+    keeper = LeaseKeeper(database_url, "default", "next")
+    assert keeper.try_acquire() is None
+    rows(database_url, "UPDATE partition_lease SET expires_at = clock_timestamp() + interval '1 hour'")
+    taken = keeper.try_acquire()
+    assert taken is not None
+    assert taken.fencing == gone.fencing + 1
+    taken.release()
+
+
 def test_a_takeover_ends_a_batch_whose_holder_hangs_inside_it(database_url: str) -> None:
     old = LeaseKeeper(database_url, "default", "old", ttl_s=0.5).try_acquire()
     assert old is not None
@@ -174,3 +192,18 @@ def test_only_one_of_many_gets_a_free_lease(database_url: str) -> None:
     winners = [lease for lease in found if lease is not None]
     assert len(winners) == 1
     winners[0].release()
+
+
+def test_a_database_that_falls_silent_is_noticed_within_half_a_minute(database_url: str) -> None:
+    """Its machine lost power, or a firewall forgot the connection: neither says so."""
+    with (
+        fleet.connect(database_url, "test") as connection,
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        every = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+        times = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
+        unheard_ms = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert idle + every * times <= 30
+    assert 0 < unheard_ms <= 30_000
