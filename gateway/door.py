@@ -40,7 +40,14 @@ class EvidenceDoor:
     ) -> None:
         """``certificate`` is the server's certificate chain and its key, both PEM."""
         self._settings = settings
-        self._files = EvidenceFiles(directory, settings.keep_free_mb * 2**20)
+        try:
+            self._files = EvidenceFiles(directory, settings.keep_free_mb * 2**20)
+        except OSError as error:
+            raise ConfigError(
+                "gateway.evidence_folder",
+                f"expected a folder for evidence that can be written at {directory}, got: {error.strerror}",
+                "DRUMTOWER_EVIDENCE_DIR must be a folder that this account may write",
+            ) from error
         self._ledger = Ledger(database_url)
         self._clock = clock
         self._socket: socket.socket | None = None
@@ -106,9 +113,17 @@ class EvidenceDoor:
 
     def _end_when(self, stop: Stop) -> None:
         while True:
-            before = self._clock.now_ms() / 1000 - self._settings.partial_hours * _HOUR_SECONDS
-            if removed := self._files.remove_old_parts(before):
-                _log.info("removed parts of evidence that never became whole", files=removed)
+            self._tidy()
             if stop.wait(_HOUR_SECONDS):
                 break
         self._server.should_exit = True
+
+    def _tidy(self) -> None:
+        before = self._clock.now_ms() / 1000 - self._settings.partial_hours * _HOUR_SECONDS
+        try:
+            removed = self._files.remove_old_parts(before)
+        except OSError as error:  # whoever waits for the end must not die of a disk
+            _log.warning("old parts of evidence were not removed", error=str(error))
+            return
+        if removed:
+            _log.info("removed parts of evidence that never became whole", files=removed)

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Final
 
 from common.runtime.errors import InvalidError, TransientError
+from common.schema.evidence import SEALED_MEDIA_TYPE, SEALED_SUFFIX
 
 _SUFFIX: Final = {"image/jpeg": ".jpg", "video/mp4": ".mp4"}
+#: What the ticket centre puts there besides, and no box may send: sealed photos of reporters.
+_KEPT: Final = {**_SUFFIX, SEALED_MEDIA_TYPE: SEALED_SUFFIX}
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 #: No room on the disk, none left of the account's quota, or the largest file that this process may write.
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -62,7 +65,8 @@ class Part:
         self._path = path
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _PART_MODE)
         self._file = os.fdopen(descriptor, "r+b")
-        if not self._lock():
+        # What was there when somebody asked how far it came may be gone: cut longer, it would begin with zeros.
+        if not self._lock() or os.fstat(descriptor).st_size < offset:
             self._file.close()
             raise BusyError("evidence.busy", "another connection sends this file", "ask again")
         self._file.truncate(offset)
@@ -134,7 +138,7 @@ class EvidenceFiles:
     def __init__(self, directory: Path, keep_free_bytes: int) -> None:
         self._directory = directory
         self._keep_free_bytes = keep_free_bytes
-        (directory / "partial").mkdir(parents=True, exist_ok=True)
+        self._is_made()
 
     def path(self, sha256: str, media_type: str) -> Path:
         """Where a whole file is."""
@@ -142,19 +146,16 @@ class EvidenceFiles:
 
     def kept(self, device_id: int, sha256: str) -> int:
         """How many bytes of a file came so far."""
-        try:
-            return self._partial(device_id, sha256).stat().st_size
-        except FileNotFoundError:
-            return 0
+        return _size(self._partial(device_id, sha256))
 
     def partial_bytes(self, device_id: int) -> int:
         """How many bytes of a device wait to become whole files."""
         folder = self._directory / "partial" / str(device_id)
-        return sum(entry.stat().st_size for entry in folder.iterdir()) if folder.is_dir() else 0
+        return sum(_size(entry) for entry in folder.iterdir()) if folder.is_dir() else 0
 
     def has_room(self, size: int) -> bool:
         """Whether a file of that size leaves enough of the disk."""
-        return shutil.disk_usage(self._directory).free - size >= self._keep_free_bytes
+        return self._is_made() and shutil.disk_usage(self._directory).free - size >= self._keep_free_bytes
 
     def open_part(self, device_id: int, sha256: str, offset: int) -> Part:
         """The part of a file that came so far, cut at ``offset`` and locked; the caller closes it.
@@ -186,10 +187,25 @@ class EvidenceFiles:
 
     def remove_old_parts(self, before: float) -> int:
         """Throw away parts not touched since (seconds of the Unix epoch); how many."""
-        old = [part for part in (self._directory / "partial").glob("*/*") if part.stat().st_mtime < before]
-        for part in old:
-            part.unlink(missing_ok=True)
-        return len(old)
+        removed = 0
+        for part in (self._directory / "partial").glob("*/*"):
+            try:
+                if part.stat().st_mtime < before:
+                    part.unlink()
+                    removed += 1
+            except FileNotFoundError:
+                continue  # it became whole meanwhile
+        return removed
+
+    def _is_made(self) -> bool:
+        """Whether the folder is there; on a disk that was full at the start it is made once there is room."""
+        try:
+            (self._directory / "partial").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            return False
+        return True
 
     def _partial(self, device_id: int, sha256: str) -> Path:
         return self._directory / "partial" / str(device_id) / sha256
@@ -197,7 +213,7 @@ class EvidenceFiles:
 
 def whole_path(directory: Path, sha256: str, media_type: str) -> Path:
     """Where a whole file is in a folder of evidence."""
-    return directory / sha256[:2] / f"{sha256}{_SUFFIX[media_type]}"
+    return directory / sha256[:2] / f"{sha256}{_KEPT[media_type]}"
 
 
 def is_sha256(text: str) -> bool:
@@ -212,6 +228,14 @@ def is_media_type(text: str) -> bool:
 
 def _is_of_type(head: bytes, media_type: str) -> bool:
     return head.startswith(b"\xff\xd8\xff") if media_type == "image/jpeg" else head[4:8] == b"ftyp"
+
+
+def _size(part: Path) -> int:
+    """Of a part that may become whole, or be thrown away, at any moment."""
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _sync(folder: Path) -> None:

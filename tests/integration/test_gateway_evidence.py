@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import secrets
 import socket
@@ -179,3 +180,48 @@ def test_old_parts_are_thrown_away(tmp_path: Path) -> None:
     assert files.remove_old_parts(before=1.0) == 0
     assert files.remove_old_parts(before=4e9) == 1
     assert files.kept(1, "a" * 64) == 0
+
+
+def test_a_door_that_opens_on_a_full_disk_takes_files_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_anything: object, **_named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", no_room)
+        files = EvidenceFiles(tmp_path / "evidence", 0)
+        assert not files.has_room(1)
+    assert files.has_room(1)
+    with closing(files.open_part(1, "a" * 64, 0)) as part:
+        part.write(b"part")
+    assert files.kept(1, "a" * 64) == 4
+
+
+def test_a_part_that_is_gone_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Cut to where the sender is, a new one would begin with zeros, and the sender be told that its file is wrong."""
+    files = EvidenceFiles(tmp_path, 0)
+    with closing(files.open_part(1, "a" * 64, 0)) as part:
+        part.write(b"part")
+    files.remove_old_parts(before=4e9)
+    with pytest.raises(BusyError):
+        files.open_part(1, "a" * 64, 4)
+    assert files.kept(1, "a" * 64) == 0
+
+
+def test_a_part_that_goes_while_it_is_looked_at_does_not_count(tmp_path: Path) -> None:
+    files = EvidenceFiles(tmp_path, 0)
+    with closing(files.open_part(1, "a" * 64, 0)) as part:
+        part.write(b"part")
+    (tmp_path / "partial" / "1" / ("b" * 64)).symlink_to(tmp_path / "gone")
+    assert files.partial_bytes(1) == 4
+    assert files.remove_old_parts(before=4e9) == 1
+
+
+def test_a_door_whose_parts_cannot_be_looked_at_ends_all_the_same(tmp_path: Path, database_url: str) -> None:
+    looping = tmp_path / "evidence" / "partial" / "999999" / ("a" * 64)
+    looping.parent.mkdir(parents=True)
+    looping.symlink_to(looping)
+    with opened_door(tmp_path, database_url) as rig:
+        assert rig.put(content := jpeg()).status_code == 201
+    assert (tmp_path / "evidence" / sha(content)[:2] / f"{sha(content)}.jpg").exists()

@@ -179,7 +179,7 @@ def test_a_name_that_is_no_hash_is_refused(rig: Rig) -> None:
     assert code(rig.put(jpeg(), "g" * 64)) == "evidence.bad_name"
 
 
-def test_a_taken_port_and_a_bad_certificate_say_what_to_do(rig: Rig, tmp_path: Path) -> None:
+def test_a_taken_port_a_bad_certificate_and_a_bad_folder_say_what_to_do(rig: Rig, tmp_path: Path) -> None:
     certificates = ensure_certificates(tmp_path / "certificates")
     common = {
         "directory": tmp_path / "other",
@@ -199,6 +199,13 @@ def test_a_taken_port_and_a_bad_certificate_say_what_to_do(rig: Rig, tmp_path: P
             EvidenceSettings(),
             certificate=(certificates.key, certificates.certificate),
             **common,  # type: ignore[arg-type]
+        )
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ConfigError, match="DRUMTOWER_EVIDENCE_DIR"):
+        EvidenceDoor(
+            EvidenceSettings(),
+            certificate=(certificates.certificate, certificates.key),
+            **(common | {"directory": tmp_path / "file"}),  # type: ignore[arg-type]
         )
 
 
