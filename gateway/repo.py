@@ -165,7 +165,9 @@ def widen_streams(connection: Connection, streams: Mapping[StreamKey, Stream]) -
     connection.execute(
         "UPDATE device_stream s SET received = k.received::int8multirange,"
         " abandoned = k.abandoned::int8multirange, duplicates = s.duplicates + k.duplicates,"
-        " rejected = s.rejected + k.rejected, received_at = greatest(s.received_at, to_timestamp(k.at / 1000.0))"
+        " rejected = s.rejected + k.rejected,"
+        # Nothing was heard later than now, or a gateway whose clock was ahead once would hide a silence until then.
+        " received_at = greatest(s.received_at, least(to_timestamp(k.at / 1000.0), clock_timestamp()))"
         " FROM unnest(%s::integer[], %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],"
         " %s::bigint[]) AS k (device_id, epoch, received, abandoned, duplicates, rejected, at)"
         " WHERE s.device_id = k.device_id AND s.epoch = k.epoch",
@@ -272,7 +274,8 @@ def insert_statuses(connection: Connection, statuses: Sequence[tuple[int, Decode
         newest = list({row["device_id"]: row for row in rows}.values())
         taken = connection.execute(
             "INSERT INTO device_presence AS p (device_id, state, said_at, seen_at, version, epoch, counters)"  # noqa: S608
-            " SELECT device_id, state, said_at, seen_at, version, epoch, counters"
+            " SELECT device_id, state, said_at,"
+            " CASE WHEN seen_at > clock_timestamp() THEN clock_timestamp() ELSE seen_at END, version, epoch, counters"
             f" FROM jsonb_to_recordset(%s::jsonb) AS s ({_STATUS_ROW}) ORDER BY device_id"
             " ON CONFLICT (device_id) DO UPDATE SET state = excluded.state, said_at = excluded.said_at,"
             " seen_at = greatest(p.seen_at, excluded.seen_at), "

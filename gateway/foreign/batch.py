@@ -298,6 +298,9 @@ class ForeignOfBatch:
             for item, place, seq in self._taken
             if seq == UNNUMBERED
         }
-        self._heard = {device: at for device, at in newest.items() if at - before.get(device, 0) >= _HEARD_MS}
+        # A clock that was set back has heard nothing lately.
+        self._heard = {
+            device: at for device, at in newest.items() if not 0 <= at - before.get(device, 0) < _HEARD_MS
+        }
         if self._heard:
             foreign_repo.hear(self._connection, self._heard)

@@ -14,7 +14,7 @@ def hear(connection: Connection, heard: Mapping[int, int]) -> None:
     ordered = sorted(heard.items())
     connection.execute(
         "INSERT INTO device_presence AS p (device_id, seen_at)"
-        " SELECT d, to_timestamp(t / 1000.0) FROM unnest(%s::integer[], %s::bigint[]) AS k (d, t) ORDER BY d"
+        " SELECT d, least(to_timestamp(t / 1000.0), clock_timestamp()) FROM unnest(%s::integer[], %s::bigint[]) AS k (d, t) ORDER BY d"
         " ON CONFLICT (device_id) DO UPDATE SET seen_at = greatest(p.seen_at, excluded.seen_at)",
         [[device for device, _ in ordered], [at for _, at in ordered]],
     )

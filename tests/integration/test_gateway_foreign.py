@@ -256,6 +256,17 @@ def test_presence_of_an_unnumbered_device_is_noted_now_and_then_and_its_silence_
     assert rows(stores.url, "SELECT category FROM observation_inbox") == [("device.silent",)]
 
 
+def test_presence_goes_on_when_the_clock_that_was_ahead_is_set_right(
+    stores: Stores, enrolled: object
+) -> None:
+    store = stores()
+    store.commit([said("plant/G 2/temp", "50", now_ms() + 86_400_000)])
+    assert rows(stores.url, "SELECT seen_at <= clock_timestamp() FROM device_presence") == [(True,)]
+    rows(stores.url, "UPDATE device_presence SET seen_at = now() - interval '1 hour'")
+    store.commit([said("plant/G 2/temp", "51")])
+    assert rows(stores.url, "SELECT seen_at > now() - interval '1 minute' FROM device_presence") == [(True,)]
+
+
 def test_a_device_of_another_partition_is_left_to_its_gateway(
     stores: Stores, database_url: str, tmp_path: Any
 ) -> None:

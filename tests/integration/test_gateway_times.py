@@ -162,6 +162,15 @@ def test_a_silent_device_is_told_once_and_again_when_it_returns(stores: Stores) 
         assert len(rows(stores.url, "SELECT DISTINCT observation_id FROM observation_inbox")) == 2
 
 
+def test_a_gateway_whose_clock_was_ahead_for_a_while_hides_no_silence(stores: Stores) -> None:
+    ahead = now_ms() + DAY
+    payload = encode_status(BOX, ahead, Status("online", ahead, "0.1", "9", {}))
+    said = Decoder().decode(RawMessage(BOX.up("status"), payload, False, ahead, len(payload)))
+    stores().commit([packet(1, readings(1.0), received=ahead), said])
+    assert rows(stores.url, "SELECT received_at <= clock_timestamp() FROM device_stream") == [(True,)]
+    assert rows(stores.url, "SELECT seen_at <= clock_timestamp() FROM device_presence") == [(True,)]
+
+
 def test_a_last_will_does_not_count_as_a_sign_of_life(stores: Stores) -> None:
     store = stores()
     store.commit([status(now_ms())])
