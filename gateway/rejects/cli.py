@@ -121,7 +121,7 @@ def retry_rejects(
     """Try rejects again, after a metric was declared, a device enrolled or the software mended."""
     choice = _choice(reject_id, reason, box)
     settings = load_config(config, GatewaySettings)
-    taken, refused, rows = 0, 0, 0
+    taken, refused, gone, rows = 0, 0, 0, 0
     metrics = settings.catalogue()
     decoder = Decoder(Adapters(load_mappings(folder_of(config), metrics), metrics))
     with fleet.connect(database_url(), "rejects") as connection:
@@ -133,10 +133,13 @@ def retry_rejects(
             except StillRejectedError as error:
                 refused += 1
                 print(printable(str(error)))
+            except InvalidError as error:  # somebody else took it in or threw it away meanwhile
+                gone += 1
+                print(error)
     print(
         f"{taken} taken in with {rows} readings, {refused} still rejected; next: drumtower gateway rejects list"
     )
-    if refused:
+    if refused or (gone and reject_id):
         raise typer.Exit(1)
 
 

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Final
+
+import psycopg
 
 from common.wire.topics import Address
 from gateway.batch import Told
@@ -16,6 +18,9 @@ from gateway.fleet.repo import Connection
 from gateway.quarantine import HELD
 from gateway.rejects.flood import observed
 from gateway.repo import DISTRICT, UNKNOWN_DEVICE
+
+#: What the database says of a message that it cannot hold.
+REFUSALS: Final = (psycopg.DataError, psycopg.IntegrityError)
 
 
 @dataclass(frozen=True, slots=True)

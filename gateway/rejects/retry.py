@@ -116,7 +116,10 @@ class Retrier:
             replay_ms=limits.replay_ms,
             again=reject.seq is not None or bool(reject.series),
         )
-        attempt.run([item])
+        try:
+            attempt.run([item])
+        except repo.REFUSALS as error:
+            raise _still(reject.reject_id, "database_refused", error) from error
         if attempt.result.rejects:
             raise _still(reject.reject_id, *next(iter(attempt.result.rejects.items())))
         if attempt.result.ignored:

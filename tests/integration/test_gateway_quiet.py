@@ -118,6 +118,9 @@ def test_lengths_and_instants_are_read_as_people_write_them() -> None:
     for wrong in ("2 weeks", "", "-5m"):
         with pytest.raises(ValueError, match=re.escape(repr(wrong))):
             spans.length(wrong)
+    for beyond in ("999999999999d", "9" * 400 + "s"):
+        with pytest.raises(ValueError, match="within 36500 days"):
+            spans.length(beyond)
 
 
 def test_a_box_that_stays_silent_after_its_maintenance_calls_people(database_url: str) -> None:

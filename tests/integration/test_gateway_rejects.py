@@ -15,10 +15,11 @@ from common.wire.codec import encode_packet
 from common.wire.topics import Address
 from gateway.decode import Decoded, Decoder, RawMessage
 from gateway.fleet import repo as fleet
+from gateway.fleet.audit import this_person
 from gateway.lease import LeaseKeeper
 from gateway.metrics_catalogue import Metric, catalogue
 from gateway.rejects import repo as kept
-from gateway.rejects.retry import Retrier
+from gateway.rejects.retry import Retrier, StillRejectedError
 from gateway.store import Limits, Store
 from tests.integration.gateway_rig import now_ms, readings, register, rows
 from tests.integration.test_gateway_cli import drumtower
@@ -134,6 +135,40 @@ def test_a_retry_takes_each_packet_in_once_and_says_who_did_it(store: Store, dat
     assert rows(
         database_url, "SELECT action, detail ->> 'reason', count(*)::int FROM audit GROUP BY 1, 2"
     ) == [("reject.retried", "unknown_metric", 3)]
+
+
+def test_what_the_database_refuses_again_stays_and_keeps_no_other_from_being_tried(
+    store: Store, database_url: str
+) -> None:
+    at = now_ms()
+    rows(database_url, "ALTER TABLE reading ADD CONSTRAINT cold CHECK (value <> 66)")
+    store.commit([decoded(encode_packet(BOX, 9, 1, at, readings(66.0, metric="phlogiston"))), unknown(2)])
+    limits, metrics = Limits(), catalogue([Metric("phlogiston", "g", 0, 99)])
+    with fleet.connect(database_url, "test") as connection:
+        first, second = kept.ids(connection)
+        retrier = Retrier(connection, metrics, limits)
+        with pytest.raises(StillRejectedError, match="database_refused"):
+            retrier.retry(first)
+        assert retrier.retry(second) == 1
+        assert kept.ids(connection) == [first]
+    assert rows(database_url, "SELECT action FROM audit ORDER BY audit_id") == [
+        ("reject.refused",),
+        ("reject.retried",),
+    ]
+
+
+def test_what_another_person_takes_in_meanwhile_keeps_no_other_from_being_tried(
+    store: Store, database_url: str
+) -> None:
+    store.commit([unknown(1), unknown(2)])
+    with fleet.connect(database_url, "test") as connection:
+        first, second = kept.ids(connection)
+        with fleet.transaction(connection):
+            kept.drop(connection, kept.Choice(ids=(first,)), this_person(), "tried by somebody else")
+    tried = drumtower("rejects", "retry", str(first), str(second), url=database_url)
+    assert f"there is no reject {first}" in tried.stdout
+    assert "0 taken in with 0 readings, 1 still rejected" in tried.stdout
+    assert tried.returncode == 1
 
 
 def test_a_retry_that_fails_leaves_the_reject_and_a_line_that_says_why(
