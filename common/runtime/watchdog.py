@@ -6,8 +6,8 @@ seconds, and calls somebody when it is not any more. Any service that counts req
 
 from __future__ import annotations
 
+import http.client
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
@@ -89,7 +89,7 @@ class Watchdog:
         try:
             with urllib.request.urlopen(self._url, timeout=_PATIENCE_S):  # noqa: S310 - http or https: see is_address
                 pass
-        except (OSError, urllib.error.URLError, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # a URLError is an OSError
             self._failed()
             # Never the whole address: whoever has it can say in our name that all is well.
             _log.warning(

@@ -188,8 +188,8 @@ class FramesIntake:
         return self._connected.is_set()
 
     def has_ended(self) -> bool:
-        """Whether it gave up."""
-        return self._ended.is_set()
+        """Whether it gave up, or its thread died of a fault: nobody is to wait for messages then."""
+        return self._ended.is_set() or (self._thread.ident is not None and not self._thread.is_alive())
 
     def waiting(self) -> int:
         """How many messages are queued."""

@@ -322,5 +322,20 @@ def test_a_watcher_that_does_not_answer_is_told_without_its_address(
     assert "/secret" not in told
 
 
+def test_a_watcher_that_answers_anything_but_http_ends_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            line, _ = server.accept()
+            with line:
+                line.recv(4096)
+                line.sendall(b"220 another service altogether\r\n")
+
+        other = threading.Thread(target=greet)
+        other.start()
+        assert not Watchdog(f"http://127.0.0.1:{server.getsockname()[1]}/", 1, lambda: "").beat()
+        other.join()
+
+
 def test_without_an_address_there_is_nothing_to_do() -> None:
     Watchdog(None, 1, lambda: "").run(Stop())
