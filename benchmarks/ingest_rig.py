@@ -37,9 +37,12 @@ CEILING_TABLE = """
 DROP TABLE IF EXISTS ceiling;
 CREATE TABLE ceiling (LIKE reading INCLUDING DEFAULTS);
 SELECT create_hypertable('ceiling', by_range('captured_at', INTERVAL '1 day'), create_default_indexes => false);
-CREATE INDEX ON ceiling (series_id, captured_at DESC);
+CREATE INDEX ON ceiling (series_id, captured_at) WITH (deduplicate_items = off);
 """
 _FEW = 1000
+_A_GIGABYTE_OF_LOG = (
+    "SELECT count(pg_logical_emit_message(false, 'age', repeat('x', 1000000))) FROM generate_series(1, 1100)"
+)
 _COMMITTED = "SELECT coalesce(sum(upper(received) - 1), 0)::bigint FROM device_stream"
 #: Of each box, for a look every few ms: looking must not take what it looks at its processor time.
 _COMMITTED_BY_BOX = "SELECT device_id, coalesce(upper(received) - 1, 0)::bigint FROM device_stream"
@@ -86,7 +89,7 @@ class Rig:
         self._seq = 0
         self._started = 0
         self._file = directory / "rows.bin"
-        self.start_ms = time.time_ns() // 1_000_000 - 6 * 3_600_000
+        self.start_ms = time.time_ns() // 1_000_000 - 18 * 3_600_000
 
     def close(self) -> None:
         """Leave nothing running."""
@@ -195,6 +198,13 @@ class Rig:
     def empty(self) -> None:
         """An empty hypertable for the next round, like the ceiling's."""
         self._psql("-c", "TRUNCATE reading", "-c", "CHECKPOINT")
+
+    def age(self) -> None:
+        """Have the database's log stand as after hours of work: its files are used again, no longer made."""
+        for _ in range(2):
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                connection.execute(_A_GIGABYTE_OF_LOG)
+                connection.execute("CHECKPOINT")
 
     def _psql(self, *arguments: str) -> str:
         found = installed_binaries().postgres_programs / "psql"
