@@ -21,7 +21,7 @@ from common.runtime.clock import SystemClock
 from common.schema.runner import migrate
 from gateway.fleet import repo
 from gateway.fleet.sites import DeviceEntry, Site
-from local.demo.stack import Part
+from local.demo.part import Part
 from local.paths import REPOSITORY
 from local.ports import free_port
 

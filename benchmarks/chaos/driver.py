@@ -13,7 +13,7 @@ from benchmarks.chaos.plan import Act, What
 from benchmarks.chaos.town import Town
 from common.runtime.errors import DrumtowerError
 from common.runtime.stop import Stop
-from local.demo.stack import Part
+from local.demo.part import Part
 
 _NO_DATABASE = "drumtower: db.unavailable:"
 

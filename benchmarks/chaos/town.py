@@ -15,7 +15,8 @@ from benchmarks.chaos.disk import SmallDisk
 from benchmarks.chaos.links import Link, Switchboard
 from benchmarks.chaos.plan import Cast
 from common.wire.topics import Address
-from local.demo.stack import CONFIGS, Part, Plan, Stack
+from local.demo.part import Part
+from local.demo.stack import CONFIGS, Plan, Stack
 
 SITE: Final = "chaos"
 #: The box whose disk is small, and the one whose outbox may only hold a megabyte.

@@ -16,14 +16,13 @@ from uuid import UUID
 from pydantic import Field
 
 from cloud.dispatch.domain import fits
+from cloud.geometry import METRES_A_DEGREE, box_around, distance_m
 from cloud.incidents.order import SevereSince, earliest
 from common.runtime.config import Settings
 from common.wire.categories import BY_CODE
 
 Kind = Literal["condition", "act"]
 Scope = Literal["place", "device", "sensor"]
-_METRES_A_DEGREE: Final = 111_195.0  # of latitude, on a sphere of 6,371,009 m
-_EARTH_RADIUS_M: Final = 6_371_009.0
 _CELL_DEGREES: Final = 0.001  # about 111 m: a disc of the usual 50 m touches at most four
 
 
@@ -236,31 +235,6 @@ def hour_of(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def distance_m(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
-    """Metres between two WGS-84 points along a sphere (haversine); exact to 0.5 %, plenty for 50 m."""
-    phi_a, phi_b = math.radians(lat_a), math.radians(lat_b)
-    half_lat, half_lon = (phi_b - phi_a) / 2, math.radians(lon_b - lon_a) / 2
-    chord = math.sin(half_lat) ** 2 + math.cos(phi_a) * math.cos(phi_b) * math.sin(half_lon) ** 2
-    return 2 * _EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(chord)))
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Degrees around a point within which everything nearer than a radius lies."""
-
-    west: float
-    south: float
-    east: float
-    north: float
-
-
-def box_around(lon: float, lat: float, radius_m: float) -> Box:
-    """The smallest such box, a hair larger; it does not reach over the date line or the poles."""
-    high = radius_m / _METRES_A_DEGREE * 1.001
-    wide = high / max(math.cos(math.radians(min(abs(lat) + high, 89.9))), 0.001)
-    return Box(lon - wide, lat - high, lon + wide, lat + high)
-
-
 def lock_names(category: str, scope: str, lon: float, lat: float, radius_m: float) -> Iterator[str]:
     """The locks under which a matter is looked for and opened.
 
@@ -301,7 +275,7 @@ def count_too_near(rules: Sequence[FusionRule], category: str, matters: Sequence
     """How many matters of a category stand within its radius of another: each should have been one with it."""
     radius_m = rule_for(rules, category).radius_m
     by_latitude = sorted(matters, key=lambda matter: matter.lat)
-    reach = radius_m / _METRES_A_DEGREE * 1.001
+    reach = radius_m / METRES_A_DEGREE * 1.001
     too_near: set[int] = set()
     for position, matter in enumerate(by_latitude):
         for other in by_latitude[position + 1 :]:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cloud.incidents.domain import Device, Matter, box_around, distance_m, nearest
+from cloud.geometry import box_around, distance_m
+from cloud.incidents.domain import Device, Matter, nearest
 
 _FAR_LATITUDE: Final = 85.0
 

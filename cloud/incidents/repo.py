@@ -13,8 +13,8 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from cloud.db import Queries, Transaction
+from cloud.geometry import Box
 from cloud.incidents.domain import (
-    Box,
     Candidate,
     Device,
     Family,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from cloud.db import Database, Transaction
 from cloud.errors import ConflictError
+from cloud.geometry import box_around
 from cloud.incidents import domain, repo
 from cloud.incidents.domain import Change, Device, FusionRule, Matter, Observation
 from cloud.incidents.places import Places, choose_matter
@@ -165,7 +166,7 @@ def matter_of_place(
 
     Its locks are held; the category is the one that matters are kept under.
     """
-    near = repo.matters_near(transaction, category, domain.box_around(*point, 2 * rule.radius_m))
+    near = repo.matters_near(transaction, category, box_around(*point, 2 * rule.radius_m))
     found, place = choose_matter(places, near, *point, rule.radius_m)
     return found or repo.new_matter(transaction, category, "", place, now)
 

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from cloud.assessment.domain import tail
 from cloud.calendar.domain import DISTRICT_ZONE
-from cloud.incidents.domain import Device, distance_m
+from cloud.geometry import METRES_A_DEGREE, distance_m
+from cloud.incidents.domain import Device
 from cloud.verify.domain import Verdict
 
-_METRES_A_DEGREE: Final = 111_195.0
 _ERROR: Final = 0.05  # how often a fall that is none may be taken for one
 
 
@@ -204,8 +204,8 @@ def stretch_of(device: Device, names: tuple[str, str], stretches: Sequence[Stret
 
 def distance_to_line_m(lon: float, lat: float, points: Sequence[tuple[float, float]]) -> float:
     """Metres from a point to a line of WGS-84 points, flat around the point; endless where there is no line."""
-    wide = math.cos(math.radians(lat)) * _METRES_A_DEGREE
-    flat = [((x - lon) * wide, (y - lat) * _METRES_A_DEGREE) for x, y in points]
+    wide = math.cos(math.radians(lat)) * METRES_A_DEGREE
+    flat = [((x - lon) * wide, (y - lat) * METRES_A_DEGREE) for x, y in points]
     if len(flat) == 1:
         return distance_m(lon, lat, *points[0])
     return min((_to_segment(*pair) for pair in pairwise(flat)), default=math.inf)

@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import Field
 
 from cloud.calendar.domain import DISTRICT_ZONE
-from cloud.incidents.domain import distance_m
+from cloud.geometry import distance_m
 from common.runtime.config import Settings
 from common.runtime.errors import InvalidError
 from common.wire.categories import BY_CODE

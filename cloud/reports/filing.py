@@ -10,6 +10,7 @@ from uuid import UUID
 
 from cloud.db import Transaction
 from cloud.db.database import take_locks
+from cloud.geometry import box_around
 from cloud.incidents import domain as incidents
 from cloud.incidents import repo as incident_repo
 from cloud.incidents.domain import FusionRule, Matter
@@ -55,7 +56,7 @@ def place_report(
     take_locks(transaction, incidents.lock_names(kept_under, "", report.lon, report.lat, radius_m))
     reach_m = max(radius_m, settings.suggest_radius_m)
     while True:
-        box = incidents.box_around(report.lon, report.lat, reach_m)
+        box = box_around(report.lon, report.lat, reach_m)
         near = repo.open_tickets_near(transaction, box)
         matter, place = _matter(transaction, places, told, kept_under, radius_m)
         sure = certain(told, near, radius_m, settings)
@@ -84,7 +85,7 @@ def place_report(
 def _matter(
     transaction: Transaction, places: Places, told: Told, category: str, radius_m: float
 ) -> tuple[Matter | None, tuple[float, float]]:
-    box = incidents.box_around(told.lon, told.lat, 2 * radius_m)
+    box = box_around(told.lon, told.lat, 2 * radius_m)
     near = incident_repo.matters_near(transaction, category, box)
     return choose_matter(places, near, told.lon, told.lat, radius_m)
 

@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from cloud.db import Queries, Transaction
-from cloud.incidents.domain import Box
+from cloud.geometry import Box
 from cloud.reports.domain import OpenTicket, Suggestion
 from cloud.reports.photos import Photo
 from cloud.reports.sealing import Sealed

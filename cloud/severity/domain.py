@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from cloud.dispatch.domain import fits
-from cloud.incidents.domain import distance_m
+from cloud.geometry import distance_m
 
 PlaceKind = Literal["school", "hospital", "care_home", "underpass", "metro", "market"]
 #: What a rule may ask for; a rule asks for at least one of them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from cloud.incidents.domain import distance_m
+from cloud.geometry import distance_m
 from common.runtime.errors import InvalidError
 
 

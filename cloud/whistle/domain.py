@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from cloud.incidents.domain import distance_m
+from cloud.geometry import distance_m
 from common.runtime.config import Settings
 from common.runtime.errors import InvalidError
 

@@ -8,11 +8,11 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud.geometry import distance_m
 from cloud.incidents.domain import (
     DEFAULT_RULES,
     Family,
     Observation,
-    distance_m,
     leading,
     lock_names,
     matter_category,

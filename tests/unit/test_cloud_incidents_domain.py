@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud.geometry import box_around, distance_m
 from cloud.incidents.domain import (
     DEFAULT_RULES,
     Candidate,
@@ -20,11 +21,9 @@ from cloud.incidents.domain import (
     FusionRule,
     Matter,
     Observation,
-    box_around,
     bridged,
     choose,
     count_too_near,
-    distance_m,
     hour_of,
     is_late,
     kind_of,

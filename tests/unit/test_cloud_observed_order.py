@@ -12,7 +12,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.incidents.domain import Device, Matter, Observation, distance_m, merge
+from cloud.geometry import distance_m
+from cloud.incidents.domain import Device, Matter, Observation, merge
 from cloud.incidents.order import LATENESS, Facts, Seen, earliest, opening_by, severe_since
 from cloud.incidents.places import Places, choose_matter, name_order
 from cloud.sla.domain import FALLBACK_POLICY, Clock, meet, moved_to, start

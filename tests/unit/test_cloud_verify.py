@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.incidents.domain import distance_m
+from cloud.geometry import distance_m
 from cloud.tickets.domain import GROUNDS, TRANSITIONS, Action, Ground, State, ground_of
 from cloud.verify.domain import Asked, Verdict, conclude
 from cloud.verify.photo_domain import check_place, check_time

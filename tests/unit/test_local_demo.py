@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from common.runtime.errors import ConfigError, DrumtowerError
 from local.demo import cli
-from local.demo.stack import CONFIGS, Plan, Stack, last_words
+from local.demo.part import last_words
+from local.demo.stack import CONFIGS, Plan, Stack
 from local.ports import PortTakenError, free_port
 
 
