@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from pathlib import Path as FilePath
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -13,9 +12,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
 from cloud.auth.api import CurrentAccount, StillSignedIn, client_address
-from cloud.errors import NotFoundError
 from cloud.etags import etag_of
 from cloud.incidents.schemas import IncidentFilters, IncidentPage
+from cloud.photos.showing import IN_CLEAR, find_picture
 from cloud.problem import responses
 from cloud.reports.texts import require_may_see
 from cloud.services import CurrentServices
@@ -24,7 +23,6 @@ from cloud.summary.service import summarise
 from cloud.tickets.schemas import ActionRequest, TicketDetail, TicketFilters, TicketPage
 from common.runtime.errors import InvalidError
 
-_SUFFIXES: Final = {"jpg": "image/jpeg", "mp4": "video/mp4"}
 _SIGNED_IN = (HTTPStatus.UNAUTHORIZED,)
 _EventId = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -175,7 +173,7 @@ async def stream(
     response_class=FileResponse,
     responses=responses(*_SIGNED_IN, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
     | {
-        200: {"description": "the picture", "content": {kind: {} for kind in _SUFFIXES.values()}},
+        200: {"description": "the picture", "content": {kind: {} for kind in IN_CLEAR.values()}},
         304: {"description": "the browser has it already"},
     },
 )
@@ -190,7 +188,7 @@ def evidence(
     Photos that reporters sent are not blurred: they are for those who work on the ticket.
     """
     require_may_see(services.database, account, sha256)
-    file, media_type = _find_evidence(services.evidence_directory, sha256)
+    picture = find_picture(services.database, services.personal_keys, services.evidence_directory, sha256)
     services.auth.looked_at(account, sha256, client_address(request))
     # A browser keeps it but asks each time, so that every look is known; the name is a hash of the content.
     headers = {
@@ -200,7 +198,9 @@ def evidence(
     }
     if sha256 in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return FileResponse(file, media_type=media_type, headers=headers)
+    if isinstance(picture.content, bytes):
+        return Response(picture.content, media_type=picture.media_type, headers=headers)
+    return FileResponse(picture.content, media_type=picture.media_type, headers=headers)
 
 
 @operations.get("/healthz", responses=responses())
@@ -215,19 +215,6 @@ def health(services: CurrentServices) -> Health:
 def metrics(services: CurrentServices) -> Response:
     """Prometheus metrics of this process."""
     return Response(generate_latest(services.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def _find_evidence(directory: FilePath | None, sha256: str) -> tuple[FilePath, str]:
-    if directory is not None:
-        for suffix, media_type in _SUFFIXES.items():
-            file = directory / sha256[:2] / f"{sha256}.{suffix}"
-            if file.is_file():
-                return file, media_type
-    raise NotFoundError(
-        "evidence.not_arrived",
-        f"expected a picture {sha256[:12]}… in the store, found none",
-        "it may still be on its way from the box; the ticket does not wait for it",
-    )
 
 
 def _etag(ticket: TicketDetail) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,8 +47,10 @@ from cloud.idempotency.middleware import KEPT_FOR, Idempotency
 from cloud.incidents.repo import sync_categories
 from cloud.incidents.service import IncidentService
 from cloud.limits import RateLimit
+from cloud.listening import listen
 from cloud.notify.service import Notifier, NotifyMetrics
 from cloud.open311.api import open311
+from cloud.photos.keeper import PhotoKeeper
 from cloud.recurring.api import recurring
 from cloud.recurring.service import RecurringWatch
 from cloud.reports.api import public, reports
@@ -207,7 +208,7 @@ class Cloud:
             TransientError: the database does not answer.
         """
         if self._role != "worker":
-            self._socket = _listen(*self._address)
+            self._socket = listen(*self._address)
         self._database.open()
         with self._database.transaction() as transaction:
             if transaction.one("SELECT to_regclass('ticket') AS it")["it"] is None:
@@ -237,6 +238,10 @@ class Cloud:
             parts += Notifier(self._database, self._settings.notify, self._clock, told).parts()
         if self._role != "worker":
             parts.append(("web interface", self._serve))
+        evidence = self._environment.evidence_directory
+        if evidence is not None:
+            keeper = PhotoKeeper(self._database, evidence, self._personal_keys, self._clock)
+            parts.append(("photo keeper", keeper.run))
         parts += self._watching()
         with ThreadPoolExecutor(len(parts), thread_name_prefix="part") as pool:
             for name, part in parts:
@@ -372,25 +377,3 @@ class Cloud:
         await services.stream.close()
         server.should_exit = True
         await asyncio.gather(serving, stopping)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    # Inherited by what it accepts. Without it the body waits for the acknowledgement of the head: 40 ms on each answer.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen(512)
-    except OSError as error:
-        listening.close()
-        reason = {
-            errno.EADDRINUSE: "is taken by another program",
-            errno.EACCES: "may not be used by this account",
-            errno.EADDRNOTAVAIL: "is not an address of this machine",
-        }.get(error.errno or 0, f"cannot be used: {error.strerror}")
-        raise DrumtowerError(
-            "cloud.port_taken", f"{host}:{port} {reason}", "choose another: drumtower cloud run --port 8081"
-        ) from error
-    return listening

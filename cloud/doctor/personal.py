@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cloud.db import Transaction
+from cloud.photos import repo as photo_repo
 from cloud.reports import repo
 from cloud.reports.sealing import read_keys
 from common.runtime.doctor import Examination, Finding
@@ -25,17 +26,22 @@ def personal_findings(told: Examination, transaction: Transaction, named: str) -
     """
     in_use = repo.keys_in_use(transaction)
     texts = sum(in_use.values())
-    clear = repo.count_in_clear(transaction)
+    clear, photos = repo.count_in_clear(transaction), photo_repo.count_in_clear(transaction)
     if not named:
         if clear:
             said = (
                 f"of {clear} reports the words stand unsealed, only with numbers struck out: there is no key"
             )
             yield told.warn(_WHAT, said, "drumtower cloud personal new-key, then rotate-keys seals them")
+        if photos:
+            said = f"of {photos} reports the photos lie unsealed, with faces and plates: there is no key"
+            yield told.warn(
+                _WHAT, said, "drumtower cloud personal new-key, then start the ticket centre again"
+            )
         if texts:
             said = f"{texts} sealed names, phones and texts, and no file of keys is named here"
             yield told.unknown(_WHAT, said, "where the page runs, set DRUMTOWER_PERSONAL_KEYS_FILE")
-        elif not clear:
+        elif not clear and not photos:
             yield told.ok(_WHAT, "none is kept: without a file of keys reports come without names")
         return
     try:
@@ -43,6 +49,13 @@ def personal_findings(told: Examination, transaction: Transaction, named: str) -
     except ConfigError as error:
         yield told.fail(_WHAT, error.message, error.hint)
         return
+    if photos:
+        said = f"of {photos} reports the photos are not sealed yet, or their files are missing"
+        yield told.warn(
+            _WHAT,
+            said,
+            "the ticket centre seals them one after the other; at once: drumtower cloud personal rotate-keys",
+        )
     missing = sorted(set(in_use) - {key_id for key_id, _ in keys.keys})
     if missing:
         lost = sum(in_use[key_id] for key_id in missing)

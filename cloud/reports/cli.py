@@ -11,6 +11,7 @@ import typer
 
 from cloud.config import read_environment, read_settings
 from cloud.db import Database
+from cloud.photos.keeping import remove_due, seal_rest
 from cloud.reports import repo
 from cloud.reports.personal import rotate
 from cloud.reports.sealing import add_key, drop_keys, read_keys
@@ -43,11 +44,18 @@ def rotate_keys(
         bool, typer.Option("--drop", help="take keys out that nothing is sealed with any more")
     ] = False,
 ) -> None:
-    """Seal everything anew with the newest key. Stopped anywhere, it can be begun again."""
+    """Seal everything anew with the newest key. Stopped anywhere, it can be begun again.
+
+    With DRUMTOWER_EVIDENCE_DIR photos that lie in the clear are sealed too.
+    """
     path = _file(file)
     keys = read_keys(path)
     with Database(database_url(), size=2) as database:
         count = rotate(database, keys)
+        if evidence := os.environ.get("DRUMTOWER_EVIDENCE_DIR", ""):
+            now = datetime.now(UTC)
+            count += seal_rest(database, Path(evidence), keys, now)
+            _remove(database, Path(evidence), now)
         with database.transaction() as transaction:
             in_use = repo.keys_in_use(transaction)
     print(f"{count} sealed anew with {keys.newest}")
@@ -70,10 +78,17 @@ def forget_now(
     ] = None,
 ) -> None:
     """Delete now what is due for it; a running ticket centre does so by itself."""
-    settings = read_settings(config).reports
-    with Database(read_environment().database_url, size=1) as database:
-        persons, _ = forget(database, settings, datetime.now(UTC))
+    settings, environment, now = read_settings(config).reports, read_environment(), datetime.now(UTC)
+    with Database(environment.database_url, size=1) as database:
+        persons, _ = forget(database, settings, now)
+        if environment.evidence_directory is not None:
+            _remove(database, environment.evidence_directory, now)
     print(f"{persons} deleted, of matters closed more than {settings.personal_days:g} days ago")
+
+
+def _remove(database: Database, directory: Path, now: datetime) -> None:
+    while remove_due(database, directory, now):
+        pass
 
 
 def _file(given: Path | None) -> Path:

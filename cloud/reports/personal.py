@@ -9,6 +9,7 @@ from cloud.auth.domain import Account
 from cloud.auth.roles import may_any
 from cloud.db import Database, Transaction
 from cloud.errors import ForbiddenError, NotFoundError
+from cloud.photos.keeping import reseal_some
 from cloud.reports import repo
 from cloud.reports.repo import TextOf
 from cloud.reports.schemas import Reporter
@@ -65,7 +66,7 @@ def show_person(
 
 
 def rotate(database: Database, keys: KeyRing) -> int:
-    """Seal everything anew that another key than the newest sealed, and what still stands in the clear; how many texts.
+    """Seal everything anew that another key than the newest sealed, and words that still stand in the clear; how much.
 
     In batches, each a transaction of its own: stopped anywhere, what is done is done and the rest opens with its old
     key until the next run.
@@ -84,9 +85,11 @@ def rotate(database: Database, keys: KeyRing) -> int:
             for of, sealed in texts:
                 repo.insert_text(transaction, of, keys.seal(keys.open(sealed, bound_to(of)), bound_to(of)))
             in_clear = _seal_what_is_in_clear(transaction, keys)
-        done += len(batch) + len(texts) + in_clear
-        if not batch and not texts and not in_clear:
+            photos = reseal_some(transaction, keys, _BATCH)
+        turn = len(batch) + len(texts) + in_clear + photos
+        if not turn:
             return done
+        done += turn
 
 
 def _seal_what_is_in_clear(transaction: Transaction, keys: KeyRing) -> int:

@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import struct
-import tempfile
 import threading
 import zlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cloud.errors import TooLargeError
-from common.runtime.errors import InvalidError, TransientError
+from common.runtime.errors import InvalidError
 
 #: What a camera makes; a small file that unfolds to more is an attack, not a photo.
 _MOST_PIXELS: Final = 50_000_000
 _FORMATS: Final = ("JPEG", "PNG")
 _LONGEST_SIDE: Final = 2560
 _QUALITY: Final = 85
-_MODE: Final = 0o440
 #: What decoders raise on bytes that are not what their beginning says.
 _UNREADABLE: Final = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
@@ -98,51 +94,3 @@ def _no_photo(found: str) -> InvalidError:
         f" got: {found[:120]}",
         "send the photo as the camera made it, or as PNG",
     )
-
-
-def keep_photo(directory: Path | None, photo: Photo) -> None:
-    """Put a photo among the evidence, whole or not at all; one that is there already is left.
-
-    Raises:
-        InvalidError: this ticket centre has no place for pictures.
-        TransientError: the disk does not take it.
-    """
-    if directory is None:
-        raise InvalidError(
-            "report.no_place_for_photos",
-            "expected a place for pictures, this ticket centre has none",
-            "send the report without photos, or have the operator set DRUMTOWER_EVIDENCE_DIR",
-        )
-    folder = directory / photo.sha256[:2]
-    target = folder / f"{photo.sha256}.jpg"
-    if target.is_file():
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, target, photo.jpeg)
-    except OSError as error:
-        raise TransientError(
-            "report.photo_not_kept",
-            f"the disk for evidence does not take a photo: {error.strerror}",
-            "the ticket centre must be able to write where DRUMTOWER_EVIDENCE_DIR is, and find room there",
-        ) from error
-
-
-def _write(folder: Path, target: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".report-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), _MODE)
-        Path(name).replace(target)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
-    # The name must outlast a power cut as well as the content.
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

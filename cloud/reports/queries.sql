@@ -16,10 +16,11 @@ ORDER BY ticket.opened_at, ticket.ticket_id
 
 -- name: insert_report
 INSERT INTO report (report_id, receipt, secret_hash, channel, source, external_id, category, description, address, lon,
-    lat, given_lon, given_lat, coordinate_system, occurred_at, received_at, account_id, public, photos, ticket_id)
+    lat, given_lon, given_lat, coordinate_system, occurred_at, received_at, account_id, public, photos, photos_sealed, ticket_id)
 VALUES (%(report_id)s, %(receipt)s, %(secret_hash)s, %(channel)s, %(source)s, %(external_id)s, %(category)s,
     %(description)s, %(address)s, %(lon)s, %(lat)s, %(given_lon)s, %(given_lat)s, %(coordinate_system)s,
-    %(occurred_at)s, %(received_at)s, %(account_id)s, %(public)s, %(photos)s, %(ticket_id)s)
+    %(occurred_at)s, %(received_at)s, %(account_id)s, %(public)s, %(photos)s, %(photos_sealed)s,
+    %(ticket_id)s)
 
 -- name: insert_link
 INSERT INTO report_link (report_id, n, ticket_id, at, because, actor_id, actor_name)
@@ -29,10 +30,6 @@ FROM report_link WHERE report_id = %(report_id)s
 -- name: insert_suggestion
 INSERT INTO report_suggestion (report_id, ticket_id, score, parts, made_at)
 VALUES (%(report_id)s, %(ticket_id)s, %(score)s, %(parts)s, %(made_at)s)
-
--- name: insert_evidence
-INSERT INTO evidence (sha256, media_type, size, stored_at) VALUES (%(sha256)s, 'image/jpeg', %(size)s, %(at)s)
-ON CONFLICT (sha256) DO NOTHING
 
 -- name: insert_person
 INSERT INTO report_person (report_id, key_id, nonce, sealed)
@@ -51,7 +48,9 @@ WHERE report_id = %(report_id)s
 
 -- name: keys_in_use
 SELECT key_id, count(*) AS texts
-FROM (SELECT key_id FROM report_person UNION ALL SELECT key_id FROM report_text) AS sealed
+FROM (
+    SELECT key_id FROM report_person UNION ALL SELECT key_id FROM report_text UNION ALL SELECT key_id FROM report_photo
+) AS sealed
 GROUP BY key_id ORDER BY key_id
 
 -- name: insert_text

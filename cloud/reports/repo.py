@@ -45,6 +45,7 @@ class NewReport:
     account_id: UUID | None
     public: bool
     photos: Sequence[Photo]
+    photos_sealed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +84,10 @@ def open_tickets_near(transaction: Transaction, box: Box) -> list[OpenTicket]:
 
 
 def insert(transaction: Transaction, report: NewReport, ticket_id: UUID) -> None:
-    """Write a report that stands in a ticket, with its photos."""
+    """Write a report that stands in a ticket, with what its photos are called."""
     values = {name: getattr(report, name) for name in NewReport.__dataclass_fields__}
     named = Jsonb([photo.named() for photo in report.photos])
     transaction.run(_Q["insert_report"], **values | {"photos": named, "ticket_id": ticket_id})
-    for photo in report.photos:
-        transaction.run(
-            _Q["insert_evidence"], sha256=photo.sha256, size=len(photo.jpeg), at=report.received_at
-        )
 
 
 def link(transaction: Transaction, entry: Link) -> None:
@@ -224,7 +221,13 @@ def begin_request(
     begun = transaction.run(
         _Q["begin_request"], scope=scope, key_hash=key_hash, body_mac=body_mac, salt=salt, at=at
     )
-    return None if begun else Request(**transaction.one(_Q["request"], scope=scope, key_hash=key_hash))
+    return None if begun else request(transaction, scope, key_hash)
+
+
+def request(transaction: Transaction, scope: str, key_hash: bytes) -> Request | None:
+    """What is kept of a request that was answered; None: there was none."""
+    row = transaction.row(_Q["request"], scope=scope, key_hash=key_hash)
+    return None if row is None else Request(**row)
 
 
 def answer_request(transaction: Transaction, scope: str, key_hash: bytes, answer: Mapping[str, Any]) -> None:

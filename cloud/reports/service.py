@@ -19,6 +19,8 @@ from cloud.dispatch import repo as dispatch_repo
 from cloud.errors import ConflictError, NotFoundError
 from cloud.incidents.domain import FusionRule
 from cloud.incidents.known import KnownPlaces
+from cloud.photos.keeping import Prepared, forget_photos, name_photos, prepared, write_photos
+from cloud.photos.sealing import PhotoOf
 from cloud.reports import repo
 from cloud.reports.answers import tell_answer
 from cloud.reports.coordinates import system_named, to_wgs84
@@ -33,7 +35,7 @@ from cloud.reports.domain import (
     secret_for,
 )
 from cloud.reports.filing import Placed, place_report
-from cloud.reports.photos import Photo, keep_photo, take_photo
+from cloud.reports.photos import Photo, take_photo
 from cloud.reports.repo import NewReport, TextOf
 from cloud.reports.schemas import Filed, Progress, ReportBody, Reporter, Suggested
 from cloud.reports.sealing import KeyRing
@@ -143,6 +145,12 @@ class ReportService:
             [body.model_dump_json(), envelope.channel, envelope.external_id, envelope.severity]
             + [photo.sha256 for photo in photos]
         )
+        files = self._prepared(draft.report_id, photos)
+        if files:
+            again = self._settled(body, envelope, draft, sent)
+            if again is not None:
+                return again
+            write_photos(self._database, self._evidence, files, now)
 
         def work(transaction: Transaction) -> Filed:
             if envelope.key:
@@ -153,8 +161,7 @@ class ReportService:
                 )
                 if known is not None:
                     return _again(known, envelope.key, sent)
-            if dispatch_repo.place(transaction, draft.lon, draft.lat).get("grid") is None:
-                raise _outside(body)
+            _require_inside(transaction, body, draft)
             secret = secret_for(envelope.key or secrets.token_urlsafe(16), salt)
             report = replace(
                 draft,
@@ -162,8 +169,6 @@ class ReportService:
                 description=in_clear(body.description, self._keys, public=envelope.public),
                 address=in_clear(body.address, self._keys, public=envelope.public),
             )
-            for photo in photos:
-                keep_photo(self._evidence, photo)
             placed = place_report(
                 *(transaction, self._rules, self._settings, report),
                 places=self._known.places(transaction),
@@ -171,6 +176,7 @@ class ReportService:
                 actor=_actor(envelope),
                 now=now,
             )
+            name_photos(transaction, files, now)
             self._keep_person(transaction, report.report_id, body.reporter)
             told = {"description": body.description, "address": body.address}
             self._keep_text(transaction, TextOf(report.report_id, "told", 0), told)
@@ -188,6 +194,20 @@ class ReportService:
                 "report.too_many_photos", f"expected at most {self._settings.photos} photos, got {len(sent)}"
             )
         return [take_photo(one, self._settings.photo_mb) for one in sent]
+
+    def _prepared(self, report_id: UUID, photos: Sequence[Photo]) -> list[Prepared]:
+        """The photos as their files hold them; one that comes twice is one."""
+        jpegs = {photo.sha256: photo.jpeg for photo in photos}
+        return [prepared(self._keys, PhotoOf(report_id, sha256), jpeg) for sha256, jpeg in jpegs.items()]
+
+    def _settled(self, body: ReportBody, envelope: Envelope, draft: NewReport, sent: bytes) -> Filed | None:
+        """What the same request was answered before, or its refusal: neither leaves a photo behind."""
+        with self._database.transaction() as transaction:
+            known = repo.request(transaction, envelope.scope, hash_of(envelope.key))
+            if known is not None:
+                return _again(known, envelope.key, sent)
+            _require_inside(transaction, body, draft)
+        return None
 
     def _draft(
         self, body: ReportBody, envelope: Envelope, photos: Sequence[Photo], now: datetime
@@ -222,6 +242,7 @@ class ReportService:
             account_id=account.account_id if account else None,
             public=envelope.public,
             photos=photos,
+            photos_sealed=self._keys is not None,
         )
 
     def _keep_person(self, transaction: Transaction, report_id: UUID, reporter: Reporter) -> None:
@@ -352,13 +373,14 @@ def _check_category(code: str) -> None:
         )
 
 
-def _outside(body: ReportBody) -> InvalidError:
-    return InvalidError(
-        "report.outside_district",
-        f"expected a place inside the district, {body.lon:.5f}, {body.lat:.5f} ({body.coordinate_system}) lies in none"
-        " of its grids",
-        "check the order (longitude, latitude) and the coordinate system",
-    )
+def _require_inside(transaction: Transaction, body: ReportBody, draft: NewReport) -> None:
+    if dispatch_repo.place(transaction, draft.lon, draft.lat).get("grid") is None:
+        raise InvalidError(
+            "report.outside_district",
+            f"expected a place inside the district, {body.lon:.5f}, {body.lat:.5f} ({body.coordinate_system}) lies in"
+            " none of its grids",
+            "check the order (longitude, latitude) and the coordinate system",
+        )
 
 
 def _actor(envelope: Envelope) -> Actor:
@@ -419,7 +441,9 @@ def _progress(row: Mapping[str, Any]) -> Progress:
 
 
 def forget(database: Database, settings: ReportSettings, now: datetime) -> tuple[int, int]:
-    """Delete who reported what was closed long enough ago and what they wrote; forget old requests.
+    """Delete who reported what was closed long enough ago, what they wrote and their photos; forget old requests.
+
+    What opens a photo is deleted here; its file is removed by whoever has the folder of evidence.
 
     Returns:
         How many persons, and how many requests.
@@ -431,5 +455,6 @@ def forget(database: Database, settings: ReportSettings, now: datetime) -> tuple
         before = now - timedelta(days=settings.personal_days)
         persons = repo.forget_persons(transaction, before)
         repo.forget_texts(transaction, before)
+        forget_photos(transaction, before, now)
         requests = repo.forget_requests(transaction, now - timedelta(hours=settings.repeats_h))
     return persons, requests

@@ -14,8 +14,9 @@ from cloud.auth.roles import may_any
 from cloud.db import Database, Transaction
 from cloud.errors import ConflictError, ForbiddenError, NotFoundError
 from cloud.incidents.domain import FusionRule, rule_for
+from cloud.photos.keeping import in_clear, name_photos, write_photos
 from cloud.reports.coordinates import system_named, to_wgs84
-from cloud.reports.photos import keep_photo, take_photo
+from cloud.reports.photos import take_photo
 from cloud.tickets import repo as ticket_repo
 from cloud.tickets.domain import EventKind, State, Ticket
 from cloud.tickets.editing import Actor, Editing
@@ -91,7 +92,8 @@ class PhotoService:
         with self._database.transaction() as transaction:
             self._check(transaction, ticket_id, account, at, now)
         photo = take_photo(upload.content, self._settings.photo_mb)
-        keep_photo(self._directory, photo)
+        files = [in_clear(photo.sha256, photo.jpeg)]
+        write_photos(self._database, self._directory, files, now)
 
         def work(transaction: Transaction) -> dict[str, Any]:
             ticket, distance = self._check(transaction, ticket_id, account, at, now)
@@ -115,7 +117,8 @@ class PhotoService:
                 account_name=account.shown_name,
                 note=upload.note,
             )
-            if repo.add_photo(transaction, kept, len(photo.jpeg)):
+            if repo.add_photo(transaction, kept):
+                name_photos(transaction, files, now)
                 editing = Editing(transaction, ticket, now)
                 actor = Actor(str(account.account_id), account.shown_name)
                 editing.record(EventKind.PHOTO_ADDED, actor, upload.note, _told(kept))

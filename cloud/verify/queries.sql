@@ -73,10 +73,6 @@ VALUES (%(photo_id)s, %(ticket_id)s, %(claimed_at)s, %(sha256)s, %(width)s, %(he
     %(account_id)s, %(account_name)s, %(note)s)
 ON CONFLICT (sha256) DO NOTHING
 
--- name: insert_evidence
-INSERT INTO evidence (sha256, media_type, size, stored_at) VALUES (%(sha256)s, 'image/jpeg', %(size)s, %(at)s)
-ON CONFLICT (sha256) DO NOTHING
-
 -- name: photos
 SELECT photo_id, sha256, width, height, lon, lat, coordinate_system, distance_m, claimed_at, taken_at, uploaded_at,
        account_name, note, accepted_at, accepted_by

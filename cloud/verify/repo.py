@@ -110,12 +110,9 @@ class NewPhoto:
     note: str
 
 
-def add_photo(transaction: Transaction, photo: NewPhoto, size: int) -> bool:
+def add_photo(transaction: Transaction, photo: NewPhoto) -> bool:
     """Write a photo down; False: the very same one stands somewhere already."""
-    if transaction.run(_Q["insert_photo"], **asdict(photo)) == 0:
-        return False
-    transaction.run(_Q["insert_evidence"], sha256=photo.sha256, size=size, at=photo.uploaded_at)
-    return True
+    return bool(transaction.run(_Q["insert_photo"], **asdict(photo)))
 
 
 def photos(transaction: Transaction, ticket_id: UUID) -> list[DictRow]:

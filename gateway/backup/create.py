@@ -50,6 +50,9 @@ def create(
         pg_restore, _ = find_program("pg_restore", dump_major, programs)
         facts = repo.facts(connection)
         _make(folder)
+        # Until the connection ends: whatever the snapshot names is there to be copied.
+        repo.hold_evidence(connection)
+        before = repo.evidence(connection)
         dump = folder / manifest.DUMP
         watcher.step("the store", facts.tables)
         run_program(
@@ -58,12 +61,14 @@ def create(
             lambda _table: watcher.advance(1),
         )
         _check(list_archive(pg_restore, dump), dump)
-        rows = repo.evidence(connection)  # of the snapshot and a little later: none is left out
-    (folder / manifest.EVIDENCE_LIST).write_text(
-        "".join(f"{row.sha256} {row.size} {row.media_type}\n" for row in rows), encoding="ascii"
-    )
-    watcher.step("evidence", sum(row.size for row in rows) if evidence else 0)
-    copied = copy_files(rows, evidence, folder / manifest.EVIDENCE, watcher.advance) if evidence else Copied()
+        # Of the snapshot, a little earlier and a little later: none is left out.
+        rows = sorted({*before, *repo.evidence(connection)}, key=lambda row: row.sha256)
+        (folder / manifest.EVIDENCE_LIST).write_text(
+            "".join(f"{row.sha256} {row.size} {row.media_type}\n" for row in rows), encoding="ascii"
+        )
+        watcher.step("evidence", sum(row.size for row in rows) if evidence else 0)
+        to = folder / manifest.EVIDENCE
+        copied = copy_files(rows, evidence, to, watcher.advance) if evidence else Copied()
     for path in (dump, folder / manifest.EVIDENCE_LIST):
         manifest.sync(path)
     made = manifest.Manifest(

@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from common.runtime.errors import ConfigError, InvalidError, TransientError
+from common.schema.evidence import REMOVAL_LOCK
 from gateway.fleet.repo import Connection
 
 #: Fencing numbers go on from so far beyond those of the backup: a gateway of the lost store may still hold a
@@ -116,6 +117,11 @@ def evidence(connection: Connection) -> list[EvidenceRow]:
     """Every file that the store knows."""
     rows = connection.execute("SELECT sha256, media_type, size FROM evidence ORDER BY sha256").fetchall()
     return [EvidenceRow(*row) for row in rows]
+
+
+def hold_evidence(connection: Connection) -> None:
+    """Have no file of evidence removed until the connection ends; waits for who is removing some just now."""
+    connection.execute("SELECT pg_advisory_lock_shared(%s)", [REMOVAL_LOCK])
 
 
 def server_major(connection: Connection) -> int:

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cloud.errors import TooLargeError, TooManyRequestsError
-from cloud.incidents.domain import distance_m
+from cloud.geometry import distance_m
 from cloud.limits import RateLimit
 from cloud.reports import domain
 from cloud.reports.coordinates import system_named, to_gcj02, to_wgs84
 from cloud.reports.domain import KIN, OpenTicket, ReportSettings, Told, certain, kinship, suggestions
 from cloud.reports.merging import earlier_promises
-from cloud.reports.photos import keep_photo, take_photo
+from cloud.reports.photos import take_photo
 from cloud.reports.sealing import KeyRing, Sealed, add_key, drop_keys, read_keys
 from cloud.sla.domain import Clock
 from common.runtime.clock import ManualClock
@@ -220,16 +220,6 @@ def test_a_small_file_that_unfolds_to_a_huge_picture_is_refused() -> None:
 def test_a_photo_too_large_is_told_how_large_it_may_be() -> None:
     with pytest.raises(TooLargeError, match=r"at most 10 MB, got one of 20\.0 MB"):
         take_photo(b"x" * 20_000_000, 10)
-
-
-def test_a_photo_stands_among_the_evidence_under_its_hash(tmp_path: Path) -> None:
-    kept = take_photo(photo(), 10)
-    keep_photo(tmp_path, kept)
-    keep_photo(tmp_path, kept)
-    assert [path.name for path in (tmp_path / kept.sha256[:2]).iterdir()] == [f"{kept.sha256}.jpg"]
-    with pytest.raises(InvalidError) as caught:
-        keep_photo(None, kept)
-    assert caught.value.code == "report.no_place_for_photos"
 
 
 # ---- sealing ----
