@@ -127,10 +127,16 @@ class Door:
         return found
 
     def is_stored(self, sha256: str) -> int | None:
-        """The size of a stored file."""
+        """The size of a stored file; None when it is not, or is not there any more."""
         if not is_sha256(sha256):
             raise Problem(422, "evidence.bad_name", "expected 64 characters 0–9 and a–f as the name")
-        return self._ledger.ask(lambda connection: repo.evidence_size(connection, sha256))
+        found = self._ledger.ask(lambda connection: repo.evidence(connection, sha256))
+        if found is None:
+            return None
+        size, media_type = found
+        # The row may be all that a backup brought back: whoever still has the file is to send it again.
+        is_gone = is_media_type(media_type) and not self.files.path(sha256, media_type).is_file()
+        return None if is_gone else size
 
     def plan(self, file: tuple[int, str, str], length: str | None, content_range: str | None) -> _Upload:
         """What a PUT of a ``file`` (device, SHA-256, media type) means to send, if it may."""

@@ -163,10 +163,10 @@ def holder(connection: Connection, address: Address) -> Holder | None:
     return None if row is None else Holder(*row)
 
 
-def evidence_size(connection: Connection, sha256: str) -> int | None:
-    """The size of a stored file, None when it is not stored."""
-    row = connection.execute("SELECT size FROM evidence WHERE sha256 = %s", [sha256]).fetchone()
-    return None if row is None else int(row[0])
+def evidence(connection: Connection, sha256: str) -> tuple[int, str] | None:
+    """Size and media type of a stored file, None when it is not stored."""
+    row = connection.execute("SELECT size, media_type FROM evidence WHERE sha256 = %s", [sha256]).fetchone()
+    return None if row is None else (int(row[0]), str(row[1]))
 
 
 def evidence_bytes_since(connection: Connection, device_id: int, since: datetime) -> int:

@@ -97,6 +97,20 @@ def test_a_file_that_lost_its_row_gets_it_back(rig: Rig) -> None:
     assert rows(rig.url, "SELECT count(*) FROM evidence") == [(1,)]
 
 
+def test_a_row_that_lost_its_file_gets_it_back(rig: Rig) -> None:
+    """A backup brought the store back, and the folder of evidence was not in it: the box may still hold the picture."""
+    content = jpeg()
+    assert rig.put(content).status_code == 201
+    stored = rig.directory / sha(content)[:2] / f"{sha(content)}.jpg"
+    stored.unlink()
+    asked = rig.head(sha(content))
+    assert (asked.status_code, asked.headers["Upload-Offset"]) == (404, "0")
+    assert rig.put(content).status_code == 201
+    assert stored.read_bytes() == content
+    assert rig.head(sha(content)).status_code == 200
+    assert rows(rig.url, "SELECT size FROM evidence") == [(len(content),)]
+
+
 def test_a_film_is_kept_as_one(rig: Rig) -> None:
     film = b"\x00\x00\x00\x20ftypisom" + secrets.token_bytes(500)
     assert rig.put(film, Content_Type="video/mp4").status_code == 201
