@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +17,7 @@ import pytest
 from edge.camera.frame import Frame
 from edge.camera.rtsp import RtspSettings, RtspSource, read_credential
 from edge.camera.source import CameraLostError, CameraRefusedError
+from local.paths import REPOSITORY
 from tests.fixtures.rtsp import RtspServer, Unit, encode, scene
 from tests.fixtures.tcp_proxy import TcpProxy
 
@@ -224,3 +228,46 @@ def test_a_stop_ends_reading_from_another_thread(server: RtspServer) -> None:
     with _source(server) as source:
         threading.Timer(0.5, source.stop).start()
         assert sum(1 for _ in source.frames()) < 30
+
+
+_STARTS = """
+import sys, time
+from pathlib import Path
+from tests.fixtures.rtsp import RtspServer
+server = RtspServer(Path(sys.argv[1]))
+server.port = int(sys.argv[2])
+print(server.start().pid, flush=True)
+time.sleep(600)
+"""
+
+
+def _works(pid: str) -> bool:
+    """Whether a process is there, and no zombie that nobody has reaped yet."""
+    try:
+        return "\nState:\tZ" not in Path("/proc", pid, "status").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_the_server_of_these_tests_ends_with_a_worker_that_is_killed(
+    server: RtspServer, tmp_path: Path
+) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", _STARTS, str(tmp_path), str(server.port)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert worker.stdout is not None
+    pid = worker.stdout.readline().strip()
+    assert _works(pid)
+    with _source(server) as source:
+        assert next(source.frames()).image.size
+    worker.kill()
+    worker.communicate()
+    deadline = time.monotonic() + 60
+    while _works(pid):
+        assert time.monotonic() < deadline, "expected the server to end with who started it"
+        time.sleep(0.05)
+    with pytest.raises(CameraLostError), _source(server):
+        pass
