@@ -7,8 +7,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from cloud.auth.api import CurrentAccount, StillSignedIn, client_address
@@ -209,12 +208,6 @@ def health(services: CurrentServices) -> Health:
     with services.database.transaction() as transaction:
         transaction.run("SELECT 1")
     return Health()
-
-
-@operations.get("/metrics", response_class=PlainTextResponse, responses=responses())
-def metrics(services: CurrentServices) -> Response:
-    """Prometheus metrics of this process."""
-    return Response(generate_latest(services.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _etag(ticket: TicketDetail) -> str:

@@ -338,7 +338,6 @@ class Cloud:
             auth=AuthService(self._database, self._clock),
             stream=StreamHub(self._database, self.registry),
             rules=self._settings.fusion,
-            registry=self.registry,
             evidence_directory=self._environment.evidence_directory,
             watch=self._settings.watch,
             verify=self._settings.verify,

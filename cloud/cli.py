@@ -55,9 +55,11 @@ def run(
     role: Annotated[Role, typer.Option(help="which parts this process is")] = "all",
     config: Config = None,
     *,
-    metrics_port: Annotated[int, typer.Option(help="of a worker alone: /metrics on this port; 0: none")] = 0,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Serve /metrics on this port; 0: not at all.")
+    ] = 0,
     metrics_host: Annotated[
-        str, typer.Option(help="of a worker alone: where /metrics is; by default this machine alone")
+        str, typer.Option(help="Where /metrics listens; nobody but this machine can read it by default.")
     ] = LOOPBACK,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
 ) -> None:
@@ -69,8 +71,8 @@ def run(
     centre = Cloud(read_settings(config), read_environment(), SystemClock(), role, host=host, port=port)
     try:
         centre.start()
+        serve_metrics(centre.registry, metrics_port, metrics_host)
         if role == "worker":
-            serve_metrics(centre.registry, metrics_port, metrics_host)
             print("working; next: drumtower cloud summary", flush=True)
         else:
             print(f"listening on {centre.url}; next: open it and sign in", flush=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
-from prometheus_client import CollectorRegistry
 
 from cloud.auth.oidc import OidcSettings
 from cloud.auth.service import AuthService
@@ -38,7 +37,6 @@ class Services:
     auth: AuthService
     stream: StreamHub
     rules: Sequence[FusionRule]
-    registry: CollectorRegistry
     evidence_directory: Path | None
     watch: WatchSettings = field(default_factory=WatchSettings)
     verify: VerifySettings = field(default_factory=VerifySettings)

@@ -55,7 +55,6 @@ def _reads(scope: Scope) -> Access:
 
 ACCESS: Final[Mapping[tuple[str, str], Access]] = {
     ("GET", "/healthz"): OPEN,
-    ("GET", "/metrics"): OPEN,
     ("GET", "/api/tickets"): _reads("tickets:read"),
     ("GET", "/api/tickets/{ticket_id}"): _reads("tickets:read"),
     ("POST", "/api/tickets/{ticket_id}/actions"): Access(

@@ -325,7 +325,9 @@ def events_of(client: httpx.Client, request: dict[str, Any], wanted: int) -> lis
     return found
 
 
-def test_health_and_metrics_need_no_account(running: Running) -> None:
+def test_health_needs_no_account_and_the_page_serves_no_metrics(running: Running) -> None:
     with running.client(None) as anybody:
         assert anybody.get("/healthz").json() == {"status": "ok"}
-        assert "drumtower_stream_clients" in anybody.get("/metrics").text
+        assert "drumtower_" not in anybody.get("/metrics").text
+    with running.client("admin") as admin:
+        assert "drumtower_stream_clients" not in admin.get("/metrics").text

@@ -293,7 +293,10 @@ def test_what_runs_and_is_refused_tells_no_secret_in_log_or_metrics(
             ),
             *("--evidence-port", str(free_port())),
         ),
-        "cloud": ("cloud", "run", "--port", str(port), "--log-level", "debug"),
+        "cloud": (
+            *("cloud", "run", "--port", str(free_port()), "--metrics-port", str(port)),
+            *("--log-level", "debug"),
+        ),
     }[tier]
     more = {} if "database" in kind else {"DRUMTOWER_DATABASE_URL": place.database_url}
     if kind == "nobody there":
