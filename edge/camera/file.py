@@ -77,7 +77,7 @@ class FileSource:
     @property
     def corrupt(self) -> int:
         """Frames left out so far because they could not be decoded."""
-        return self._broken + (self._decoder.corrupt if self._decoder else 0)
+        return self._broken + self._pictures.refused + (self._decoder.corrupt if self._decoder else 0)
 
     @property
     def skipped(self) -> int:
@@ -126,9 +126,11 @@ class FileSource:
             before = n
             for decoded in self._decode_once():
                 at_ms = timeline.stamp(decoded.time)
+                if (picture := self._pictures.of(decoded)) is None:
+                    continue
                 if self._paced and not self._wait_until(began + at_ms / 1000.0):
                     return
-                yield Frame(self._pictures.of(decoded), began_at + at_ms, n)
+                yield Frame(picture, began_at + at_ms, n)
                 n += 1
                 if self._stopped.is_set():
                     return
@@ -153,14 +155,18 @@ class FileSource:
 
     def _open(self) -> VideoStream:
         self._close()
-        if not self.path.is_file():
+        try:
+            found = "" if self.path.is_file() else "a directory" if self.path.is_dir() else "nothing"
+            size = self.path.stat().st_size if not found else 0
+        except OSError as error:  # a folder that this account may not enter, a name that is too long
+            found, size = str(error.strerror), 0
+        if found:
             raise CameraError(
                 "camera.missing",
-                f"expected a video file at {self.path}, found "
-                + ("a directory" if self.path.is_dir() else "nothing"),
+                f"expected a video file at {self.path}, found {found}",
                 "check the camera's path",
             )
-        if self.path.stat().st_size == 0:
+        if size == 0:
             raise CameraError(
                 "camera.corrupt", f"expected a video in {self.path}, found 0 bytes", "copy the file again"
             )

@@ -18,7 +18,8 @@ class Frame:
     Attributes:
         image: uint8 ``(height, width, 3)``, BGR; treat it as read-only, others may hold it too.
         captured_at: the *stream's* time: the instant the stream began plus the frame's presentation
-            time, in milliseconds since the Unix epoch; strictly growing within one source.
+            time, in milliseconds since the Unix epoch; strictly growing within one source, unless the box's clock
+            was set back by more than ten seconds meanwhile.
         n: counted from 0 over the life of the source.
     """
 

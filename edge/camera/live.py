@@ -90,7 +90,7 @@ class LiveSource(ABC):
     @property
     def corrupt(self) -> int:
         """Frames left out so far because they could not be decoded."""
-        return self._decoder.corrupt if self._decoder else 0
+        return self._pictures.refused + (self._decoder.corrupt if self._decoder else 0)
 
     @property
     def skipped(self) -> int:
@@ -180,9 +180,11 @@ class LiveSource(ABC):
             if self.recorder is not None:
                 self.recorder.packet(packet, stream)
             for decoded in self._decoder.decode(packet):
-                seen_at = self._clock.monotonic()
                 at_ms = self._timeline.stamp(decoded.time, self._clock.now_ms())
-                yield Frame(self._pictures.of(decoded), at_ms, n)
+                if (picture := self._pictures.of(decoded)) is None:
+                    continue
+                seen_at = self._clock.monotonic()
+                yield Frame(picture, at_ms, n)
                 n += 1
                 if self._stopped.is_set():
                     return

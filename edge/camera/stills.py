@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Final, Self
@@ -16,17 +17,24 @@ from common.runtime.clock import Clock, SystemClock
 from common.runtime.config import Settings
 from edge.camera.frame import Frame, Image
 from edge.camera.source import CameraError, CameraLostError
+from edge.camera.timeline import following
 
 _SUFFIXES: Final = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 _LARGEST: Final = 64 * 2**20
+_SMALLEST: Final = 16
+_LONGEST: Final = 20_000
+"""Pixels across and down: less is an icon or a counter and no view of anything, more cannot be told of as evidence."""
 _NAP_S: Final = 0.25
+
+_Stamp = tuple[int, int]
+"""When a file was written, in milliseconds since the Unix epoch, and its size."""
 
 
 class StillsSettings(Settings):
     """A folder of pictures.
 
-    With ``follow`` pictures are taken as they come, each at the instant that its file was written, and none for
-    ``stalled_s`` is a fault; pictures that lay there before are left alone. Without it all are gone through in the
+    With ``follow`` pictures are taken as they come, once they grow no more, each at the instant that its file was
+    written, and none for ``stalled_s`` is a fault; pictures that lay there before are left alone. Without it all are gone through in the
     order of their names, ``every_s`` apart.
     """
 
@@ -61,7 +69,8 @@ class StillsSource:
         self._clock = clock or SystemClock()
         self._stopped = threading.Event()
         self._size = (0, 0)
-        self._seen: dict[str, int] = {}
+        self._seen: dict[str, _Stamp] = {}
+        self._noticed: dict[str, _Stamp] = {}
 
     @property
     def width(self) -> int:
@@ -85,11 +94,14 @@ class StillsSource:
             CameraError: ``camera.missing``, or without ``follow`` ``camera.not_video`` when it has no picture.
         """
         directory = self._settings.directory
-        if not directory.is_dir():
+        try:
+            found = "" if directory.is_dir() else "a file" if directory.exists() else "nothing"
+        except OSError as error:  # a folder that this account may not enter, a name that is too long
+            found = str(error.strerror)
+        if found:
             raise CameraError(
                 "camera.missing",
-                f"expected a folder of pictures at {directory}, found "
-                + ("a file" if directory.exists() else "nothing"),
+                f"expected a folder of pictures at {directory}, found {found}",
                 "check the camera's stills.directory",
             )
         files = self._files()
@@ -104,7 +116,7 @@ class StillsSource:
                 "check the camera's stills.directory",
             )
         if self._settings.follow:
-            self._seen = {path.name: _written_ms(path) for path in files}
+            self._seen = _stamps(files)
         return self
 
     def __exit__(
@@ -154,7 +166,7 @@ class StillsSource:
                 image = self._picture(path)
                 if image is None:
                     continue
-                last_ms = max(written_ms, last_ms + 1)
+                last_ms = following(last_ms, written_ms)
                 came_at = self._clock.monotonic()
                 yield Frame(image, last_ms, n)
                 n += 1
@@ -170,17 +182,17 @@ class StillsSource:
             self._clock.sleep(_NAP_S)
 
     def _new_files(self) -> list[tuple[Path, int]]:
-        """What was written since the last look, oldest first; what may still be being written has to wait."""
-        held = {path: _written_ms(path) for path in self._files()}
-        settled = self._clock.now_ms() - 200
-        fresh = [
-            (path, at) for path, at in held.items() if self._seen.get(path.name) != at and 0 < at <= settled
-        ]
+        """What was written since the last look, oldest first, with its instant; what still grows has to wait."""
+        files, now = self._files(), self._clock.now_ms()
+        held = _stamps(files)
+        settled = {name for name, stamp in held.items() if self._noticed.get(name) == stamp}
         # Names that are gone are forgotten, or a folder that is emptied now and then would be remembered for ever.
-        names = {path.name for path in held}
-        self._seen = {name: at for name, at in self._seen.items() if name in names}
-        self._seen |= {path.name: at for path, at in fresh}
-        return sorted(fresh, key=lambda one: (one[1], one[0].name))
+        fresh = {name: held[name] for name in settled if self._seen.get(name) != held[name]}
+        self._seen = {name: stamp for name, stamp in self._seen.items() if name in held} | fresh
+        self._noticed = held
+        # Another machine's clock may be ahead: nothing was written later than now.
+        found = [(path, min(fresh[path.name][0], now)) for path in files if path.name in fresh]
+        return sorted(found, key=lambda one: (one[1], one[0].name))
 
     def _picture(self, path: Path) -> Image | None:
         image = _read(path)
@@ -190,14 +202,14 @@ class StillsSource:
 
     def _files(self) -> list[Path]:
         try:
-            found = list(self._settings.directory.iterdir())
+            found = [path for path in self._settings.directory.iterdir() if path.suffix.lower() in _SUFFIXES]
+            return sorted(path for path in found if path.is_file())
         except OSError as error:
             raise CameraLostError(
                 "camera.lost",
                 f"expected to read {self._settings.directory}, got: {error.strerror}",
                 "check the folder and the disk it is on",
             ) from error
-        return sorted(path for path in found if path.suffix.lower() in _SUFFIXES and path.is_file())
 
     def _wait_until(self, due: float) -> bool:
         while (remaining := due - self._clock.monotonic()) > 0:
@@ -208,7 +220,7 @@ class StillsSource:
 
 
 def _read(path: Path) -> Image | None:
-    """The picture in BGR, as its EXIF says it is held; None when it cannot be decoded."""
+    """The picture in BGR, as its EXIF says it is held; None when it cannot be decoded to its end."""
     try:
         content = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
     except OSError:  # gone meanwhile
@@ -219,11 +231,16 @@ def _read(path: Path) -> Image | None:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # larger than OpenCV allows
         return None
-    return None if image is None else np.asarray(image, np.uint8)
+    if image is None or min(image.shape[:2]) < _SMALLEST or max(image.shape[:2]) > _LONGEST:
+        return None
+    return np.asarray(image, np.uint8)
 
 
-def _written_ms(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns // 1_000_000
-    except OSError:
-        return 0
+def _stamps(files: Iterable[Path]) -> dict[str, _Stamp]:
+    """By name; those that are gone meanwhile are left out."""
+    found: dict[str, _Stamp] = {}
+    for path in files:
+        with suppress(OSError):
+            state = path.stat()
+            found[path.name] = state.st_mtime_ns // 1_000_000, state.st_size
+    return found

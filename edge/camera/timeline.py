@@ -7,9 +7,22 @@ from typing import Final
 _WILD_MS: Final = 5_000.0
 """So far off from the box's clock, stream time says nothing about when a picture was taken."""
 
+_SET_BACK_MS: Final = 10_000
+"""A box's clock that is further back than this was set, by a time service or by hand."""
+
 _WINDOW_MS: Final = 30_000.0
 _SLEW: Final = 0.05
 """The correction goes on at a twentieth of the pace of time, so that nobody in the picture seems to jump."""
+
+
+def was_set_back(last_ms: int, due_ms: int) -> bool:
+    """Whether the box's clock was set back between two frames, given the instants of both by that clock."""
+    return due_ms < last_ms - _SET_BACK_MS
+
+
+def following(last_ms: int, due_ms: int) -> int:
+    """The instant to give a frame after one of ``last_ms``: later than that, unless the box's clock was set back."""
+    return due_ms if was_set_back(last_ms, due_ms) else max(due_ms, last_ms + 1)
 
 
 class Timeline:
@@ -49,7 +62,8 @@ class LiveTimeline:
     that of the stream to within a twentieth.
 
     Where stream time jumps, runs backwards or is further off than five seconds, the offset is found anew and
-    ``jumps`` counts it; what is given out still only grows.
+    ``jumps`` counts it; what is given out still only grows, but for one thing: where the box's own clock is set back
+    by more than ten seconds (a clock in local time taken for UTC is eight hours ahead), instants go back with it.
     """
 
     def __init__(self) -> None:
@@ -58,7 +72,7 @@ class LiveTimeline:
         self._least = [0.0, 0.0]
         self._window_ends_ms = 0.0
         self._stream_ms = 0.0
-        self._given_ms = -1
+        self._arrived_ms = self._given_ms = -1
 
     def stamp(self, stream_s: float | None, arrived_ms: int) -> int:
         """The instant of the next frame.
@@ -67,6 +81,9 @@ class LiveTimeline:
             stream_s: its stream time in seconds; None when the stream says none.
             arrived_ms: when it arrived, in milliseconds since the Unix epoch.
         """
+        if was_set_back(self._arrived_ms, arrived_ms):
+            self._offset_ms, self._given_ms = None, -1
+        self._arrived_ms = arrived_ms
         due = float(arrived_ms) if stream_s is None else self._placed(stream_s * 1000.0, float(arrived_ms))
         self._given_ms = max(round(due), self._given_ms + 1)
         return self._given_ms

@@ -55,6 +55,17 @@ def test_time_that_jumps_or_runs_backwards_is_found_anew_and_counted(jump_s: flo
     assert times == [NOW + n * 100 for n in range(100)]
 
 
+@pytest.mark.parametrize("says", [True, False])
+def test_where_the_boxs_clock_is_set_back_instants_go_back_with_it(*, says: bool) -> None:
+    """A clock in local time taken for UTC is eight hours ahead, until a time service sets it right."""
+    timeline, back = LiveTimeline(), 8 * 3_600_000
+    times = [
+        timeline.stamp(n * 0.1 if says else None, NOW + n * 100 - (back if n >= 50 else 0))
+        for n in range(100)
+    ]
+    assert times == [NOW + n * 100 - (back if n >= 50 else 0) for n in range(100)]
+
+
 def test_a_burst_after_a_stall_keeps_the_time_at_which_it_was_taken() -> None:
     timeline = LiveTimeline()
     arrivals = [n * 100 if n < 20 or n >= 60 else 6000 for n in range(100)]
