@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Protocol, cast
 
@@ -14,6 +15,7 @@ from common.runtime.clock import Clock
 from common.runtime.config import Settings
 from common.runtime.errors import ConfigError, MissingExtraError
 from common.runtime.log import get_logger
+from edge.database import NO_ROOM, DiskFullError
 
 SUFFIX: Final = ".mp4.sealed"
 _log = get_logger("clips")
@@ -66,6 +68,7 @@ class ClipStore:
 
     Raises:
         ConfigError: ``clip.key_file``.
+        DiskFullError: there is no room to begin.
         MissingExtraError: ``clip.extra``.
     """
 
@@ -85,7 +88,18 @@ class ClipStore:
                 "make one with `drumtower edge clips key`, on another machine",
             ) from error
         self._seals.seal(b"", self._public)
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise DiskFullError(
+                "clip.disk_full",
+                f"expected room to make {directory}, got: {error.strerror}",
+                "free space on the box's disk",
+            ) from error
+        for unfinished in directory.glob("*.new"):  # a power cut
+            unfinished.unlink()
 
     def keep(self, camera: str, names: tuple[str, ...], content: bytes) -> None:
         """Seal and keep a clip; without room there is none, and the observation stands without it.
@@ -98,33 +112,52 @@ class ClipStore:
         sealed = self._seals.seal(content, self._public)
         path = self._directory / f"{self._clock.now_ms()}-{camera}-{names[0]}{SUFFIX}"
         new = path.with_suffix(".new")
-        with self._lock:
-            self.trim(len(sealed))
-            try:
+        try:
+            with self._lock:
+                self._let_go(len(sealed))
                 descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(sealed)
                 new.replace(path)
-            except OSError as error:
+        except OSError as error:
+            _log.error("clip.disk_full", message=str(error), hint="free space, or lower clips.max_mb")
+            with suppress(OSError):
                 new.unlink(missing_ok=True)
-                _log.error("clip.disk_full", message=str(error), hint="free space, or lower clips.max_mb")
-                return
-        _log.info("clip.kept", camera=camera, observations=len(names), bytes=len(sealed))
+            return
+        _log.info("clip.kept", camera=camera, observations=list(names), bytes=len(sealed))
 
     def files(self) -> list[Path]:
         """All clips, oldest first."""
         return sorted(self._directory.glob(f"*{SUFFIX}"), key=lambda path: (_made_ms(path), path.name))
 
-    def trim(self, coming: int = 0) -> None:
-        """Let go of what is too old, and of the oldest until so many more bytes have room."""
+    def trim(self) -> None:
+        """Let go of what is too old; a disk that will not do so now is asked again."""
+        try:
+            with self._lock:
+                self._let_go(0)
+        except OSError as error:
+            _log.error(
+                "clip.not_trimmed", message=str(error), hint="look at the disk; it is tried again in minutes"
+            )
+
+    def _let_go(self, coming: int) -> None:
+        """Of what is too old, and of the oldest until so many more bytes have room."""
         oldest_ms = self._clock.now_ms() - self.settings.keep_h * 3_600_000
-        files = [(path, path.stat().st_size) for path in self.files()]
+        files = [(path, _size(path)) for path in self.files()]
         held = sum(size for _, size in files)
         for path, size in files:
             if _made_ms(path) >= oldest_ms and held + coming <= self.settings.max_mb * 1e6:
                 break
-            path.unlink()
+            path.unlink(missing_ok=True)
             held -= size
+
+
+def _size(path: Path) -> int:
+    """Bytes; 0 of a clip that somebody took away meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _made_ms(path: Path) -> int:

@@ -19,6 +19,13 @@ from av.video.stream import VideoStream
 from common.runtime.log import get_logger
 
 _CODECS: Final = {"h264", "hevc"}
+_LONGEST_S: Final = 120.0
+"""Of a clip: where one moment follows the other all day, a later one begins a clip of its own."""
+_CLIP_SHARE: Final = 4
+"""A clip may have so many times the bytes that are kept for its beginning."""
+_STEP_BACK_S: Final = 1.0
+_STEP_ON_S: Final = 10.0
+"""A stream whose clock goes back or on by more than these is not joined on to what was before."""
 _log = get_logger("recorder")
 
 
@@ -36,6 +43,10 @@ class _Kept:
     def at(self) -> float:
         return float(self.pts * self.base)
 
+    @property
+    def decoded_at(self) -> float:
+        return float(self.dts * self.base)
+
 
 class Recorder:
     """Keeps the last seconds of one stream, and on demand writes them and what follows as MP4.
@@ -44,8 +55,8 @@ class Recorder:
 
     Args:
         before_s: how much before the moment; the key frame before that comes along.
-        after_s: how much after it. A moment within a clip becomes a part of it.
-        most_bytes: of packets kept; a stream that needs more keeps fewer seconds.
+        after_s: how much after it. A moment within a clip becomes a part of it, until that is two minutes long.
+        most_bytes: of packets kept, and a quarter of what a clip may have; a stream that needs more keeps fewer seconds.
         done: given the names that were asked for and the file.
     """
 
@@ -65,6 +76,9 @@ class Recorder:
         self._asked: list[str] = []
         self._lock = threading.Lock()
         self._writing: _Writer | None = None
+        self._template: VideoStream | None = None
+        self._last: _Kept | None = None
+        self._declined = ""
 
     @property
     def held_bytes(self) -> int:
@@ -78,35 +92,74 @@ class Recorder:
 
     def packet(self, packet: Packet[VideoStream], stream: VideoStream) -> None:
         """Take in the next packet of the stream."""
-        if packet.pts is None or packet.time_base is None or stream.codec_context.name not in _CODECS:
+        if stream.codec_context.name not in _CODECS:
+            self._decline(stream.codec_context.name)
+            return
+        if packet.pts is None or packet.time_base is None:
             return
         dts = packet.pts if packet.dts is None else packet.dts
         kept = _Kept(bytes(packet), packet.pts, dts, packet.time_base, packet.is_keyframe)
-        with self._lock:
-            # Without a key frame yet there is nothing a clip could begin with: what is asked for waits.
-            asked: list[str] = []
-            if self._ring or self._writing is not None:
-                asked, self._asked = self._asked, []
-        if asked and self._writing is None and self._ring:
-            self._writing = _Writer(stream, list(self._ring))
+        if self._breaks_off(kept):
+            self.end()
+            self._forget()
+        self._last, self._template = kept, stream
+        self._begin()
         self._keep(kept)
         if self._writing is not None:
-            if asked:
-                self._writing.extend(asked, kept.at + self._after_s)
             self._writing.write(kept)
-            if kept.at >= self._writing.until:
-                self.end()
+            if kept.at >= self._writing.until or self._writing.size > _CLIP_SHARE * self._most_bytes:
+                self._finish()
 
     def end(self) -> None:
-        """Finish the clip being written: its time is over, or the camera is."""
+        """The camera is gone, or its clock was set: finish what was asked for with what there is."""
+        self._begin()
+        self._finish()
+
+    def _begin(self) -> None:
+        """Begin a clip where one is wanted, or go on with the one being written."""
+        with self._lock:
+            # Without a key frame yet there is nothing a clip could begin with: what is asked for waits.
+            if not self._asked or not (self._ring or self._writing):
+                return
+            asked, self._asked = self._asked, []
+        assert self._last is not None
+        assert self._template is not None
+        until = self._last.at + self._after_s
+        if self._writing is not None and self._ring and until > self._writing.began + _LONGEST_S:
+            self._finish()
+        if self._writing is None:
+            self._writing = _Writer(self._template, list(self._ring))
+        self._writing.extend(asked, until)
+
+    def _finish(self) -> None:
         writing, self._writing = self._writing, None
         if writing is not None and (content := writing.close()):
             self._done(tuple(writing.names), content)
 
+    def _decline(self, codec: str) -> None:
+        """There are no clips of this stream: say so once, and remember nobody's wish."""
+        if codec != self._declined:
+            self._declined = codec
+            _log.warning(
+                "clip.codec",
+                codec=codec,
+                hint="clips are copied, which goes with H.264 and H.265: set the camera to one of them",
+            )
+        with self._lock:
+            self._asked.clear()
+
+    def _breaks_off(self, kept: _Kept) -> bool:
+        """Whether the stream's clock was set before this packet."""
+        if self._last is None:
+            return False
+        step = kept.decoded_at - self._last.decoded_at
+        return not -_STEP_BACK_S <= step <= _STEP_ON_S
+
+    def _forget(self) -> None:
+        self._ring.clear()
+        self._held = 0
+
     def _keep(self, kept: _Kept) -> None:
-        if self._ring and kept.at < self._ring[-1].at - 10.0:
-            self._ring.clear()  # the stream's clock ran backwards: what was before does not join on
-            self._held = 0
         if not self._ring and not kept.key:
             return
         self._ring.append(kept)
@@ -117,8 +170,7 @@ class Recorder:
             for _ in range(second):
                 self._held -= len(self._ring.popleft().content)
         if self._held > self._most_bytes:
-            self._ring.clear()
-            self._held = 0
+            self._forget()
 
     def _second_key(self) -> int | None:
         return next((n for n, one in enumerate(self._ring) if n and one.key), None)
@@ -129,12 +181,14 @@ class _Writer:
 
     def __init__(self, template: VideoStream, past: list[_Kept]) -> None:
         self.names: list[str] = []
-        self.until = 0.0
+        self.size = 0
         self._file = io.BytesIO()
         self._failed = False
         self._container: OutputContainer = av.open(self._file, "w", format="mp4")
         self._stream = self._container.add_stream_from_template(template, opaque=True)
+        self.began = self.until = past[0].at
         self._begins = past[0].dts
+        self._last_dts = -1
         for one in past:
             self.write(one)
 
@@ -148,9 +202,12 @@ class _Writer:
         if self._failed:
             return
         packet = cast("Packet[VideoStream]", Packet(one.content))
-        packet.pts, packet.dts = one.pts - self._begins, one.dts - self._begins
+        # MP4 wants times that grow; cameras now and then say one twice, or a little too early.
+        packet.dts = self._last_dts = max(one.dts - self._begins, self._last_dts + 1)
+        packet.pts = max(one.pts - self._begins, packet.dts)
         packet.time_base, packet.is_keyframe = one.base, one.key
         packet.stream = self._stream
+        self.size += len(one.content)
         try:
             self._container.mux(packet)
         except (av.error.FFmpegError, ValueError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from common.runtime.clock import ManualClock
@@ -120,6 +121,34 @@ def test_clips_are_let_go_by_age_and_by_size_oldest_first(tmp_path: Path) -> Non
     clock.advance(3600 - 90)
     store.trim()
     assert [path.name.split("-")[-1] for path in store.files()] == [f"5{SUFFIX}"]
+
+
+def test_a_clip_that_somebody_takes_away_meanwhile_stops_nothing(tmp_path: Path) -> None:
+    """One thread makes clips, another trims them, and a person may look after the disk."""
+    clock = ManualClock()
+    store, _ = _store(tmp_path, clock, max_mb=1, keep_h=1)
+    store.keep("cam-1", ("one",), bytes(100))
+    (tmp_path / "clips" / f"1-cam-1-gone{SUFFIX}").symlink_to(tmp_path / "gone")
+    store.trim()
+    store.keep("cam-1", ("two",), bytes(100))
+    assert [path.name.split("-")[-1] for path in store.files()] == [f"one{SUFFIX}", f"two{SUFFIX}"]
+
+
+def test_a_disk_that_lets_no_clip_go_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    store, _ = _store(tmp_path, ManualClock(), max_mb=1, keep_h=1)
+    (tmp_path / "clips" / f"1-cam-1-stuck{SUFFIX}").mkdir()  # no file, so it cannot be removed as one
+    with structlog.testing.capture_logs() as logs:
+        store.trim()
+        store.keep("cam-1", ("one",), bytes(100))
+    assert [log["event"] for log in logs] == ["clip.not_trimmed", "clip.disk_full"]
+
+
+def test_what_a_power_cut_left_half_written_is_let_go_at_the_next_start(tmp_path: Path) -> None:
+    clock = ManualClock()
+    _store(tmp_path, clock)
+    (tmp_path / "clips" / "1-cam-1-half.mp4.new").write_bytes(bytes(1000))
+    _store(tmp_path, clock)
+    assert list((tmp_path / "clips").iterdir()) == []
 
 
 @pytest.mark.parametrize("key", [None, "zz", "12ab"])
