@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from common.runtime.errors import InvalidError
 from models.crops import crop
 from models.manifest import HelmetManifest
-from models.runtime import open_session, ort
+from models.runtime import UNFIT, open_session
 from models.store import Model
 
 Verdict = Literal["helmetless", "helmet", "unknown"]
@@ -120,7 +120,7 @@ class HelmetJudge:
         grey = np.full((2, 3, spec.height, spec.width), 114, np.float32)
         try:
             shape = self._run(grey).shape
-        except ort.capi.onnxruntime_pybind11_state.Fail as error:
+        except UNFIT as error:
             raise InvalidError(
                 "model.shape",
                 f"{manifest.name}: expected to run on {grey.shape}, got: {error}",

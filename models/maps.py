@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.runtime.errors import InvalidError
 from models.manifest import ModelManifest
-from models.runtime import open_session, ort
+from models.runtime import UNFIT, open_session
 from models.store import Model
 
 M = TypeVar("M", bound=ModelManifest)
@@ -66,7 +66,7 @@ class MapModel(Generic[M]):
             )
         try:
             shape = self._run(np.full((1, 3, spec.height, spec.width), 114, np.float32)).shape
-        except ort.capi.onnxruntime_pybind11_state.Fail as error:
+        except UNFIT as error:
             raise InvalidError(
                 "model.shape",
                 f"{manifest.name}: expected to run on a grey picture, got: {error}",

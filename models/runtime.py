@@ -16,7 +16,20 @@ import onnxruntime as ort
 
 from common.runtime.errors import InvalidError
 
-__all__ = ["open_session", "ort"]
+__all__ = ["UNFIT", "open_session", "ort"]
+
+_state = ort.capi.onnxruntime_pybind11_state
+UNFIT = (
+    _state.EPFail,
+    _state.Fail,
+    _state.InvalidArgument,
+    _state.InvalidGraph,
+    _state.InvalidProtobuf,
+    _state.NotImplemented,
+    _state.RuntimeException,
+)
+"""What onnxruntime says of a file that it cannot open, or cannot run on what it is given; which of them, depends on
+the operator that stumbles. They have nothing in common but their names."""
 
 
 def open_session(path: Path, threads: int, *, lean: bool = False) -> ort.InferenceSession:
@@ -44,12 +57,7 @@ def open_session(path: Path, threads: int, *, lean: bool = False) -> ort.Inferen
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (
-        ort.capi.onnxruntime_pybind11_state.Fail,
-        ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-        ort.capi.onnxruntime_pybind11_state.InvalidGraph,
-        ort.capi.onnxruntime_pybind11_state.NotImplemented,
-    ) as error:
+    except UNFIT as error:
         raise InvalidError(
             "model.broken",
             f"expected an ONNX model in {path}, got: {error}",

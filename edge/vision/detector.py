@@ -14,10 +14,9 @@ from common.runtime.errors import InvalidError
 from edge.camera.frame import Image
 from edge.vision.detections import STREET_LABELS, Detections
 from edge.vision.heads import HEADS, Head
-from edge.vision.runtime import ort
 from edge.vision.suppression import suppress
 from models.manifest import InputSpec, Manifest
-from models.runtime import open_session
+from models.runtime import UNFIT, open_session
 from models.store import Model
 
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
@@ -136,7 +135,7 @@ class OnnxDetector:
         tensor = np.full(_tensor_shape(spec), 114, spec.dtype)
         try:
             outputs = self.run(tensor)
-        except ort.capi.onnxruntime_pybind11_state.Fail as error:
+        except UNFIT as error:
             raise InvalidError(
                 "model.shape",
                 f"{self.manifest.name}: expected to run on {spec.dtype} {tensor.shape}, got: {error}",
@@ -201,7 +200,8 @@ class _Picture:
         scale_x, scale_y = spec.width / width, spec.height / height
         if spec.fit == "letterbox":
             scale_x = scale_y = min(scale_x, scale_y)
-        size = (round(width * scale_x), round(height * scale_y))
+        # A picture may be so long and narrow that nothing would be left of it.
+        size = (max(round(width * scale_x), 1), max(round(height * scale_y), 1))
         picture: NDArray[Any] = cv2.resize(image, size) if size != (width, height) else image
         if spec.channels == "rgb":
             picture = cv2.cvtColor(np.asarray(picture), cv2.COLOR_BGR2RGB)

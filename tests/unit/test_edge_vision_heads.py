@@ -22,7 +22,7 @@ from edge.vision.pipeline import VisionSettings
 from edge.vision.scenes.build import check_labels
 from models.manifest import Manifest
 from models.store import Model, open_model
-from tests.fixtures.onnx_files import answering
+from tests.fixtures.onnx_files import answering, reshaping
 
 LABELS = ("person", "traffic_light", "car")
 SIDE = 64
@@ -159,6 +159,22 @@ def test_a_head_of_another_shape_fails_at_load_saying_both(
         _brought(tmp_path, head, outputs)
     assert caught.value.code == "model.shape"
     assert caught.match(found)
+
+
+def test_a_model_that_stumbles_over_the_size_of_its_manifest_fails_at_load(tmp_path: Path) -> None:
+    """Exported with free sizes, yet some layer wants one alone: onnxruntime calls that by another name than most faults."""
+    file = reshaping(tmp_path / "mine.onnx", (1, 7, 1000), name="images")
+    told = _manifest("yolo", file.read_bytes())
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
+    with pytest.raises(InvalidError, match=r"expected to run on float32 \(1, 3, 64, 64\)") as caught:
+        OnnxDetector(open_model("mine", tmp_path), labels=("person", "car"), threads=1)
+    assert caught.value.code == "model.shape"
+
+
+@pytest.mark.parametrize("shape", [(16, 20_000, 3), (20_000, 16, 3), (1, 1, 3)])
+def test_a_picture_of_any_shape_is_looked_at(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    detector = _brought(tmp_path, "end_to_end", [_finds()])
+    assert len(detector.detect(np.zeros(shape, np.uint8))) == 0
 
 
 def test_a_detector_that_knows_some_of_what_streets_hold_is_asked_for_that(tmp_path: Path) -> None:
