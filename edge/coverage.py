@@ -7,6 +7,7 @@ of an hour do not come to 3600 the box itself was off.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
@@ -32,22 +33,34 @@ class Coverage:
         self._seconds: dict[State, float] = {}
 
     def note(self, state: State, now_ms: int, monotonic: float) -> Mapping[State, float] | None:
-        """Book the time since the last note under a state.
+        """Book the time since the last note under a state; what lies after a slice's end belongs to the next one.
 
         Returns:
             The seconds of the slice that is over, by state, ``looked`` always among them; None within a slice.
         """
         elapsed = max(monotonic - self._at, 0.0)
         self._at = monotonic
-        self._seconds[state] = self._seconds.get(state, 0.0) + elapsed
         if now_ms // SLICE_MS == self._slice:
+            self._book(state, elapsed)
             return None
         self._slice = now_ms // SLICE_MS
-        return self.close()
+        after = min((now_ms % SLICE_MS) / 1000, elapsed)
+        self._book(state, elapsed - after)
+        over = self.close()
+        self._book(state, after)
+        return over
+
+    def _book(self, state: State, seconds: float) -> None:
+        self._seconds[state] = self._seconds.get(state, 0.0) + seconds
 
     def close(self) -> Mapping[State, float] | None:
-        """What is booked so far, and a new page; None when there is nothing."""
-        booked, self._seconds = self._seconds, {}
-        if booked:
-            booked.setdefault("looked", 0.0)
-        return booked or None
+        """What is booked so far, in whole tenths of a second, and a new page; None when there is nothing.
+
+        What is less than a tenth goes to the next page, so that hours come to 3600 whatever the states.
+        """
+        booked = {state: math.floor(10 * seconds + 1e-6) / 10 for state, seconds in self._seconds.items()}
+        self._seconds = {state: seconds - booked[state] for state, seconds in self._seconds.items()}
+        told: dict[State, float] = {state: seconds for state, seconds in booked.items() if seconds}
+        if told:
+            told.setdefault("looked", 0.0)
+        return told or None
