@@ -15,6 +15,7 @@ from cloud.instants import Instant
 from cloud.paging import decode_cursor, encode_cursor
 from cloud.problem import responses
 from cloud.reports import repo
+from cloud.reports.following import FollowService, report_row
 from cloud.reports.merging import MergeService
 from cloud.reports.personal import show_person
 from cloud.reports.schemas import (
@@ -42,7 +43,7 @@ from cloud.reports.schemas import (
     SuggestionList,
     System,
 )
-from cloud.reports.service import Envelope, ReportService, report_row
+from cloud.reports.service import Envelope, ReportService
 from cloud.reports.texts import may_read, written
 from cloud.services import CurrentServices, Services, services_of
 from cloud.tickets.schemas import CategoryCode, TicketDetail
@@ -73,8 +74,14 @@ def report_service(services: CurrentServices) -> ReportService:
         services.reports,
         keys=services.personal_keys,
         evidence_directory=services.evidence_directory,
-        verify=services.verify,
         known=services.known_places,
+    )
+
+
+def follow_service(services: CurrentServices) -> FollowService:
+    """What answers reporters, of a request."""
+    return FollowService(
+        services.database, services.clock, keys=services.personal_keys, verify=services.verify
     )
 
 
@@ -96,6 +103,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 Reports = Annotated[ReportService, Depends(report_service)]
+Follows = Annotated[FollowService, Depends(follow_service)]
 visitor = Depends(count_visitor)
 
 
@@ -176,7 +184,7 @@ def get_person(
 
 @reports.post("/reports/{report_id}/answer", responses=responses(*_CHANGES))
 def answer_for_reporter(
-    report_id: UUID, answer: Answer, services: CurrentServices, service: Reports, account: CurrentAccount
+    report_id: UUID, answer: Answer, services: CurrentServices, service: Follows, account: CurrentAccount
 ) -> ReportDetail:
     """Write down what a reporter said who was called back: is it really done? A no reopens the ticket."""
     service.answer_for(report_id, account, done=answer.done, note=answer.note)
@@ -263,7 +271,7 @@ def report_publicly(
 
 
 @public.get("/reports/{receipt}", dependencies=[visitor], responses=responses(*_PUBLIC, HTTPStatus.NOT_FOUND))
-def progress(receipt: ReceiptNumber, secret: Secret, service: Reports) -> Progress:
+def progress(receipt: ReceiptNumber, secret: Secret, service: Follows) -> Progress:
     """What became of a report."""
     return service.progress(receipt, secret)
 
@@ -273,7 +281,7 @@ def progress(receipt: ReceiptNumber, secret: Secret, service: Reports) -> Progre
     dependencies=[visitor],
     responses=responses(*_PUBLIC, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def answer(receipt: ReceiptNumber, secret: Secret, request: Answer, service: Reports) -> Progress:
+def answer(receipt: ReceiptNumber, secret: Secret, request: Answer, service: Follows) -> Progress:
     """Is it really done? A no reopens the ticket."""
     return service.answer(receipt, secret, done=request.done, note=request.note)
 
@@ -283,6 +291,6 @@ def answer(receipt: ReceiptNumber, secret: Secret, request: Answer, service: Rep
     dependencies=[visitor],
     responses=responses(*_PUBLIC, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def rate(receipt: ReceiptNumber, secret: Secret, request: Rating, service: Reports) -> Progress:
+def rate(receipt: ReceiptNumber, secret: Secret, request: Rating, service: Follows) -> Progress:
     """How it was done, once, after the closing."""
     return service.rate(receipt, secret, request.stars, request.note)

@@ -21,8 +21,8 @@ from cloud.dispatch import repo as dispatch_repo
 from cloud.errors import ConflictError, ForbiddenError, NotFoundError, StaleVersionError
 from cloud.incidents import repo as incident_repo
 from cloud.reports import repo
+from cloud.reports.following import report_row
 from cloud.reports.repo import Link, Merge
-from cloud.reports.service import report_row
 from cloud.severity.service import reconsider
 from cloud.sla.domain import ClockName, Clocks
 from cloud.tickets import repo as ticket_repo

@@ -11,10 +11,10 @@ from cloud.db import Database, Transaction
 from cloud.errors import ForbiddenError, NotFoundError
 from cloud.photos.keeping import reseal_some
 from cloud.reports import repo
+from cloud.reports.following import report_row
 from cloud.reports.repo import TextOf
 from cloud.reports.schemas import Reporter
 from cloud.reports.sealing import KeyRing
-from cloud.reports.service import report_row
 from cloud.reports.texts import bound_to, seal_text
 from common.runtime.clock import Clock, to_datetime
 from common.runtime.errors import InvalidError

@@ -1,14 +1,14 @@
-"""Taking reports down, and telling reporters what became of them."""
+"""Taking reports down."""
 
 from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -16,13 +16,11 @@ import msgspec
 from cloud.auth.domain import Account
 from cloud.db import Database, Transaction
 from cloud.dispatch import repo as dispatch_repo
-from cloud.errors import ConflictError, NotFoundError
 from cloud.incidents.domain import FusionRule
 from cloud.incidents.known import KnownPlaces
 from cloud.photos.keeping import Prepared, forget_photos, name_photos, prepared, write_photos
 from cloud.photos.sealing import PhotoOf
 from cloud.reports import repo
-from cloud.reports.answers import tell_answer
 from cloud.reports.coordinates import system_named, to_wgs84
 from cloud.reports.domain import (
     ReportChannel,
@@ -37,27 +35,16 @@ from cloud.reports.domain import (
 from cloud.reports.filing import Placed, place_report
 from cloud.reports.photos import Photo, take_photo
 from cloud.reports.repo import NewReport, TextOf
-from cloud.reports.schemas import Filed, Progress, ReportBody, Reporter, Suggested
+from cloud.reports.schemas import Filed, ReportBody, Reporter, Suggested
 from cloud.reports.sealing import KeyRing
-from cloud.reports.texts import in_clear, seal_text
-from cloud.tickets.domain import State
+from cloud.reports.texts import in_clear, keep_text
 from cloud.tickets.editing import SYSTEM, Actor
-from cloud.verify.domain import VerifySettings
 from common.runtime.clock import Clock, to_datetime
 from common.runtime.errors import InvalidError
 from common.runtime.settings import nearest
 from common.wire.categories import BY_CODE
 from common.wire.ids import uuid7
 
-_DONE: Final = frozenset({State.CLOSED})
-_STEPS: Final[Mapping[State, str]] = {
-    State.OPEN: "received",
-    State.DISPATCHED: "received",
-    State.VERIFYING: "being_checked",
-    State.RESOLVED: "being_checked",
-    State.CLOSED: "done",
-    State.VOID: "put_aside",
-}
 _PUBLIC: Final = "public"
 
 
@@ -92,7 +79,7 @@ class Envelope:
 
 
 class ReportService:
-    """Reports for the API, the public and Open311.
+    """Takes reports down for the API, the public and Open311.
 
     Args:
         database: where they are.
@@ -101,7 +88,6 @@ class ReportService:
         settings: how reports are joined and kept.
         keys: what seals personal data; None: reporters cannot leave any.
         evidence_directory: where photos go; None: reports come without.
-        verify: how long reporters' answers are waited for.
         known: where devices stand, as the process remembers it.
     """
 
@@ -114,7 +100,6 @@ class ReportService:
         *,
         keys: KeyRing | None,
         evidence_directory: Path | None,
-        verify: VerifySettings,
         known: KnownPlaces | None = None,
     ) -> None:
         self._database = database
@@ -123,7 +108,6 @@ class ReportService:
         self._settings = settings
         self._keys = keys
         self._evidence = evidence_directory
-        self._verify = verify
         self._known = known or KnownPlaces()
 
     def file(self, body: ReportBody, envelope: Envelope) -> Filed:
@@ -179,7 +163,7 @@ class ReportService:
             name_photos(transaction, files, now)
             self._keep_person(transaction, report.report_id, body.reporter)
             told = {"description": body.description, "address": body.address}
-            self._keep_text(transaction, TextOf(report.report_id, "told", 0), told)
+            keep_text(transaction, self._keys, TextOf(report.report_id, "told", 0), told)
             filed = _filed(report, placed, secret)
             if envelope.key:
                 answer = filed.model_dump(mode="json", exclude={"secret"})
@@ -250,118 +234,6 @@ class ReportService:
             text = reporter.model_dump_json().encode()
             repo.insert_person(transaction, report_id, self._keys.seal(text, report_id.bytes))
 
-    def _keep_text(self, transaction: Transaction, of: TextOf, text: Mapping[str, str]) -> None:
-        if self._keys is not None and any(text.values()):
-            seal_text(transaction, self._keys, of, text)
-
-    def progress(self, receipt: str, secret: str) -> Progress:
-        """How a reported matter stands, for whoever holds the receipt and its secret.
-
-        Raises:
-            NotFoundError: there is no such receipt, or the secret is another one; which of them is not said.
-        """
-        with self._database.transaction() as transaction:
-            return _progress(_by_receipt(transaction, receipt, secret))
-
-    def answer(self, receipt: str, secret: str, *, done: bool, note: str = "") -> Progress:
-        """Take the reporter's word whether it is really done: a no reopens the ticket.
-
-        Raises:
-            NotFoundError: as ``progress``.
-            ConflictError: nobody says just now that it is solved.
-        """
-
-        def work(transaction: Transaction) -> Progress:
-            row = _by_receipt(transaction, receipt, secret)
-            self._answer(transaction, row, done=done, note=note)
-            return _progress(_by_receipt(transaction, receipt, secret))
-
-        return self._database.run(work)
-
-    def answer_for(self, report_id: UUID, account: Account, *, done: bool, note: str = "") -> None:
-        """The same, told to somebody of the hotline who called back.
-
-        Raises:
-            NotFoundError: no such report.
-            ConflictError: nobody says just now that it is solved.
-        """
-
-        def work(transaction: Transaction) -> None:
-            self._answer(
-                transaction, report_row(transaction, report_id), done=done, note=note, told_to=account
-            )
-
-        self._database.run(work)
-
-    def _answer(
-        self,
-        transaction: Transaction,
-        row: Mapping[str, Any],
-        *,
-        done: bool,
-        note: str,
-        told_to: Account | None = None,
-    ) -> None:
-        n = tell_answer(
-            *(transaction, row),
-            done=done,
-            note=in_clear(note, self._keys, public=False),
-            now=self._now(),
-            settings=self._verify,
-            told_to=told_to,
-        )
-        self._keep_text(transaction, TextOf(row["report_id"], "answer", n), {"note": note})
-
-    def rate(self, receipt: str, secret: str, stars: int, note: str = "") -> Progress:
-        """Take the reporter's rating, once, after the closing.
-
-        Raises:
-            NotFoundError: as ``progress``.
-            ConflictError: it is not closed, or was rated.
-        """
-
-        def work(transaction: Transaction) -> Progress:
-            row = _by_receipt(transaction, receipt, secret)
-            if State(row["ticket_state"]) not in _DONE:
-                raise ConflictError(
-                    "report.not_closed",
-                    f"expected a matter that is closed, this one is {row['ticket_state']!r}",
-                    "rate it when its progress says that it is done",
-                )
-            shown = in_clear(note, self._keys, public=False)
-            if not repo.rate(transaction, row["report_id"], stars, shown, self._now()):
-                raise ConflictError("report.rated", "expected a report without a rating, this one has one")
-            self._keep_text(transaction, TextOf(row["report_id"], "rating", 0), {"rating": note})
-            return _progress(_by_receipt(transaction, receipt, secret))
-
-        return self._database.run(work)
-
-    def _now(self) -> datetime:
-        return to_datetime(self._clock.now_ms())
-
-
-def report_row(transaction: Transaction, report_id: UUID) -> dict[str, Any]:
-    """A report by its id.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    rows = repo.reports(transaction, report_id=report_id)
-    if not rows:
-        raise NotFoundError("report.unknown", f"expected the id of a report, got {report_id}, which is none")
-    return rows[0]
-
-
-def _by_receipt(transaction: Transaction, receipt: str, secret: str) -> dict[str, Any]:
-    rows = repo.reports(transaction, receipt=receipt)
-    if not rows or not hmac.compare_digest(rows[0]["secret_hash"], hash_of(secret)):
-        raise NotFoundError(
-            "report.unknown_receipt",
-            "expected a receipt and the secret that was told with it, found no such pair",
-            "both stand in the answer to the report",
-        )
-    return rows[0]
-
 
 def _check_category(code: str) -> None:
     if not is_reportable(code):
@@ -420,24 +292,6 @@ def _again(known: repo.Request, key: str, sent: bytes) -> Filed:
             "a new report needs a new key",
         )
     return Filed.model_validate(known.answer | {"secret": secret_for(key, known.salt)})
-
-
-def _progress(row: Mapping[str, Any]) -> Progress:
-    state = State(row["ticket_state"])
-    return Progress.model_validate(
-        {
-            name: row[name]
-            for name in ("receipt", "category", "category_zh", "category_en", "received_at", "stars")
-        }
-        | {
-            "step": _STEPS.get(state, "in_hand"),
-            "changed_at": row["changed_at"],
-            "unit_zh": row["unit_zh"] or "",
-            "unit_en": row["unit_en"] or "",
-            "asks": state is State.VERIFYING,
-            "may_rate": state in _DONE and row["stars"] is None,
-        }
-    )
 
 
 def forget(database: Database, settings: ReportSettings, now: datetime) -> tuple[int, int]:

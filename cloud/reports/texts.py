@@ -42,6 +42,12 @@ def seal_text(transaction: Transaction, keys: KeyRing, of: TextOf, text: Mapping
     repo.insert_text(transaction, of, keys.seal(msgspec.json.encode(dict(text)), bound_to(of)))
 
 
+def keep_text(transaction: Transaction, keys: KeyRing | None, of: TextOf, text: Mapping[str, str]) -> None:
+    """The same, where there is a key and anything was written."""
+    if keys is not None and any(text.values()):
+        seal_text(transaction, keys, of, text)
+
+
 def in_clear(text: str, keys: KeyRing | None, *, public: bool) -> str:
     """What of a text stands beside the sealed one."""
     return struck(text) if public or keys is None else ""

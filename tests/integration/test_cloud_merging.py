@@ -17,7 +17,6 @@ from cloud.reports.merging import MergeService
 from cloud.reports.schemas import ReportBody
 from cloud.reports.service import Envelope, ReportService
 from cloud.tickets.domain import Action
-from cloud.verify.domain import VerifySettings
 from tests.fixtures.centre import BORDER_LON, LAT, Centre, person
 
 pytestmark = pytest.mark.services
@@ -51,7 +50,6 @@ class Walk:
             ReportSettings(),
             keys=None,
             evidence_directory=None,
-            verify=VerifySettings(),
         )
         self.merges = MergeService(self.centre.database, self.centre.clock)
 
