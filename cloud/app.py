@@ -59,6 +59,7 @@ from cloud.reports.service import forget
 from cloud.services import Services
 from cloud.severity.api import severity
 from cloud.severity.service import raise_lasting
+from cloud.shelf.api import shelf
 from cloud.sla.service import escalate_due, fire_due, remind_of_reviews
 from cloud.storm.api import storms
 from cloud.storm.service import follow
@@ -100,6 +101,7 @@ _ENDPOINTS: Final = (
     whistle,
     recurring,
     severity,
+    shelf,
 )
 _PAGES: Final = (storm_pages, assessment_pages, oidc_pages, proof_pages, report_pages, shelf_pages)
 

@@ -64,6 +64,13 @@ ACCESS: Final[Mapping[tuple[str, str], Access]] = {
     ("POST", "/api/tickets/{ticket_id}/photos"): Access(
         "tickets:act", ("photo",), "ticket", "ticket.forbidden"
     ),
+    ("GET", "/api/tickets/{ticket_id}/shelf"): _reads("tickets:read"),
+    ("POST", "/api/tickets/{ticket_id}/shelf"): Access(
+        "tickets:act", ("shelve",), "ticket", "ticket.forbidden"
+    ),
+    ("POST", "/api/tickets/{ticket_id}/shelf/{shelved_id}/off"): Access(
+        "tickets:act", ("shelve",), "ticket", "ticket.forbidden"
+    ),
     ("GET", "/api/tickets/{ticket_id}/whistle"): _reads("tickets:read"),
     ("POST", "/api/tickets/{ticket_id}/calls/{unit_code}/arrival"): Access(
         "tickets:act", ("arrive",), "unit", "ticket.forbidden"

@@ -15,8 +15,10 @@ from cloud.auth.roles import may_any
 from cloud.db import Database, Transaction
 from cloud.db.database import take_locks
 from cloud.errors import ConflictError, ForbiddenError, NotFoundError
+from cloud.etags import ANY_STATE, IfMatch, etag_of
 from cloud.shelf import repo
 from cloud.shelf.repo import Alarm, Shelved
+from cloud.shelf.schemas import read_shelf
 from common.runtime.clock import Clock, to_datetime
 from common.runtime.errors import InvalidError
 
@@ -41,7 +43,26 @@ class ShelfService:
         with self._database.transaction() as transaction:
             return _sorted(transaction, ticket_id, self._now())
 
-    def put(self, ticket_id: UUID, account: Account, key: str, hours: int, reason: str) -> None:
+    def shelf_of(self, ticket_id: UUID) -> tuple[list[Alarm], list[Shelved]]:
+        """The same of a ticket that somebody names.
+
+        Raises:
+            NotFoundError: no such ticket.
+        """
+        with self._database.transaction() as transaction:
+            _whose(transaction, ticket_id)
+            return _sorted(transaction, ticket_id, self._now())
+
+    def put(
+        self,
+        ticket_id: UUID,
+        account: Account,
+        key: str,
+        hours: int,
+        reason: str,
+        *,
+        expected: IfMatch = ANY_STATE,
+    ) -> None:
         """Put an alarm on the shelf: what its sensor shows meanwhile is kept and calls no one.
 
         Args:
@@ -50,11 +71,13 @@ class ShelfService:
             key: the alarm's, see ``Alarm.key``.
             hours: for how long, one of ``HOURS``.
             reason: why.
+            expected: the state of the ticket's shelf that was read.
 
         Raises:
             NotFoundError: no such ticket.
             ForbiddenError: not with this role, or not at this place.
             InvalidError: not for so long.
+            StaleVersionError: the shelf is another one by now.
             ConflictError: it is no alarm of this ticket, or on the shelf already.
         """
         if hours not in HOURS:
@@ -65,7 +88,8 @@ class ShelfService:
             _require(transaction, ticket_id, account)
             # Two who do it at once would have it there twice.
             take_locks(transaction, [f"shelf:{ticket_id}"])
-            free, _ = _sorted(transaction, ticket_id, now)
+            free, lying = _sorted(transaction, ticket_id, now)
+            _check(expected, free, lying)
             alarm = next((one for one in free if one.key == key), None)
             if alarm is None:
                 raise ConflictError(
@@ -78,18 +102,23 @@ class ShelfService:
             detail = {"id": quiet_id, "place": place, "why": reason, "until": until.isoformat()}
             self._note(transaction, account, "shelved.begin", detail | {"ticket_id": str(ticket_id)})
 
-    def take_off(self, ticket_id: UUID, account: Account, quiet_id: int) -> None:
+    def take_off(
+        self, ticket_id: UUID, account: Account, quiet_id: int, *, expected: IfMatch = ANY_STATE
+    ) -> None:
         """Take it off now: what still goes on then calls people with its next update.
 
         Raises:
             NotFoundError: no such ticket.
             ForbiddenError: not with this role, or not at this place.
+            StaleVersionError: the shelf is another one by now.
             ConflictError: it is no alarm of this ticket, or off already.
         """
         now = self._now()
         with self._database.transaction() as transaction:
             _require(transaction, ticket_id, account)
-            _, shelved = _sorted(transaction, ticket_id, now)
+            take_locks(transaction, [f"shelf:{ticket_id}"])
+            free, shelved = _sorted(transaction, ticket_id, now)
+            _check(expected, free, shelved)
             lies = next((one for one in shelved if one.quiet_id == quiet_id), None)
             if lies is None or not repo.take_off(transaction, quiet_id, account.shown_name, now):
                 raise ConflictError("shelf.is_off", "this alarm is off the shelf already")
@@ -113,10 +142,19 @@ def _sorted(transaction: Transaction, ticket_id: UUID, now: datetime) -> tuple[l
     return [alarm for alarm in alarms if not any(one.holds(alarm) for one in shelved)], shelved
 
 
-def _require(transaction: Transaction, ticket_id: UUID, account: Account) -> None:
+def _check(expected: IfMatch, alarms: list[Alarm], shelved: list[Shelved]) -> None:
+    expected.check(etag_of(read_shelf(alarms, shelved).model_dump(mode="json")))
+
+
+def _whose(transaction: Transaction, ticket_id: UUID) -> tuple[str | None, str | None]:
     places = repo.whose(transaction, ticket_id)
     if places is None:
         raise NotFoundError("ticket.unknown", f"expected the id of a ticket, got {ticket_id}")
+    return places
+
+
+def _require(transaction: Transaction, ticket_id: UUID, account: Account) -> None:
+    places = _whose(transaction, ticket_id)
     if not may_any(account, "shelve", places):
         raise ForbiddenError(
             "ticket.forbidden",

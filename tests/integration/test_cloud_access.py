@@ -87,6 +87,12 @@ def samples(running: Running) -> dict[tuple[str, str], Callable[[], Sample]]:
             place, {"unit_code": "street-a", "stars": 5}
         ),
         ("POST", "/api/tickets/{ticket_id}/photos"): lambda: Sample(place, form=taken),
+        ("POST", "/api/tickets/{ticket_id}/shelf"): lambda: Sample(
+            place, {"alarm": "none", "hours": 1, "reason": "why"}
+        ),
+        ("POST", "/api/tickets/{ticket_id}/shelf/{shelved_id}/off"): lambda: Sample(
+            place | {"shelved_id": "1"}
+        ),
         ("POST", "/api/tickets/{ticket_id}/calls/{unit_code}/arrival"): lambda: Sample(
             place | {"unit_code": "fire"}, {"lon": 0, "lat": 0}
         ),
