@@ -34,6 +34,7 @@ from edge.sensors.port import Sensor
 from edge.settings import Broker
 from edge.uplink import Uplink
 from edge.upload import Uploader
+from edge.views import ViewStore
 from edge.worker import Worker
 
 _log = get_logger("agent")
@@ -172,7 +173,7 @@ class Agent:
 
     def _make_cameras(self, config_file: Path, environment: Mapping[str, str]) -> CameraLoop:
         detectors = Detectors(self._config.models_directory, self._config.inference_threads)
-        clips = None
+        clips, views = None, ViewStore(self._database.directory / "views")
         if self._config.clips is not None:
             directory = self._database.directory / "clips"
             clips = ClipStore(directory, self._config.clips, config_file, self._clock)
@@ -187,6 +188,7 @@ class Agent:
                     clock=self._clock,
                     credential=_credential_of(camera, config_file, environment),
                     clips=clips,
+                    views=views,
                 )
                 for camera in self._config.cameras
             ],

@@ -25,6 +25,8 @@ from edge.camera.recorder import Recorder
 from edge.camera.retry import Patience
 from edge.camera.source import CameraLostError
 from edge.camera.stills import StillsSettings
+from edge.camera.timeline import was_set_back
+from edge.camera_view import ViewWatch
 from edge.clips import ClipStore
 from edge.config import CameraConfig
 from edge.coverage import State
@@ -32,16 +34,18 @@ from edge.database import DiskFullError
 from edge.detectors import Detectors
 from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook, Seen
+from edge.views import ViewStore
 from edge.vision.ahead import LookAhead
 from edge.vision.detections import Detections
-from edge.vision.health import FAULTS, Fault, HealthChange, ViewHealth
-from edge.vision.health_measure import look_at
+from edge.vision.evidence import Picture
+from edge.vision.health import HIDING
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
 from edge.vision.scenes.build import check_labels
 
 BLIND: Final = "device.camera_blind"
 STALLED: Final = "device.camera_stalled"
 _STALLED_S: Final = 10.0
+"""As long as opening a camera may take."""
 _FRESH_S: Final = 3.0
 """So long after a look a camera still counts as looked through: more than two idle looks, or two key frames, are apart."""
 
@@ -65,6 +69,7 @@ class Camera:
         clock: time.
         credential: of a network camera; asked at each opening, so that a new one needs no restart.
         clips: where clips around observations go; None makes none.
+        views: where its usual view is kept over restarts; None keeps none.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Camera:
         clock: Clock,
         credential: Callable[[], str] = lambda: "",
         clips: ClipStore | None = None,
+        views: ViewStore | None = None,
     ) -> None:
         self.config = config
         self.finished = False
@@ -99,21 +105,22 @@ class Camera:
         self._frame_at = clock.monotonic()
         self._looked_at: float | None = None
         self._captured_at = -1
+        self._set_back_ms = 0
         self._patience = Patience()
         self._blind: str | None = None
-        self._health: ViewHealth | None = None
-        self._shape = (0, 0)
-        self._fault: Fault | None = None
+        self._unseen = False
+        self._counted = VisionCounters()
+        self._view = ViewWatch(config, source, book, views, wall=self._wall, adopted=self._begin_anew)
 
     @property
     def counters(self) -> VisionCounters:
         """What the vision path has counted."""
-        return VisionCounters() if self._pipeline is None else self._pipeline.counters
+        return self._counted if self._pipeline is None else self._pipeline.counters
 
     @property
     def blind(self) -> bool:
         """Whether it cannot see now."""
-        return self._blind is not None or self._fault is not None
+        return self._blind is not None or self._view.fault is not None
 
     @property
     def read(self) -> int:
@@ -147,8 +154,8 @@ class Camera:
             return "lost"
         if self.finished or not self.config.scenes:
             return "not_asked"
-        if self._fault is not None:
-            return self._fault
+        if self._view.fault is not None:
+            return self._view.fault
         if self._looked_at is not None and now - self._looked_at <= self._fresh_s:
             return "looked"
         return "overloaded" if self._reader is not None and self._reader.waiting else "lost"
@@ -184,13 +191,21 @@ class Camera:
         frame = self._in_order(frame)
         self._frame_at = self._clock.monotonic()
         self._see()
-        if self._view_is_good(frame):
+        if self._view.is_good(frame):
+            pipeline = self._ready()
+            if self._unseen:
+                pipeline.pause(frame.captured_at)
+                self._unseen = False
             result = pipeline.process(frame, found)
             self.valid_looks += result.analysed
             if result.analysed:
                 self._looked_at = self._clock.monotonic()
             self._reader.source.rest(pipeline.resting)
             self._tell(result)
+        else:
+            self._unseen = True
+            if self._view.fault in HIDING:
+                self._tell(pipeline.process_hidden(frame))
         return True
 
     def _next(self, reader: LatestFrame, timeout: float) -> tuple[Frame, Detections | None] | None:
@@ -223,49 +238,25 @@ class Camera:
         return reader
 
     def _in_order(self, frame: Frame) -> Frame:
-        """Time only grows, also from one opening of the camera to the next."""
-        if frame.captured_at <= self._captured_at:
-            frame = replace(frame, captured_at=self._captured_at + 1)
-        self._captured_at = frame.captured_at
-        return frame
+        """Time only grows, also from one opening of the camera to the next, and where the box's clock is set back.
 
-    def _view_is_good(self, frame: Frame) -> bool:
-        """Whether this frame may be judged by; says what lastingly is wrong with the view."""
-        if not self.config.health.enabled:
-            return True
-        if self._health is None:
-            self._health = ViewHealth(self.config.health, self._open_fault())
-        shape = frame.image.shape[0], frame.image.shape[1]
-        if shape != self._shape:
-            # Another mode of the camera shows another part of the street: that is no camera that was moved.
-            self._health.forget()
-            self._shape = shape
-        if self._health.due(frame.captured_at):
-            verdict = self._health.step(look_at(frame.image), frame.captured_at)
-            self._fault = verdict.fault
-            for change in verdict.changes:
-                self._say_health(change)
-        return self._fault is None
+        Scenes and tracks go by how much time passed. What is told goes by the clock as it is then, see ``_wall``.
+        """
+        at = frame.captured_at + self._set_back_ms
+        if was_set_back(self._captured_at, at):
+            back = self._captured_at + 1 - at
+            _log.warning("camera.clock_set_back", camera=self.config.name, by_s=round(back / 1000))
+            self._set_back_ms += back
+        self._captured_at = max(at, self._captured_at + 1)
+        return replace(frame, captured_at=self._captured_at)
 
-    def _open_fault(self) -> Fault | None:
-        """The fault of the view that was open when the box stopped."""
-        source = f"camera:{self.config.name}"
-        return next((one for one in FAULTS if self._book.is_open(source, f"device.camera_{one}")), None)
+    def _wall(self, at: int) -> int:
+        """An instant of vision by the box's clock."""
+        return at - self._set_back_ms
 
-    def _say_health(self, change: HealthChange) -> None:
-        name = self.config.name
-        _log.warning("camera.view", camera=name, phase=change.phase, fault=change.fault, **change.detail)
-        self._book.say(
-            Seen(
-                change.phase,
-                f"camera:{name}",
-                name,
-                f"device.camera_{change.fault}",
-                change.since,
-                change.at,
-                detail=change.detail,
-            )
-        )
+    def _begin_anew(self) -> None:
+        """The camera shows another street: scenes begin as after a restart, with the conditions that are open."""
+        self._counted, self._pipeline = self.counters, None
 
     def _ready(self) -> VisionPipeline:
         if self._pipeline is None:
@@ -278,19 +269,23 @@ class Camera:
                 open_segmenter=self._detectors.segmenter,
                 open_fire=self._detectors.fire,
             )
-            for known in self._book.open_conditions():
-                kind, _, rest = known.source.partition(":")
-                name, _, scene = rest.partition(":")
-                if kind != "scene" or name != self.config.name:
-                    continue
-                if pipeline.restore(scene, known.started_at):
-                    _log.info(
-                        "camera.condition_goes_on", source=known.source, observation=known.observation_id
-                    )
-                else:
-                    self._book.end(known, "the scene is not configured any more")
+            self._restore(pipeline)
+            pipeline.counters = self._counted
             self._pipeline = pipeline
         return self._pipeline
+
+    def _restore(self, pipeline: VisionPipeline) -> None:
+        """Go on with what was open when the box stopped; end what no scene watches for any more."""
+        watched = {f"scene:{self.config.name}:{scene.id}": scene for scene in self.config.scenes}
+        for known in self._book.open_conditions():
+            if not known.source.startswith(f"scene:{self.config.name}:"):
+                continue
+            scene = watched.get(known.source)
+            if scene is None or scene.category != known.category:
+                self._book.end(known, "the scene is not configured any more")
+            else:
+                pipeline.restore(scene.id, known.started_at + self._set_back_ms)
+                _log.info("camera.condition_goes_on", source=known.source, observation=known.observation_id)
 
     def _notice_silence(self) -> None:
         assert self._reader is not None
@@ -314,48 +309,52 @@ class Camera:
 
     @property
     def _stalled_s(self) -> float:
-        """Network and USB cameras notice by themselves; this is for a reader that hangs."""
-        return max(_STALLED_S, 2 * getattr(self._source, "stalled_s", 0.0))
+        """Network and USB cameras notice by themselves, also that they cannot be opened; this is for a reader that hangs."""
+        return _STALLED_S + 2 * getattr(self._source, "stalled_s", 0.0)
 
     def _tell(self, result: FrameResult) -> None:
-        proof = self._prove(result) if result.picture is not None else None
-        for event in result.events:
-            shown = proof if event.phase in self.config.evidence.phases else None
+        for event, proof in zip(result.events, self._prove(result), strict=True):
             said = self._book.say(
                 Seen(
                     phase=event.phase,
                     source=f"scene:{self.config.name}:{event.scene}",
                     sensor=self.config.name,
                     category=event.category,
-                    started_at=event.started_at,
-                    at=event.at,
+                    started_at=self._wall(event.started_at),
+                    at=self._wall(event.at),
                     count=event.count,
                     value=event.peak,
                     detail=event.detail,
-                    evidence=shown,
+                    evidence=proof,
                 )
             )
             if self._recorder is not None and event.phase in {"start", "act"}:
                 self._recorder.ask(said.observation_id)
 
-    def _prove(self, result: FrameResult) -> Evidence | None:
-        """Keep the picture; without room the observation goes without it."""
-        picture = result.picture
-        assert picture is not None
-        severity = max(BY_CODE[event.category].severity for event in result.events)
+    def _prove(self, result: FrameResult) -> list[Evidence | None]:
+        """Keep the pictures; for each event its own, or None."""
+        severities: dict[Picture, int] = {}
+        for event, picture in zip(result.events, result.pictures, strict=True):
+            if picture is not None:
+                severities[picture] = max(severities.get(picture, 1), BY_CODE[event.category].severity)
+        kept = {picture: self._keep(picture, severity) for picture, severity in severities.items()}
+        return [None if picture is None else kept[picture] for picture in result.pictures]
+
+    def _keep(self, picture: Picture, severity: int) -> Evidence | None:
+        """Keep one; without room the observation goes without it."""
         try:
             sha256 = self._evidence.keep(picture.jpeg, "image/jpeg", severity)
         except DiskFullError as error:
             _log.error(error.code, message=error.message, hint=error.hint)
             return None
-        return Evidence(
-            sha256, "image/jpeg", len(picture.jpeg), picture.captured_at, picture.width, picture.height
-        )
+        at = self._wall(picture.captured_at)
+        return Evidence(sha256, "image/jpeg", len(picture.jpeg), at, picture.width, picture.height)
 
     def _lose(self, error: DrumtowerError) -> None:
         """The camera cannot see: say so once, and try again later where that is of use."""
         # A reader that hangs ends by itself; the other cameras are not kept waiting for that.
         self.close(_HANGS_S)
+        self._unseen = True
         if isinstance(error, TransientError):
             self._reopen_at = self._clock.monotonic() + self._patience.after(error)
         else:

@@ -18,11 +18,13 @@ from edge.clips_cli import app as clips_app
 from edge.config import DeviceConfig, data_directory, load_device
 from edge.database import FILE_NAME, open_read_only
 from edge.room import when_there_is_room
+from edge.view_cli import app as view_app
 
 app = typer.Typer(
     help="The box on the lamp pole: cameras and sensors in, numbered packets out.", no_args_is_help=True
 )
 app.add_typer(clips_app, name="clips")
+app.add_typer(view_app, name="view")
 
 Device = Annotated[Path, typer.Argument(help="firmware_configs/devices/DEVICE.yaml")]
 Data = Annotated[Path | None, typer.Option("--data", help="Where the box keeps what must survive.")]

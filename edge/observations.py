@@ -154,6 +154,9 @@ class ObservationBook:
 
     def _observation(self, seen: Seen, known: Observation | None) -> Observation:
         proofs = list(known.evidence) if known else []
+        started_at = known.started_at if known else seen.started_at
+        # The box's clock may have been set back since it began.
+        at = max(seen.at, started_at)
         if seen.evidence is not None and len(proofs) < _MOST_EVIDENCE:
             proofs.append(seen.evidence)
         return Observation(
@@ -164,10 +167,10 @@ class ObservationBook:
             category=seen.category,
             source=seen.source,
             sensor=seen.sensor,
-            started_at=known.started_at if known else seen.started_at,
-            at=seen.at,
+            started_at=started_at,
+            at=at,
             severity=self._severities.get(seen.source, BY_CODE[seen.category].severity),
-            ended_at=seen.at if seen.phase == "end" else None,
+            ended_at=at if seen.phase == "end" else None,
             count=seen.count,
             value=seen.value,
             evidence=proofs,

@@ -55,5 +55,9 @@ DECLARED: tuple[Metric, ...] = (
     Metric("coverage_frozen", "s", 0.0, 3_600.0),
     Metric("frames_dropped", "", 0.0, 1_000_000.0),
     Metric("frames_late", "", 0.0, 1_000_000.0),
+    # Who rode past a camera that looks for helmets, in the same slices; see edge/vision/scenes/helmet.py.
+    Metric("riders_passed", "", 0.0, 1_000_000.0),
+    Metric("riders_helmetless", "", 0.0, 1_000_000.0),
+    Metric("riders_unknown", "", 0.0, 1_000_000.0),
 )
 UNIT_OF: dict[str, str] = {metric.name: metric.unit for metric in DECLARED}

@@ -15,10 +15,17 @@ from typing import Annotated, Final, Literal, get_args
 from pydantic import Field
 
 from common.runtime.config import Settings
-from edge.vision.health_measure import Look, detail_kept, likeness, likeness_moved
+from edge.vision.health_measure import Look, Plane, detail_kept, likeness, likeness_moved
 
 Fault = Literal["blocked", "blurred", "dark", "moved", "frozen"]
 FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)
+_BY_COMPARING: Final[tuple[Fault, ...]] = ("blocked", "blurred", "moved")
+"""Faults that are found by comparing with the usual view."""
+_TO_CHECK: Final = (
+    "zones, lanes, gauge lines and pictures of the dry road: they were drawn for the view before"
+)
+HIDING: Final[frozenset[Fault]] = frozenset({"blocked", "blurred", "dark"})
+"""Faults that thick smoke before a lens has too."""
 
 _FLAT: Final = 10.0
 """Grey levels: with less between dark and bright there is nothing in the picture."""
@@ -40,6 +47,9 @@ class HealthSettings(Settings):
     A fault is said once it has lasted ``after_s`` and is over once the picture was good for ``clear_s``; a flicker
     costs its own length. A picture that stays the same to the last pixel for ``frozen_s`` is frozen. ``ignore``
     leaves faults out: ``moved`` for a camera that turns.
+
+    A camera that was moved and then shows one and the same other view for ``adopt_h`` hours keeps it: from there on that
+    is its usual view, and the end of "moved" says what has to be checked. 0 never does.
     """
 
     enabled: bool = True
@@ -50,6 +60,7 @@ class HealthSettings(Settings):
     dark_below: Annotated[float, Field(ge=0, le=255, description="grey level of the brightest twentieth")] = (
         30.0
     )
+    adopt_h: Annotated[float, Field(ge=0, le=720)] = 24.0
     ignore: tuple[Fault, ...] = ()
 
 
@@ -61,7 +72,25 @@ class HealthChange:
     fault: Fault
     at: int
     since: int
-    detail: dict[str, float]
+    detail: dict[str, float | str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownView:
+    """How a camera's picture usually looks, as it outlives a restart.
+
+    Attributes:
+        shape, detail: as of :class:`Look`, means.
+        spread: the same.
+        likeness: mean likeness of its pictures to it.
+        seen: pictures that it was learnt from.
+    """
+
+    shape: Plane
+    detail: Plane
+    spread: float
+    likeness: float
+    seen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +100,12 @@ class Verdict:
     Attributes:
         fault: what is wrong with it; None when it may be judged by.
         changes: of lasting faults.
+        adopted: whether another view is the usual one from here on.
     """
 
     fault: Fault | None
     changes: tuple[HealthChange, ...] = ()
+    adopted: bool = False
 
 
 class ViewHealth:
@@ -83,11 +114,16 @@ class ViewHealth:
     Args:
         settings: of the camera.
         open_fault: a lasting fault that was open when the box stopped: it goes on until the picture is good.
+        known: the view from before the box stopped.
     """
 
-    def __init__(self, settings: HealthSettings, open_fault: Fault | None = None) -> None:
+    def __init__(
+        self, settings: HealthSettings, open_fault: Fault | None = None, known: KnownView | None = None
+    ) -> None:
         self._settings = settings
-        self._view = _View()
+        self._view = _View(known)
+        self._other: _View | None = None
+        self._other_since = 0
         self._full: dict[Fault, float] = dict.fromkeys(FAULTS, 0.0)
         self._since: dict[Fault, int] = {}
         self._good_ms = 0.0
@@ -106,28 +142,74 @@ class ViewHealth:
         """Whether it can tell a covered, blurred or moved picture from its own."""
         return self._view.steady
 
+    @property
+    def known(self) -> KnownView | None:
+        """Its view, for the time after a restart; None when there is none to go by."""
+        return self._view.known if self._view.steady else None
+
     def due(self, at_ms: int) -> bool:
         """Whether it is time for another look."""
         return self._at_ms is None or at_ms - self._at_ms >= self._settings.every_s * 1000
 
     def forget(self) -> None:
-        """The pictures changed their size or the camera was set up anew: learn the view again."""
-        self._view = _View()
+        """The pictures changed their size: learn the view again."""
+        self._view, self._other = _View(), None
+
+    def accept(self, at_ms: int) -> Verdict:
+        """Somebody says that the camera shows what it should: learn the view again, and be done with what spoke against it."""
+        self.forget()
+        told: dict[str, float | str] = {"ended_because": "somebody accepted the view", "to_check": _TO_CHECK}
+        return self._new_view(at_ms, told)
 
     def step(self, look: Look, at_ms: int) -> Verdict:
         """Judge a picture, and learn from it when it is good; time does not run backwards."""
         elapsed = 0 if self._at_ms is None else min(max(at_ms - self._at_ms, 0), _LONGEST_STEP_MS)
         self._at_ms = at_ms
         fault, detail = self._judge(look, at_ms)
+        if self._stays_otherwise(fault, look, elapsed, at_ms):
+            assert self._other is not None
+            self._view, self._other = self._other, None
+            hours = round((at_ms - self._other_since) / 3_600_000, 1)
+            told: dict[str, float | str] = {
+                "ended_because": f"it has shown one other view for {hours:g} h",
+                "to_check": _TO_CHECK,
+            }
+            return self._new_view(at_ms, told)
         if fault is None:
             self._view.learn(look, elapsed)
         self._fill(fault, elapsed, at_ms)
         return Verdict(fault, tuple(self._turn(at_ms, detail)))
 
-    def _judge(self, look: Look, at_ms: int) -> tuple[Fault | None, dict[str, float]]:
+    def _stays_otherwise(self, fault: Fault | None, look: Look, elapsed: float, at_ms: int) -> bool:
+        """Whether a camera that was moved has shown one other view for long enough; what is dark or covered tells nothing."""
+        if fault is None or not self._settings.adopt_h:
+            self._other = None
+        if fault != "moved" or not self._settings.adopt_h:
+            return False
+        seen = [name for name, _ in self._other.compare(look)] if self._other and self._other.steady else []
+        if self._other is None or self._other.restless or "moved" in seen:
+            self._other, self._other_since = _View(), at_ms
+        elif seen:
+            return False
+        self._other.learn(look, elapsed)
+        long = at_ms - self._other_since >= self._settings.adopt_h * 3_600_000
+        return long and self._open == "moved" and self._other.steady
+
+    def _new_view(self, at_ms: int, told: dict[str, float | str]) -> Verdict:
+        """What a view was compared with is gone: end the fault that came of it."""
+        changes: tuple[HealthChange, ...] = ()
+        if self._open in _BY_COMPARING:
+            changes = (HealthChange("end", self._open, at_ms, at_ms, told),)
+            self._open = None
+        for fault in _BY_COMPARING:
+            self._full[fault] = 0.0
+            self._since.pop(fault, None)
+        return Verdict(None, changes, adopted=True)
+
+    def _judge(self, look: Look, at_ms: int) -> tuple[Fault | None, dict[str, float | str]]:
         for fault, detail in self._found(look, at_ms):
             if fault not in self._settings.ignore:
-                return fault, detail
+                return fault, {**detail}
         return None, {}
 
     def _found(self, look: Look, at_ms: int) -> Iterator[tuple[Fault, dict[str, float]]]:
@@ -158,7 +240,7 @@ class ViewHealth:
             min(self._good_ms + elapsed, good) if fault is None else max(self._good_ms - elapsed, 0.0)
         )
 
-    def _turn(self, at_ms: int, detail: dict[str, float]) -> Iterator[HealthChange]:
+    def _turn(self, at_ms: int, detail: dict[str, float | str]) -> Iterator[HealthChange]:
         lasting: Fault | None = next(
             (
                 one
@@ -181,15 +263,26 @@ class ViewHealth:
 class _View:
     """How a camera's picture usually looks."""
 
-    def __init__(self) -> None:
-        self._looks: list[Look] = []
-        self._likeness = 0.0
-        self._seen = 0
+    def __init__(self, known: KnownView | None = None) -> None:
+        self._likeness, self._seen = 0.0, 0
+        if known is not None:
+            self._shape, self._detail, self._spread = known.shape.copy(), known.detail.copy(), known.spread
+            self._likeness, self._seen = known.likeness, known.seen
 
     @property
     def steady(self) -> bool:
         """Whether it is known, and its pictures are like it."""
         return self._seen >= _LEARN and self._likeness >= _STEADY
+
+    @property
+    def restless(self) -> bool:
+        """Whether its pictures are not like it although there were enough of them."""
+        return self._seen >= _LEARN and self._likeness < _STEADY
+
+    @property
+    def known(self) -> KnownView:
+        """What is known of it."""
+        return KnownView(self._shape.copy(), self._detail.copy(), self._spread, self._likeness, self._seen)
 
     def learn(self, look: Look, elapsed_ms: float) -> None:
         """Let a good picture become a part of it."""

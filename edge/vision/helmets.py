@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge.camera.frame import Frame
 from edge.vision.detections import Detections
-from edge.vision.scenes.ballot import Bounds, Look
+from edge.vision.scenes.ballot import Bounds, Look, Verdict
 from edge.vision.scenes.helmet import HelmetScene
 from edge.vision.scenes.riders import head_of
 from edge.vision.scenes.scene import Scene, SceneEvent
@@ -37,6 +37,11 @@ class Moment:
     frame: Frame
     found: Detections
     tracks: tuple[Track, ...]
+
+    @property
+    def at(self) -> int:
+        """Stream time, milliseconds since the Unix epoch."""
+        return self.frame.captured_at
 
 
 def open_judge(model: str, directory: Path | None = None, threads: int = 1) -> HelmetJudge:
@@ -79,6 +84,14 @@ class HelmetWatch:
                 look = Look(frame.captured_at, quality, float(judge.of_crops([crop])[0]))
                 if scene.look(rider.id, look):
                     self._keep((scene.id, rider.id), Moment(frame, found, tracks))
+
+    def passed(self) -> list[Verdict]:
+        """What was said of each who rode past since this was asked last."""
+        return [said for scene, _ in self._pairs for said in scene.passed()]
+
+    def watches(self, scene: str) -> bool:
+        """Whether that is one of its scenes."""
+        return any(one.id == scene for one, _ in self._pairs)
 
     def moment_of(self, event: SceneEvent) -> Moment | None:
         """The moment that shows best what an event is about; it is given away and not kept."""

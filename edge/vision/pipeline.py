@@ -81,6 +81,7 @@ class VisionCounters:
         events: of all scenes.
         pictures: of evidence.
         resized: times that the size of the pictures changed midway.
+        riders, helmetless, unknown: who rode past where helmets are looked for, and of whom that was said.
     """
 
     frames: int = 0
@@ -89,6 +90,9 @@ class VisionCounters:
     events: int = 0
     pictures: int = 0
     resized: int = 0
+    riders: int = 0
+    helmetless: int = 0
+    unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +104,8 @@ class FrameResult:
         analysed: whether the detector looked at it; if not, the rest is empty.
         tracks: everything followed now.
         events: what the scenes say.
-        picture: evidence for those of the events whose phase asks for it, one for all.
+        pictures: evidence for each of the events, in their order; None where its phase asks for none, or where its
+            best moment was not kept. Events of one moment share one.
     """
 
     n: int
@@ -108,7 +113,12 @@ class FrameResult:
     analysed: bool
     tracks: tuple[Track, ...] = ()
     events: tuple[SceneEvent, ...] = ()
-    picture: Picture | None = None
+    pictures: tuple[Picture | None, ...] = ()
+
+    @property
+    def picture(self) -> Picture | None:
+        """The first there is."""
+        return next((picture for picture in self.pictures if picture is not None), None)
 
 
 class VisionPipeline:
@@ -171,6 +181,12 @@ class VisionPipeline:
                 return True
         return False
 
+    def pause(self, at_ms: int) -> None:
+        """Nobody could look since some time before ``at_ms``: who is gone for too long is let go, not taken for a newcomer."""
+        self._followed = self._tracker.update(Detections.empty(self.detector.labels), at_ms)
+        for scene in self.scenes:
+            scene.pause()
+
     def process(self, frame: Frame, ahead: Detections | None = None) -> FrameResult:
         """Take one frame through the whole path.
 
@@ -193,8 +209,31 @@ class VisionPipeline:
         events = tuple(event for scene in self.scenes for event in scene.step(tracks, frame.captured_at))
         strong = int(np.count_nonzero(found.score >= self._tracker.settings.strong_score))
         self._count(analysed=1, detections=strong, events=len(events))
-        picture = self._picture(Moment(frame, everything, tracks), events) if events else None
-        return FrameResult(frame.n, frame.captured_at, True, tracks, events, picture)
+        if passed := self._helmets.passed():
+            self._count(
+                riders=len(passed), helmetless=passed.count("helmetless"), unknown=passed.count("unknown")
+            )
+        pictures = self._pictures(Moment(frame, everything, tracks), events)
+        return FrameResult(frame.n, frame.captured_at, True, tracks, events, pictures)
+
+    def process_hidden(self, frame: Frame) -> FrameResult:
+        """Take a frame whose view something hides: nobody is judged by it, but what hides it may be smoke.
+
+        Only the scenes of fire and smoke look, by their clock. What they do not see proves nothing.
+        """
+        self._fit(frame)
+        self._count(frames=1)
+        at = frame.captured_at
+        if not self._fires.due(at):
+            return FrameResult(frame.n, at, analysed=False)
+        self._fires.look(frame, hidden=True)
+        events = tuple(event for scene in self._fires.scenes for event in scene.step((), at))
+        if not events:
+            return FrameResult(frame.n, at, analysed=False)
+        self._count(events=len(events))
+        # Who stands before the smoke has a head to hide.
+        present = Moment(frame, self.detector.detect(frame.image), ())
+        return FrameResult(frame.n, at, False, (), events, self._pictures(present, events))
 
     def _fit(self, frame: Frame) -> None:
         """Notice a change of the picture's size: old boxes mean nothing in the new one."""
@@ -203,6 +242,7 @@ class VisionPipeline:
             return
         if self._size is not None:
             self._tracker = self._make_tracker()
+            self._followed = ()
             self._helmets.forget()
             self._count(resized=1)
         self._size = (width, height)
@@ -244,22 +284,33 @@ class VisionPipeline:
         fits = across <= self.settings.widest * frame.image.shape[1]
         return found if fits.all() else found.where(fits)
 
-    def _picture(self, now: Moment, events: Sequence[SceneEvent]) -> Picture | None:
-        shown = [event for event in events if event.phase in self.settings.evidence.phases]
-        if not shown:
+    def _pictures(self, now: Moment, events: Sequence[SceneEvent]) -> tuple[Picture | None, ...]:
+        """One picture for each moment that the events are best shown by."""
+        moments = [self._moment(event, now) for event in events]
+        made: dict[int, Picture] = {}
+        for moment in moments:
+            if moment is None or moment.at in made:
+                continue
+            shown = [event for event, its in zip(events, moments, strict=True) if its and its.at == moment.at]
+            concerned = {event.scene for event in shown}
+            made[moment.at] = self._evidence.make(
+                moment.frame,
+                moment.found,
+                moment.tracks,
+                events=shown,
+                scenes=[scene for scene in self.scenes if scene.id in concerned],
+            )
+        self._count(pictures=len(made))
+        return tuple(None if moment is None else made[moment.at] for moment in moments)
+
+    def _moment(self, event: SceneEvent, now: Moment) -> Moment | None:
+        """What an event is shown by: now, but for a rider, who is judged when he has passed, when he was seen best.
+
+        Where that was not kept there is nothing to show: a box where he was would lie over somebody else by now.
+        """
+        if event.phase not in self.settings.evidence.phases:
             return None
-        # A rider is judged when he has passed: the picture is of when he was seen best.
-        best = [moment for event in shown if (moment := self._helmets.moment_of(event)) is not None]
-        moment = best[0] if best and len(best) == len(shown) else now
-        concerned = {event.scene for event in shown}
-        self._count(pictures=1)
-        return self._evidence.make(
-            moment.frame,
-            moment.found,
-            moment.tracks,
-            events=shown,
-            scenes=[scene for scene in self.scenes if scene.id in concerned],
-        )
+        return self._helmets.moment_of(event) if self._helmets.watches(event.scene) else now
 
     def _count(self, **more: int) -> None:
         counters = self.counters

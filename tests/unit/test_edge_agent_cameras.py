@@ -18,7 +18,8 @@ import models.store
 from common.runtime.clock import SystemClock
 from common.runtime.stop import Stop
 from common.wire.codec import decode_packet
-from common.wire.messages import Events, Observation
+from common.wire.messages import Events, Observation, Readings
+from edge.camera.frame import Frame
 from edge.camera_loop import CameraLoop
 from edge.cameras import BLIND, Camera
 from edge.config import CameraConfig, DeviceConfig
@@ -28,11 +29,13 @@ from edge.evidence import EvidenceStore
 from edge.inspect import inspect
 from edge.observations import ObservationBook
 from edge.outbox import SqliteOutbox
+from edge.vision.pipeline import VisionCounters
 from models.describe import SIDE, described
 from tests.fixtures.edge_gateway import eventually
 from tests.fixtures.edge_messages import ADDRESS
 from tests.fixtures.onnx_files import answering
 
+T0 = 1_767_225_600_000
 FOOTAGE = Path(__file__).parents[2] / "firmware_configs" / "footage" / "bikes.mp4"
 OCCUPIED = {
     "scene": "zone",
@@ -166,6 +169,24 @@ def test_a_condition_whose_scene_is_gone_is_ended(tmp_path: Path) -> None:
     after.database.close()
 
 
+def test_a_condition_of_which_the_scene_is_said_under_another_category_now_is_ended(tmp_path: Path) -> None:
+    """Its end would be told of the new one, and the old one stay open for ever."""
+    before = Box(tmp_path / "box")
+    watch(before, before.camera())
+    started = before.observations[0]
+    before.database.close()
+    after = Box(tmp_path / "box")
+    watch(after, after.camera(scenes=[{**OCCUPIED, "category": "camera.zone_crowded"}]), until=3)
+    _, ended, other = after.observations[:3]
+    assert (ended.observation_id, ended.phase, ended.category) == (
+        started.observation_id,
+        "end",
+        started.category,
+    )
+    assert (other.phase, other.category) == ("start", "camera.zone_crowded")
+    after.database.close()
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [
@@ -187,6 +208,58 @@ def test_a_camera_without_usable_footage_says_so_and_the_others_go_on(
     assert (blind.phase, blind.category, blind.detail["code"]) == ("start", BLIND, code)
     assert by_source["scene:cam-1:crossing"].phase == "start"
     assert [log["code"] for log in logs if log["event"] == "camera.blind"] == [code]
+
+
+def test_a_camera_whose_place_the_system_refuses_ends_no_other(box: Box, tmp_path: Path) -> None:
+    watch(box, box.camera(tmp_path / ("x" * 300), "cam-2"), box.camera(), until=2)
+    by_source = {one.source: one for one in box.observations}
+    assert by_source["camera:cam-2"].detail["code"] == "camera.missing"
+    assert by_source["scene:cam-1:crossing"].phase == "start"
+
+
+def test_time_in_vision_only_grows_and_what_is_told_goes_by_the_clock_as_it_is(
+    box: Box, tmp_path: Path
+) -> None:
+    """The box's clock was eight hours ahead until a time service set it right; the camera must not wait for that time."""
+    camera, back = box.camera(tmp_path / "never-opened.mp4"), 8 * 3_600_000
+    instants = [T0, T0 + 100, T0 + 100, T0 + 200 - back, T0 + 300 - back, T0 + 5000 - back]
+    seen = [
+        camera._in_order(Frame(np.zeros((4, 4, 3), np.uint8), at, n)).captured_at
+        for n, at in enumerate(instants)
+    ]
+    assert seen == [T0, T0 + 100, T0 + 101, T0 + 102, T0 + 202, T0 + 4902]
+    assert [camera._wall(at) for at in seen[3:]] == instants[3:]
+
+
+def test_riders_are_counted_in_every_slice_also_where_there_were_none(box: Box, tmp_path: Path) -> None:
+    """None without a helmet among twelve, nobody at all, and nobody looked: three answers."""
+    riders = box.camera(tmp_path / "a.mp4", scenes=[{"scene": "helmet", "id": "riders"}])
+    plain = box.camera(tmp_path / "b.mp4", "cam-2")
+    loop = CameraLoop([riders, plain], box.book, box.outbox)
+    for counted in (
+        VisionCounters(riders=12, helmetless=2, unknown=3),
+        VisionCounters(riders=12, helmetless=2, unknown=3),
+    ):
+        riders._counted = counted
+        loop._clock.sleep(0.2)
+        loop._book_coverage(closing=True)
+    told = [
+        (series.sensor, series.metric, series.value)
+        for packet in sorted(waiting.id for waiting in box.outbox.pending(10))
+        for held in [box.outbox.payload(packet)]
+        if held is not None
+        for data in [decode_packet(held[1], ADDRESS).data]
+        if isinstance(data, Readings)
+        for series in data.series
+        if series.metric.startswith("riders")
+    ]
+    assert told == [
+        *[
+            ("cam-1", f"riders_{what}", [count])
+            for what, count in (("passed", 12), ("helmetless", 2), ("unknown", 3))
+        ],
+        *[("cam-1", f"riders_{what}", [0]) for what in ("passed", "helmetless", "unknown")],
+    ]
 
 
 def test_a_video_that_is_cut_short_is_played_as_far_as_it_goes(box: Box, tmp_path: Path) -> None:

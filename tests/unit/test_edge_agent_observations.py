@@ -157,3 +157,13 @@ def test_while_the_disk_stays_full_updates_are_given_up_before_starts_and_ends(t
         book.flush()
         phases = [one.phase for one in said(outbox)]
         assert (phases[0], phases[-1], len(phases)) == ("start", "end", 500)
+
+
+def test_a_condition_never_ends_before_it_began_although_the_boxs_clock_was_set_back(tmp_path: Path) -> None:
+    with open_box(tmp_path) as (outbox, book):
+        book.say(seen("start"))
+        book.say(seen("end", at=-8 * 3_600_000))
+        assert [(one.started_at, one.at, one.ended_at) for one in said(outbox)] == [
+            (T0, T0, None),
+            (T0, T0, T0),
+        ]

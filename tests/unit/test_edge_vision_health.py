@@ -187,6 +187,131 @@ def test_a_fault_that_was_open_when_the_box_stopped_goes_on_until_the_picture_is
     assert [(one.phase, one.fault) for one in changes] == [("end", "dark")]
 
 
+# --- a camera that was aimed elsewhere ---
+
+HERE, THERE, ELSEWHERE = street(seed=11), street(seed=12), street(seed=13)
+HOUR_MS = 3_600_000
+QUICK = HealthSettings(after_s=5, clear_s=3, adopt_h=2)
+
+
+def _grainy(image: Image, seed: int) -> Image:
+    grain = np.random.default_rng(seed).integers(0, 5, image.shape, dtype=np.uint8)
+    return np.asarray(image // 2 + grain, np.uint8)
+
+
+def _shown(
+    health: ViewHealth, image: Image, count: int, begin_ms: int, apart_ms: int = 1000
+) -> tuple[list[HealthChange], list[str | None]]:
+    """Look at one view for so many pictures."""
+    changes: list[HealthChange] = []
+    faults: list[str | None] = []
+    for number in range(count):
+        verdict = health.step(look_at(_grainy(image, number % 50)), begin_ms + number * apart_ms)
+        changes += verdict.changes
+        faults.append(verdict.fault)
+    return changes, faults
+
+
+def _moved(settings: HealthSettings = QUICK) -> ViewHealth:
+    """One that learnt its view in 40 s and was then turned away for 20."""
+    health = ViewHealth(settings)
+    assert _shown(health, HERE, 40, 0) == ([], [None] * 40)
+    changes, _ = _shown(health, THERE, 20, 40_000)
+    assert [(one.phase, one.fault) for one in changes] == [("start", "moved")]
+    return health
+
+
+def test_a_view_that_stays_is_the_usual_one_in_the_end_and_what_to_check_is_said() -> None:
+    health = _moved()
+    changes, faults = _shown(health, THERE, 125, 60_000, apart_ms=60_000)
+    (end,) = changes
+    assert (end.phase, end.fault) == ("end", "moved")
+    assert 40_000 + 2 * HOUR_MS <= end.at <= 40_000 + 2 * HOUR_MS + 60_000
+    assert "zones, lanes" in str(end.detail["to_check"])
+    assert "2 h" in str(end.detail["ended_because"])
+    assert set(faults[:119]) == {"moved"}
+    assert set(faults[120:]) == {None}
+    changes, _ = _shown(health, HERE, 20, 10 * HOUR_MS)
+    assert [(one.phase, one.fault) for one in changes] == [("start", "moved")], (
+        "the old view is another one now"
+    )
+
+
+def test_a_camera_that_is_turned_back_keeps_its_view() -> None:
+    health = _moved()
+    _shown(health, THERE, 60, 60_000, apart_ms=60_000)
+    changes, _ = _shown(health, HERE, 10, 2 * HOUR_MS)
+    assert [(one.phase, one.fault, one.detail) for one in changes] == [("end", "moved", {})]
+    changes, _ = _shown(health, THERE, 20, 2 * HOUR_MS + 20_000)
+    assert [(one.phase, one.fault) for one in changes] == [("start", "moved")]
+
+
+def test_a_camera_that_goes_on_turning_never_has_a_new_view() -> None:
+    health, changes = _moved(), []
+    for turn in range(30):
+        seen = (THERE, ELSEWHERE)[turn % 2]
+        changes += _shown(health, seen, 30, 60_000 + turn * 30 * 60_000, apart_ms=60_000)[0]
+    assert changes == []
+    assert health.fault == "moved"
+
+
+def test_nights_between_do_not_begin_the_waiting_anew() -> None:
+    health = _moved()
+    changes, _ = _shown(health, THERE, 60, 60_000, apart_ms=60_000)
+    assert changes == []
+    changes, _ = _shown(health, np.zeros_like(THERE), 60, HOUR_MS + 60_000, apart_ms=60_000)
+    assert [(one.phase, one.fault) for one in changes] == [("end", "moved"), ("start", "dark")]
+    changes, _ = _shown(health, THERE, 40, 2 * HOUR_MS + 60_000, apart_ms=1000)
+    assert [(one.phase, one.fault) for one in changes][:3] == [
+        ("end", "dark"),
+        ("start", "moved"),
+        ("end", "moved"),
+    ]
+
+
+def test_where_nobody_wants_it_a_moved_camera_stays_moved() -> None:
+    health = _moved(HealthSettings(after_s=5, clear_s=3, adopt_h=0))
+    assert _shown(health, THERE, 100, 60_000, apart_ms=HOUR_MS)[0] == []
+
+
+def test_somebody_may_accept_the_view_at_once() -> None:
+    health = _moved()
+    verdict = health.accept(61_000)
+    assert verdict.adopted
+    assert [(one.phase, one.fault) for one in verdict.changes] == [("end", "moved")]
+    assert _shown(health, THERE, 40, 62_000) == ([], [None] * 40)
+    changes, _ = _shown(health, HERE, 20, 200_000)
+    assert [(one.phase, one.fault) for one in changes] == [("start", "moved")]
+
+
+def test_what_is_dark_is_not_accepted_away() -> None:
+    health = ViewHealth(QUICK)
+    _shown(health, HERE, 40, 0)
+    _shown(health, np.zeros_like(HERE), 10, 40_000)
+    assert health.accept(60_000).changes == ()
+    assert health.fault == "dark"
+
+
+def test_a_camera_that_was_moved_before_a_restart_is_moved_after_it() -> None:
+    """It would learn the wall that it hangs before, and end what nobody has mended."""
+    before = ViewHealth(QUICK)
+    _shown(before, HERE, 40, 0)
+    known = before.known
+    assert known is not None
+    after = ViewHealth(QUICK, open_fault="moved", known=known)
+    changes, faults = _shown(after, THERE, 60, 100_000)
+    assert (changes, set(faults)) == ([], {"moved"})
+    changes, _ = _shown(after, HERE, 10, 200_000)
+    assert [(one.phase, one.fault) for one in changes] == [("end", "moved")]
+
+
+def test_a_view_that_is_not_steady_is_not_kept() -> None:
+    health = ViewHealth(QUICK)
+    assert health.known is None
+    _shown(health, HERE, 10, 0)
+    assert health.known is None
+
+
 def test_another_size_of_picture_is_measured_too() -> None:
     for shape in ((48, 64, 3), (1080, 1920, 3), (2160, 3840, 3), (333, 777, 3), (6, 8, 3), (600, 100, 3)):
         look = look_at(np.full(shape, 90, np.uint8))

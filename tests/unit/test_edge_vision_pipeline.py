@@ -111,6 +111,23 @@ def test_a_picture_of_another_size_begins_new_tracks_and_is_counted() -> None:
     assert any(result.events for result in results)
 
 
+def test_who_stood_there_before_nobody_could_look_is_not_whoever_stands_there_after() -> None:
+    pipeline = VisionPipeline(_settings(), ScriptedDetector(_somebody()))
+    (before,) = _play(pipeline, 8)[-1].tracks
+    pipeline.pause(600_000)
+    (after,) = pipeline.process(Frame(STILL, 600_000, 9)).tracks
+    assert after.id != before.id
+    assert after.hits == 1
+    assert after.first_seen_ms == 600_000
+
+
+def test_who_was_hidden_for_a_moment_is_the_same() -> None:
+    pipeline = VisionPipeline(_settings(), ScriptedDetector(_somebody()))
+    (before,) = _play(pipeline, 8)[-1].tracks
+    pipeline.pause(2000)
+    assert [track.id for track in pipeline.process(Frame(STILL, 2000, 9)).tracks] == [before.id]
+
+
 def test_an_open_condition_is_taken_up_again() -> None:
     pipeline = VisionPipeline(_settings(), ScriptedDetector(_somebody()))
     assert pipeline.restore("square", 5)

@@ -135,6 +135,19 @@ def test_time_in_which_nobody_looked_proves_nothing() -> None:
     assert scene.step(_crowd(3, 0, 3_600_000), 3_600_000) == []
 
 
+def test_what_was_not_said_before_nobody_could_look_begins_anew() -> None:
+    """Nearly a crowd, an hour of a covered lens, and a crowd: it did not begin an hour ago."""
+    scene = _zone()
+    assert _play(scene, [(0, 1.9, 3)]) == []
+    scene.pause()
+    events = _play(scene, [(3600, 3603, 3)])
+    assert [(event.phase, event.started_at) for event in events] == [("start", 3_600_000)]
+    assert _play(scene, [(3603, 3605.9, 0)]) == []
+    scene.pause()
+    assert scene.is_open
+    assert [event.phase for event in _play(scene, [(7200, 7203.2, 0)])] == ["update", "end"]
+
+
 def test_an_open_condition_goes_on_after_a_restart_and_ends() -> None:
     scene = _zone()
     scene.restore(1_000)
@@ -281,6 +294,15 @@ def test_each_offender_is_said_once() -> None:
             tracks.append(track(number, 600 - n * 8, 200 + 50 * number, at, ground=ground[number]))
         events += scene.step(tracks, at)
     assert sorted(event.tracks[0].id for event in events) == [1, 2]
+
+
+def test_who_has_the_number_of_an_offender_in_pictures_of_another_size_is_an_offender_of_his_own() -> None:
+    """New pictures have a new tracker, which counts from 1 again."""
+    scene = _wrong_way()
+    assert len(_travel(scene, lambda t: (600 - 80 * t, 300))) == 1
+    scene.resize(SIZE[0] * 2, SIZE[1] * 2)
+    scene.resize(*SIZE)
+    assert len(_travel(scene, lambda t: (600 - 80 * t, 300))) == 1
 
 
 def test_other_kinds_may_go_as_they_like() -> None:

@@ -157,6 +157,26 @@ def test_two_looks_hours_apart_are_not_in_a_row() -> None:
     assert scene.step((), 3_600_000) == []
 
 
+@given(st.integers(20_000, 1_500_000), st.floats(0.6, 1.4))
+def test_pictures_that_are_uploaded_now_and_then_agree_at_their_own_pace(pace_ms: int, late: float) -> None:
+    """A camera that uploads a picture every ten minutes would else never say that water stands, nor that it has gone."""
+    scene, events = _scene(), []
+    shown = [_flooded(0.5)] * 5 + [_dry()] * 7
+    for number, level in enumerate(shown):
+        at = round((number + (late if number % 2 else 1.0)) * pace_ms)
+        scene.look(level, at)
+        events += scene.step((), at)
+    assert [event.phase for event in events if event.phase != "update"] == ["start", "end"]
+
+
+def test_looks_before_and_after_a_gap_are_not_in_a_row() -> None:
+    scene = _scene(enter_looks=3)
+    for hour in range(20):
+        for look in range(2):
+            scene.look(_flooded(0.5), hour * 7_200_000 + look * 20_000)
+    assert scene.step((), 0) == []
+
+
 def test_a_condition_from_before_a_restart_goes_on_and_ends() -> None:
     scene = _scene()
     scene.restore(7)

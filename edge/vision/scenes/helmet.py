@@ -46,6 +46,7 @@ class HelmetScene:
         self._size = (1, 1)
         self._rides: dict[int, _Ride] = {}
         self._passed: deque[tuple[int, Verdict]] = deque()
+        self._untold: list[Verdict] = []
 
     @property
     def id(self) -> str:
@@ -59,6 +60,9 @@ class HelmetScene:
 
     def restore(self, started_at: int) -> None:
         """An act has nothing to go on with."""
+
+    def pause(self) -> None:
+        """Looks at a rider are his as long as his track lives."""
 
     def riders(self, tracks: Sequence[Track], at_ms: int) -> list[Track]:
         """Who rides through the zone now."""
@@ -98,6 +102,11 @@ class HelmetScene:
             self._passed.popleft()
         return [event for rider in gone if (event := self._end(rider, self._rides.pop(rider), at_ms))]
 
+    def passed(self) -> list[Verdict]:
+        """What was said of each who rode past since this was asked last, helmeted or not: a rate wants all of them."""
+        untold, self._untold = self._untold, []
+        return untold
+
     def _ride(self, track: Track, at_ms: int) -> _Ride:
         if track.id not in self._rides:
             here = Sighting.of(track)
@@ -111,6 +120,7 @@ class HelmetScene:
         looks = ride.ballot.looks
         said = verdict(looks, self.bounds, self.config.least_looks)
         self._passed.append((at_ms, said))
+        self._untold.append(said)
         if said != "helmetless":
             return None
         hour = Counter(one for _, one in self._passed)

@@ -74,6 +74,10 @@ class Scene(Protocol):
         """Say how large the pictures are, in pixels, before the first step and when it changes."""
         ...
 
+    def pause(self) -> None:
+        """Nobody could look for a while before the next step: what was not said yet has not gone on meanwhile."""
+        ...
+
     def restore(self, started_at: int) -> None:
         """Go on with a condition that was open when the box stopped; a scene of acts has nothing to do."""
         ...

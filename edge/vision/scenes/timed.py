@@ -38,6 +38,9 @@ class TimedScene(Generic[C]):
     def resize(self, width: int, height: int) -> None:
         """Nothing to do: everything here is in shares of the picture."""
 
+    def pause(self) -> None:
+        """Nothing to do: looks too far apart are not in a row."""
+
     def due(self, at_ms: int) -> bool:
         """Whether a look is wanted now; after a clock that ran backwards it is."""
         since = None if self._looked_at is None else at_ms - self._looked_at

@@ -21,6 +21,8 @@ _GAP: Final = 3
 """Of these, so many in a row may be dry below the water's edge: a gleam, a rung, a leaf."""
 _LONGEST: Final = 3
 """Looks so many intervals apart are no looks in a row."""
+_SLOWEST_MS: Final = 1_800_000
+"""The longest interval that pictures may come at and still be looks in a row."""
 
 
 class Level(NamedTuple):
@@ -44,6 +46,8 @@ class WaterScene(TimedScene[WaterConfig]):
     condition starts or ends; one that does not agree takes one away. ``threshold`` is where the model is sure; around sure cells all counts
     that reaches ``extent`` (see ``models.standing``).
 
+    Looks are in a row at the pace that is asked for, or at that of the pictures, where a camera uploads one now and then.
+
     The dry reference has two parts: what ``learn_dry`` was told for certain, and a mean over days that is not
     taken while water stands or may be coming. So what always shines is forgotten, and a flood never is.
     """
@@ -56,6 +60,7 @@ class WaterScene(TimedScene[WaterConfig]):
         self._mean: Grid | None = None
         self._agreeing = 0
         self._turning_at = 0
+        self._pace_ms = 0
 
     def restore(self, started_at: int) -> None:
         """Go on with a condition that was open when the box stopped; the next look says how it stands."""
@@ -72,9 +77,9 @@ class WaterScene(TimedScene[WaterConfig]):
         config = self.config
         self._fit(probability.shape)
         elapsed = 0 if self._looked_at is None else max(at_ms - self._looked_at, 0)
-        if elapsed > _LONGEST * config.every_s * 1000:
+        if elapsed > _LONGEST * max(config.every_s * 1000, min(self._pace_ms, _SLOWEST_MS)):
             self._agreeing = 0
-        self._looked_at = at_ms
+        self._looked_at, self._pace_ms = at_ms, elapsed
         level = self.level(probability)
         turning = self._low(level) if self.is_open else self._high(level)
         if turning and self._agreeing == 0:

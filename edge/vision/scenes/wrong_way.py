@@ -34,11 +34,16 @@ class WrongWayScene:
         return self.config.id
 
     def resize(self, width: int, height: int) -> None:
-        """Say how large the pictures are."""
+        """Say how large the pictures are; whoever was on the way in the old ones is forgotten, and so is his number."""
         self._size = (width, height)
+        self._said.clear()
+        self._entered.clear()
 
     def restore(self, started_at: int) -> None:
         """An act has nothing to go on with."""
+
+    def pause(self) -> None:
+        """Where somebody stood is kept with its instant by the track: there is nothing to forget."""
 
     def step(self, tracks: Sequence[Track], at_ms: int) -> list[SceneEvent]:
         """An act for each track that is now known to go the wrong way."""

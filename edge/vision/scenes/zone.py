@@ -48,6 +48,10 @@ class ZoneScene:
         """Say how large the pictures are."""
         self._size = (width, height)
 
+    def pause(self) -> None:
+        """Begin anew with a start or an end that was not said yet; an open condition stays open."""
+        self._bucket_ms, self._turning_at = 0, None
+
     def restore(self, started_at: int) -> None:
         """Go on with a condition that was open when the box stopped; the next step says how it stands."""
         self._started_at = started_at
