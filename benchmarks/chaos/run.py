@@ -28,6 +28,7 @@ from local.ports import free_port
 _WARM_UP_S: Final = 2.0
 #: How long the healed system may take to catch up, at each of its steps.
 _PATIENCE_S: Final = 180.0
+_PICTURES_WAITING: Final = "SELECT count(*) FROM evidence WHERE receipted_at IS NULL AND parked IS NULL"
 _COUNTS: Final = b"""
 SELECT (SELECT coalesce(sum(committed), 0)::bigint FROM device_packets), (SELECT count(*) FROM ticket),
        (SELECT count(*) FROM observation_inbox)
@@ -73,6 +74,8 @@ def run(data: Path, kills: int, every_s: float, seed: int, stop: Stop, *, camera
     assert town.postgres is not None
     troubles = troubles_in(town.postgres.log)
     faults += [*driver.faults, *ledger.changed(), *found.faults, *faults_of(troubles, town.postgres.log)]
+    if found.evidence_missing:
+        faults.append(f"{found.evidence_missing} pictures of observations never reached the district")
     if stop.is_set():
         faults.append(f"ended early: {stop.reason}")
     elif driver.done.total() != len(acts):
@@ -144,10 +147,10 @@ def _come_to_rest(town: Town, driver: Driver, say: Teller) -> list[str]:
     for name in town.boxes:
         silence(town.plan.data, name)
     for name, box in town.boxes.items():
-        if _unreceipted(town.plan.data / "boxes" / name):
+        if _unsent(town.plan.data / "boxes" / name):
             box.start()
-    if not _until(lambda: not any(map(_unreceipted, town.addresses().values()))):
-        late.append(f"boxes still held packets without a receipt after {_PATIENCE_S:.0f} s")
+    if not _until(lambda: not any(map(_unsent, town.addresses().values()))):
+        late.append(f"boxes still held packets or pictures without a receipt after {_PATIENCE_S:.0f} s")
     town.stop_boxes()
     say("waiting for the ticket centre")
     if not _until(lambda: (_counts(town) or (0, 0, 1))[2] == 0):
@@ -155,9 +158,11 @@ def _come_to_rest(town: Town, driver: Driver, say: Teller) -> list[str]:
     return late
 
 
-def _unreceipted(data: Path) -> int:
+def _unsent(data: Path) -> int:
+    """Packets and pictures that the district does not have yet, as far as the box knows."""
     with closing(open_read_only(data)) as connection:
-        return read_stats(connection).unreceipted
+        (pictures,) = connection.execute(_PICTURES_WAITING).fetchone()
+        return read_stats(connection).unreceipted + int(pictures)
 
 
 def _compare(town: Town, ledger: Ledger) -> tuple[Audit, int]:
