@@ -84,7 +84,8 @@ class TrackerSettings:
         birth_overlap: no track begins over a track that was just seen and overlaps by more.
         manoeuvre: standard deviation of unforeseen acceleration, in box heights a second squared.
         jitter: standard deviation of a sure detection, in box heights.
-        seen_share: how much of a sure detection is in the box that is given out; the rest is the filter's.
+        seen_across, seen_down, seen_size: how much of a sure detection is in the box that is given out, in its place
+            across and down the picture and in its size; the rest is the filter's.
         surprise: squared error of a detection's size, in variances, from which on the whole detection is doubted.
         alike: groups of labels that a detector takes for one another; a track is matched within its group
             only, so that a rider and what is ridden stay two.
@@ -106,7 +107,9 @@ class TrackerSettings:
     birth_overlap: float = 0.25
     manoeuvre: float = 1.0
     jitter: float = 0.08
-    seen_share: float = 0.8
+    seen_across: float = 0.9
+    seen_down: float = 0.5
+    seen_size: float = 0.4
     surprise: float = 0.25
     alike: tuple[tuple[str, ...], ...] = (("bicycle", "motorcycle"), ("car", "bus", "truck"))
     ground_step_ms: int = 150
@@ -251,10 +254,8 @@ class Tracker:
         tracks = []
         boxes = self._motion.boxes()
         now = np.array([life.last_seen_ms == at_ms for life in self._lives], np.bool_)
-        # A detection trembles, the more the less sure it is, and the filter lags behind who turns.
-        score = np.array([life.score for life in self._lives], np.float32)[now, None]
-        share = np.float32(self.settings.seen_share) * score
-        boxes[now] += share * (self._seen[now] - boxes[now])
+        score = np.array([life.score for life in self._lives], np.float32)[now]
+        boxes[now] = self._between(boxes[now], self._seen[now], score)
         for life, (left, top, right, bottom) in zip(self._lives, boxes.tolist(), strict=True):
             if life.last_seen_ms == at_ms:
                 self._stand(life, GroundPoint(at_ms, (left + right) / 2, bottom))
@@ -263,6 +264,18 @@ class Tracker:
             told = (life.first_seen_ms, life.last_seen_ms, life.hits, life.confirmed, life.ground)
             tracks.append(Track(life.id, (left, top, right, bottom), life.score, name, *told))
         return tuple(tracks)
+
+    def _between(self, filtered: Boxes, seen: Boxes, score: NDArray[np.float32]) -> Boxes:
+        """What is given out of what was just seen.
+
+        A detection trembles, the more the less sure it is; the filter lags behind who turns. People turn and speed up
+        across the picture, hardly down it, and keep their size, which is what trembles most.
+        """
+        settings = self.settings
+        sizes = settings.seen_size
+        shares = np.array([settings.seen_across, settings.seen_down, sizes, sizes]) * score[:, None]
+        place = _centres(filtered)
+        return _corners(place + shares * (_centres(seen) - place))
 
     def _stand(self, life: _Life, point: GroundPoint) -> None:
         """Add to where it stood: the newest point always, older ones at most every ``ground_step_ms``."""
@@ -328,13 +341,17 @@ class _Motion:
 
     def boxes(self) -> Boxes:
         """Where the boxes should be now."""
-        half, centre = np.maximum(self._state[0, :, 2:], 1.0) / 2, self._state[0, :, :2]
-        return np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
+        return _corners(self._state[0])
 
 
 def _centres(boxes: Boxes) -> Floats:
     size = boxes[:, 2:] - boxes[:, :2]
     return np.concatenate((boxes[:, :2] + size / 2, size), axis=1).astype(np.float64)
+
+
+def _corners(place: Floats) -> Boxes:
+    centre, half = place[:, :2], np.maximum(place[:, 2:], 1.0) / 2
+    return np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
 
 
 def _in_canonical_order(detections: Detections, weakest: float) -> Detections:
@@ -347,7 +364,11 @@ def _in_canonical_order(detections: Detections, weakest: float) -> Detections:
 
 
 def _assign(similarity: Floats, least: float) -> tuple[Places, Places]:
-    """Rows and columns of the pairs whose similarities, each at least ``least``, make the greatest sum."""
+    """Rows and columns of the pairs, each at least ``least`` alike, for the greatest sum of one plus similarity.
+
+    The one is for the pair itself: where people stand close, it costs more identities to leave somebody out than to
+    match all a little worse.
+    """
     likely = similarity >= least
     if likely.any(axis=0).sum() == likely.any(axis=1).sum() == np.count_nonzero(likely):
         # Nobody competes with anybody, as in most pictures of most streets.

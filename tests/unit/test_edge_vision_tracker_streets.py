@@ -9,6 +9,7 @@ from itertools import cycle
 import numpy as np
 import pytest
 
+from edge.vision.detections import overlaps
 from edge.vision.tracker import Tracker
 from tests.fixtures.vision import detections
 
@@ -211,3 +212,25 @@ def test_what_is_told_lies_on_who_walks_at_any_pace(fps: float, heights_a_second
         if at_ms > 1500:
             worst = max(worst, abs((track.xyxy[0] + track.xyxy[2]) / 2 - x))
     assert worst < WIDTH / 8
+
+
+@pytest.mark.parametrize("fps", [5.0, 10.0, 25.0])
+def test_what_is_told_of_who_paces_to_and_fro_lies_nearer_than_what_was_found(fps: float) -> None:
+    """As fast as a runner in the middle and turning at either end: neither lag nor tremble may win."""
+
+    def path(seconds: float) -> tuple[float, float]:
+        return 900 + 180 * float(np.sin(seconds)), 800 + 10 * float(np.sin(seconds / 2))
+
+    found_on, told_on = [], []
+    for seed in range(10):
+        chance, tracker = np.random.default_rng(seed), Tracker()
+        for n in range(int(8 * fps)):
+            at_ms = round(n * 1000 / fps)
+            boxes, scores = _look([path], Eyes(tremble=0.04, miss=0.0), n / fps, chance)
+            tracks = tracker.update(detections(*boxes, score=scores), at_ms)
+            if at_ms > 1500:
+                (track,) = tracks
+                truth = np.array([_box(*path(n / fps))], np.float32)
+                found_on.append(overlaps(truth, np.array(boxes, np.float32))[0, 0])
+                told_on.append(overlaps(truth, np.array([track.xyxy], np.float32))[0, 0])
+    assert np.mean(told_on) > np.mean(found_on) + 0.03
