@@ -44,8 +44,13 @@ class FireWatch:
         """Whether a frame is wanted now even if nothing moves in it."""
         return any(scene.due(at_ms) for scene, _ in self._pairs)
 
-    def look(self, frame: Frame) -> None:
-        """Look for those whose time has come."""
+    @property
+    def scenes(self) -> tuple[FireScene, ...]:
+        """Those that it looks for."""
+        return tuple(scene for scene, _ in self._pairs)
+
+    def look(self, frame: Frame, *, hidden: bool = False) -> None:
+        """Look for those whose time has come; ``hidden`` says that something hides the view, see ``FireScene.look``."""
         looks: dict[str, FireLook] = {}
         for scene, segmenter in self._pairs:
             if not scene.due(frame.captured_at):
@@ -56,4 +61,4 @@ class FireWatch:
                 looks[model] = segmenter.look(frame.image)
             seen = looks[model]
             probability = seen.fire if scene.config.category == "camera.fire" else seen.smoke
-            scene.look(probability, seen.brightness, frame.captured_at)
+            scene.look(probability, seen.brightness, frame.captured_at, hidden=hidden)

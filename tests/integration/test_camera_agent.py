@@ -35,6 +35,8 @@ from edge.evidence import EvidenceStore
 from edge.observations import ObservationBook
 from edge.outbox import SqliteOutbox
 from edge.vision.detections import Detections
+from models.fire import FireLook, FireSegmenter
+from models.manifest import FireManifest, FireThresholds
 from models.store import MANIFESTS, WEIGHTS
 from tests.fixtures.edge_gateway import eventually
 from tests.fixtures.edge_messages import ADDRESS
@@ -75,6 +77,20 @@ class _SlowDetector(ScriptedDetector):
     def detect(self, image: Image) -> Detections:
         time.sleep(0.25)
         return super().detect(image)
+
+
+class _Sniffer(FireSegmenter):
+    """Calls smoke whatever has no edges."""
+
+    def __init__(self) -> None:
+        self.manifest = FireManifest.model_construct(thresholds=FireThresholds(fire=0.9, smoke=0.5))
+
+    def look(self, picture: Image) -> FireLook:
+        grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.float32)
+        rough = cv2.resize(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (80, 48), interpolation=cv2.INTER_AREA)
+        bright = np.asarray(cv2.resize(grey, (80, 48), interpolation=cv2.INTER_AREA), np.float32)
+        smoke = (rough < 10).astype(np.float32)
+        return FireLook(np.zeros_like(smoke), smoke, bright)
 
 
 class Box:
@@ -319,6 +335,39 @@ def test_a_condition_is_not_ended_by_a_hand_before_the_lens(box: Box, tmp_path: 
     assert ("start", "device.camera_blocked") in box.said()
 
 
+def test_smoke_that_fills_the_picture_is_said_as_smoke_and_as_a_blocked_view(
+    box: Box, tmp_path: Path
+) -> None:
+    """At once it covers nine tenths of the street: no look before shows any."""
+
+    class Sniffing(_Detectors):
+        def fire(self, model: str) -> FireSegmenter:
+            del model
+            return _Sniffer()
+
+    def picture(n: int) -> Image:
+        grain = np.random.default_rng(n).integers(0, 5, (240, 320, 3), dtype=np.uint8)
+        seen = np.asarray(street(seed=1) // 2 + grain, np.uint8)
+        if n >= 40:
+            # It drifts: brighter and darker from look to look.
+            seen[:, :290] = grain[:, :290] + 60 + 20 * (n // 5 % 2)
+        return seen
+
+    camera = box.camera(
+        video(tmp_path / "smoke.mp4", picture, 120),
+        loop=False,
+        paced=False,
+        detectors=Sniffing(),
+        gate={"enabled": False},
+        scenes=[SCENE, {"scene": "fire", "id": "smoke", "category": "camera.smoke", "every_s": 0.5}],
+    )
+    with box.running():
+        eventually(lambda: camera.finished, 60)
+    assert ("start", "camera.smoke") in box.said()
+    assert ("start", "device.camera_blocked") in box.said()
+    assert ("end", "camera.smoke") not in box.said()
+
+
 def test_corrupt_frames_and_another_size_midway_are_survived(box: Box, server: RtspServer) -> None:
     small = encode((scene(n) for n in range(15)), gop=5)
     spoilt = [
@@ -342,7 +391,7 @@ def test_a_camera_that_changes_its_size_and_so_its_view_was_not_moved(box: Box, 
 
     def good(n: int, whole: Image) -> bool:
         grain = np.random.default_rng(n).integers(0, 5, whole.shape, dtype=np.uint8)
-        return camera._view_is_good(Frame(np.maximum(whole, grain), n * 100, n))
+        return camera._view.is_good(Frame(np.maximum(whole, grain), n * 100, n))
 
     before, after = street(seed=1), np.asarray(cv2.resize(street(seed=2), (640, 360)), np.uint8)
     assert all(good(n, before) for n in range(40))

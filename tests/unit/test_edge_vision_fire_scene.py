@@ -18,7 +18,7 @@ from edge.vision.scenes.scene import SceneEvent
 from models.burning import Agreement, Rule, widened
 from models.fire import FireLook, FireSegmenter
 from models.manifest import FireManifest, FireThresholds
-from tests.fixtures.vision import ScriptedDetector
+from tests.fixtures.vision import ScriptedDetector, detections
 
 ROWS, COLUMNS = 24, 40
 EVERY_MS = 2000
@@ -112,11 +112,33 @@ def test_what_burns_outside_the_zone_starts_nothing() -> None:
     assert _play(scene, [_flame(flicker=number) for number in range(20)]) == []
 
 
-def test_looks_a_minute_apart_are_not_in_a_row() -> None:
+def test_looks_before_and_after_a_gap_are_not_in_a_row() -> None:
+    scene = _scene()
+    times = [minute * 60_000 + look * EVERY_MS for minute in range(10) for look in range(2)]
+    for number, at in enumerate(times):
+        scene.look(*_flame(flicker=number), at)
+    assert scene.step((), times[-1]) == []
+
+
+@given(st.integers(EVERY_MS, 600_000), st.floats(0.8, 1.2))
+def test_pictures_that_come_more_rarely_than_looks_are_wanted_agree_at_their_own_pace(
+    pace_ms: int, late: float
+) -> None:
+    scene = _scene()
+    times = [round((number + (late if number % 2 else 1.0)) * pace_ms) for number in range(5)]
+    for number, at in enumerate(times):
+        scene.look(*_flame(flicker=number), at)
+    events = scene.step((), times[-1])
+    assert [event.phase for event in events][:1] == ["start"]
+    # The first interval is no pace yet.
+    assert events[0].at in times[2:4]
+
+
+def test_pictures_that_come_by_the_hour_are_never_in_a_row() -> None:
     scene = _scene()
     for number in range(10):
-        scene.look(*_flame(flicker=number), number * 60_000)
-    assert scene.step((), 600_000) == []
+        scene.look(*_flame(flicker=number), number * 3_600_000)
+    assert scene.step((), 36_000_000) == []
 
 
 # --- what follows ---
@@ -137,6 +159,26 @@ def test_smoke_before_the_flame_for_a_moment_does_not_end_it() -> None:
     _play(scene, [_flame(flicker=number) for number in range(4)])
     assert _play(scene, [_calm()] * 3 + [_flame(flicker=9)] + [_calm()] * 3, begin=4) == []
     assert scene.is_open
+
+
+def test_whatever_hides_the_view_ends_no_fire() -> None:
+    scene = _scene(exit_looks=4, update_s=600)
+    events = _play(scene, [_flame(flicker=number) for number in range(3)])
+    for number in range(3, 60):
+        scene.look(*_calm(), number * EVERY_MS, hidden=True)
+        events += scene.step((), number * EVERY_MS)
+    assert [event.phase for event in events] == ["start"]
+    assert scene.is_open
+    assert [event.phase for event in _play(scene, [_calm()] * 4, begin=60)] == ["end"]
+
+
+def test_smoke_that_hides_the_view_is_said() -> None:
+    scene = _scene(category="camera.smoke")
+    events = _play(scene, [_flame(flicker=0, side=2)])
+    for number in (1, 2, 3):
+        scene.look(*_flame(flicker=number, side=8), number * EVERY_MS, hidden=True)
+        events += scene.step((), number * EVERY_MS)
+    assert [(event.phase, event.category) for event in events] == [("start", "camera.smoke")]
 
 
 def test_a_condition_from_before_a_restart_goes_on_and_ends() -> None:
@@ -239,6 +281,22 @@ def test_a_camera_looks_once_for_both_of_its_scenes_while_nothing_moves() -> Non
     events = [event for result in results for event in result.events]
     assert [(event.phase, event.scene) for event in events] == [("start", "flames")]
     assert next(result for result in results if result.events).picture is not None
+
+
+def test_a_camera_whose_view_is_hidden_looks_for_fire_and_smoke_and_judges_by_nothing_else() -> None:
+    segmenter = _Scripted()
+    zone = {"scene": "zone", "id": "all", "zone": [[0, 0], [1, 0], [1, 1], [0, 1]], "enter_s": 0.1}
+    settings = VisionSettings.model_validate({"scenes": [zone, {"scene": "fire", "id": "flames"}]})
+    somebody = detections((100, 80, 130, 170), score=0.9)
+    pipeline = VisionPipeline(settings, ScriptedDetector(somebody), open_fire=lambda _: segmenter)
+    results = [pipeline.process_hidden(Frame(STILL, number * 100, number)) for number in range(100)]
+    assert segmenter.looks == 5
+    assert not any(result.analysed for result in results)
+    (told,) = [result for result in results if result.events]
+    assert [(event.phase, event.scene) for event in told.events] == [("start", "flames")]
+    assert told.picture is not None
+    assert told.picture.blurred >= 1
+    assert (pipeline.counters.frames, pipeline.counters.events, pipeline.counters.pictures) == (100, 1, 1)
 
 
 class _Scripted(FireSegmenter):

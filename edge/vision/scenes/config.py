@@ -177,8 +177,9 @@ class FireConfig(Settings):
     show it in the same place on ``start_share`` of the zone, and it lives: from each of them to the next the brightness
     there changes by ``least_stir`` grey levels, or its area grows ``least_growth`` times. It ends once ``exit_looks``
     looks show less than ``stop_share``; while it lasts it is said again every ``update_s``. Looks more than three times
-    ``every_s`` apart are not in a row: where pictures are uploaded now and then, set it to their pace. ``threshold`` is
-    the model's own unless given. Leave out of the zone what burns or steams rightly: a chimney, a kitchen's vent.
+    ``every_s`` apart are not in a row, unless pictures come no faster: uploaded ones agree at their own pace, up to one
+    in ten minutes. ``threshold`` is the model's own unless given. Leave out of the zone what burns or steams rightly: a
+    chimney, a kitchen's vent.
     """
 
     scene: Literal["fire"]

@@ -17,6 +17,8 @@ Grid = NDArray[np.float32]
 
 _LONGEST: Final = 3
 """Looks so many intervals apart are no looks in a row."""
+_SLOWEST_MS: Final = 600_000
+"""The longest interval that pictures may come at and still be looks in a row."""
 
 
 class FireScene(TimedScene[FireConfig]):
@@ -25,12 +27,16 @@ class FireScene(TimedScene[FireConfig]):
     In each step: ``due`` says whether a look is wanted; ``look`` takes what the segmenter made of it and how bright
     each cell is; ``step`` gives what follows. It starts when the looks agree on enough of the zone and what they
     agree on flickers, drifts or grows; it ends once ``exit_looks`` in a row show next to nothing.
+
+    Looks are in a row at the pace that is asked for, or at the pace at which pictures come: a camera that uploads one
+    each minute is no camera whose every picture follows a gap.
     """
 
     def __init__(self, config: FireConfig) -> None:
         super().__init__(config, Outline(config.zone))
         self._agreement: Agreement | None = None
         self._seen_since: int | None = None
+        self._pace_ms = 0
         self._calm = 0
 
     def restore(self, started_at: int) -> None:
@@ -38,21 +44,35 @@ class FireScene(TimedScene[FireConfig]):
         self._started_at, self._said_at = started_at, None
         self._calm = 0
 
-    def look(self, probability: Grid, brightness: Grid, at_ms: int) -> Evidence:
-        """Take one look, whose outcome ``step`` tells; both grids are of one shape."""
+    def look(self, probability: Grid, brightness: Grid, at_ms: int, *, hidden: bool = False) -> Evidence:
+        """Take one look, whose outcome ``step`` tells.
+
+        Args:
+            probability: of fire, or of smoke, by cell of the whole picture.
+            brightness: of the same shape.
+            at_ms: stream time, milliseconds since the Unix epoch.
+            hidden: whether something hides the view. It may be the smoke itself, so what is seen counts; what is not
+                seen proves nothing, and ends nothing.
+        """
         agreement = self._fit(probability.shape)
-        since = 0 if self._looked_at is None else at_ms - self._looked_at
-        if not 0 <= since <= _LONGEST * self.config.every_s * 1000:
+        if not self._follows(at_ms):
             agreement.forget()
             self._seen_since = None
-        self._looked_at = at_ms
         evidence = agreement.look(probability >= self.threshold, brightness)
         if evidence.seen < self.config.stop_share:
             self._seen_since = None
         elif self._seen_since is None:
             self._seen_since = at_ms
-        self._turn(evidence, at_ms)
+        if not (hidden and evidence.seen < self.config.stop_share):
+            self._turn(evidence, at_ms)
         return evidence
+
+    def _follows(self, at_ms: int) -> bool:
+        """Whether a look is in a row with the one before it."""
+        since = 0 if self._looked_at is None else at_ms - self._looked_at
+        usual = max(self.config.every_s * 1000, min(self._pace_ms, _SLOWEST_MS))
+        self._looked_at, self._pace_ms = at_ms, since
+        return 0 <= since <= _LONGEST * usual
 
     def _turn(self, evidence: Evidence, at_ms: int) -> None:
         config = self.config
