@@ -8,7 +8,7 @@ painted wall stay as they are, and headlights pass. The scene of a camera and th
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,11 +23,18 @@ _UNREST: Final = 2.0
 """What burns stirs so many times as much as the rest of the picture, and by ``least_stir`` more."""
 _REACH: Final = 2
 """Cells that a flame or a cloud may move between two looks and still be the same."""
-
+_GLOW: Final = 15.0
+"""Grey levels by which a flame is brighter than what is around it; chosen on learnt videos and other weather."""
+_SKIRT: Final = 1
+"""Cells next to a flame that it half fills."""
+_AROUND: Final = 4
+"""Cells away from it that still are what is around it."""
 
 START_SHARE: Final = 0.003
 """Of the area watched that looks have to agree on before it is said."""
 STOP_SHARE: Final = 0.001
+LEAST_GROWTH: Final = 1.1
+"""Times the area of the look before that what grows covers at least."""
 EXIT_LOOKS: Final = 15
 """Looks in a row with less than ``STOP_SHARE`` after which it has gone out."""
 
@@ -41,12 +48,22 @@ class Rule:
         least_stir: mean change of brightness from look to look where it burns, in grey levels of 255, beyond the
             change of the picture as a whole and twice the unrest of its other parts.
         least_growth: or so many times the area of the look before, in each of them. More than twice is no growth but
-            something that was uncovered.
+            something that was uncovered. None: what does not stir is not said, however it grows.
+        least_glow: grey levels by which it is brighter than what is around it, in each of the looks.
     """
 
     looks: int = 3
     least_stir: float = 1.5
-    least_growth: float = 1.1
+    least_growth: float | None = LEAST_GROWTH
+    least_glow: float = 0.0
+
+    def of_flames(self) -> Rule:
+        """The same for open fire, which gives light and is never still.
+
+        What only grows is a wall that the evening sun reddens; what is no brighter than its surroundings is a floor,
+        or the block of a narrow link. Smoke may be both.
+        """
+        return replace(self, least_growth=None, least_glow=_GLOW)
 
 
 class Evidence(NamedTuple):
@@ -56,7 +73,8 @@ class Evidence(NamedTuple):
         seen: share of the area watched that this look calls burning.
         agreed: share that the looks agree on.
         stir: the least change of brightness there from look to look in the last looks, in grey levels.
-        alive: whether it flickers, drifts or grows, in each of them: who passes before a lamp stirs it once.
+        alive: whether it flickers, drifts or grows, in each of them: who passes before a lamp stirs it once; and
+            glows, where the rule asks for that.
     """
 
     seen: float
@@ -81,6 +99,7 @@ class Agreement:
         self._last: Brightness | None = None
         self._stirs: deque[float] = deque(maxlen=rule.looks - 1)
         self._areas: deque[int] = deque(maxlen=rule.looks)
+        self._glows: deque[bool] = deque(maxlen=rule.looks)
 
     def forget(self) -> None:
         """Begin again: the next look has nothing to do with the last one."""
@@ -88,6 +107,7 @@ class Agreement:
         self._last = None
         self._stirs.clear()
         self._areas.clear()
+        self._glows.clear()
 
     def look(self, called: Bools, brightness: Brightness) -> Evidence:
         """Take one look; both arrays are of the ground's shape."""
@@ -99,19 +119,27 @@ class Agreement:
         area = int(called.sum())
         self._stirs.append(self._stir(called, near, brightness))
         self._areas.append(area)
+        self._glows.append(self._shines(called, brightness))
         agreed = int((called & (self._looks >= self.rule.looks)).sum())
         stir = min(self._stirs)
-        alive = area > 0 and (stir >= self.rule.least_stir or self._grows())
+        alive = area > 0 and (stir >= self.rule.least_stir or self._grows()) and all(self._glows)
         return Evidence(area / self._watched, agreed / self._watched, stir, alive)
 
+    def _shines(self, called: Bools, brightness: Brightness) -> bool:
+        if self.rule.least_glow <= 0:
+            return True
+        around = widened(called, _AROUND) & ~widened(called, _SKIRT)
+        if not around.any() or not called.any():
+            # A flame that fills the picture has nothing around it.
+            return bool(called.any())
+        return float(brightness[called].mean() - brightness[around].mean()) >= self.rule.least_glow
+
     def _grows(self) -> bool:
-        if len(self._areas) < self.rule.looks:
+        least = self.rule.least_growth
+        if least is None or len(self._areas) < self.rule.looks:
             return False
         steps = zip(self._areas, list(self._areas)[1:], strict=False)
-        return all(
-            before > 0 and self.rule.least_growth * before <= after <= _SUDDEN * before
-            for before, after in steps
-        )
+        return all(before > 0 and least * before <= after <= _SUDDEN * before for before, after in steps)
 
     def _stir(self, called: Bools, near: Bools, brightness: Brightness) -> float:
         last, self._last = self._last, brightness

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,8 +33,8 @@ FRAMES: Final = Path("fire-smoke")
 LEAST_RECALL: Final = 0.7
 MOST_FALSE: Final = 1.0
 """False alarms in a camera's hour."""
-LONG: Final = 4
-"""Burning frames that a video needs for looks in a row."""
+LONG: Final = 3
+"""Burning frames that a video needs for looks in a row; fewer are photos."""
 _MOST_PHOTOS: Final = 0.03
 """Of single photos in which nothing burns, so many may be called burning when a threshold is chosen."""
 
@@ -54,7 +54,8 @@ def alarms(looks: Iterable[FireLook], label: int, threshold: float) -> list[int]
     calm, is_open = 0, False
     for number, look in enumerate(looks):
         if agreement is None:
-            agreement = Agreement(Rule(), np.ones(look[label].shape, np.bool_))
+            rule = Rule().of_flames() if label == 0 else Rule()
+            agreement = Agreement(rule, np.ones(look[label].shape, np.bool_))
         evidence = agreement.look(look[label] >= threshold, look.brightness)
         if not is_open and evidence.agreed >= START_SHARE and evidence.alive:
             said.append(number)
@@ -139,6 +140,7 @@ class FireFigures:
 
     Attributes:
         recall: mean over held-out videos of the share of burning frames that a single look finds.
+        long: the same over those that are videos at all, ``LONG`` burning frames or more, and how many these are.
         sure: the same without the frames whose label is wrong to the eye, and of how many videos.
         fire, smoke: the same for frames with fire, and with smoke, each by its own threshold.
         videos: each.
@@ -152,6 +154,7 @@ class FireFigures:
     """
 
     recall: Figure
+    long: tuple[Figure, int]
     sure: tuple[Figure, int]
     fire: Figure
     smoke: Figure
@@ -228,9 +231,12 @@ def figures(watched: Watched, thresholds: FireThresholds, rounds: int = 1000) ->
     streets = by_kind.pop(STREETS, [])
     normal = [look for scene, look in watched.frames if not scene.boxes]
     sure = [one for one in watched.frames if one[0].picture.stem not in DOUBTFUL]
+    length = Counter(scene.group for scene, _ in watched.frames if scene.boxes)
+    long = [one for one in watched.frames if length[one[0].group] >= LONG]
     house = [look for run in watched.burning.runs for look in run]
     return FireFigures(
         _recall(watched.frames, limits, (0, 1), rounds),
+        (_recall(long, limits, (0, 1), rounds), sum(count >= LONG for count in length.values())),
         (_recall(sure, limits, (0, 1), rounds), len({scene.group for scene, _ in sure if scene.boxes})),
         _recall(watched.frames, limits, (0,), rounds),
         _recall(watched.frames, limits, (1,), rounds),

@@ -67,6 +67,34 @@ def test_a_cloud_of_smoke_that_grows_evenly_starts_it() -> None:
     assert events[0].category == "camera.smoke"
 
 
+def test_a_wall_that_the_evening_sun_reddens_more_and_more_is_no_fire() -> None:
+    wall = [_flame(flicker=0, side=side) for side in (3, 4, 5, 6)]
+    assert _play(_scene(least_stir=200), wall) == []
+
+
+def test_a_floor_no_brighter_than_what_is_around_it_is_no_fire_however_it_flickers() -> None:
+    looks = [_flame(flicker=number) for number in range(20)]
+    dim = [(fire, np.where(fire > 0, bright - 130, bright)) for fire, bright in looks]
+    assert _play(_scene(), dim) == []
+    assert [event.phase for event in _play(_scene(category="camera.smoke"), dim)][:1] == ["start"]
+
+
+def test_a_coat_that_shines_in_one_look_of_three_is_no_fire() -> None:
+    looks = [_flame(flicker=number) for number in range(30)]
+    passing = [
+        (fire, bright if number % 3 == 0 else np.where(fire > 0, bright - 140, bright))
+        for number, (fire, bright) in enumerate(looks)
+    ]
+    assert _play(_scene(), passing) == []
+
+
+def test_a_flame_that_fills_the_picture_has_nothing_to_outshine() -> None:
+    agreement = Agreement(Rule().of_flames(), np.ones((4, 4), np.bool_))
+    everywhere = np.ones((4, 4), np.bool_)
+    looks = [agreement.look(everywhere, np.full((4, 4), 100 + 5 * (n % 2), np.float32)) for n in range(4)]
+    assert looks[-1].alive
+
+
 def test_a_lamp_that_something_lights_up_once_starts_nothing() -> None:
     looks = [_flame(flicker=int(number >= 4)) for number in range(12)]
     assert _play(_scene(), looks) == []
@@ -181,6 +209,17 @@ def test_smoke_that_hides_the_view_is_said() -> None:
     assert [(event.phase, event.category) for event in events] == [("start", "camera.smoke")]
 
 
+def test_a_hand_before_the_lens_that_looks_like_smoke_is_not_said() -> None:
+    scene = _scene(category="camera.smoke")
+    assert _play(scene, [_calm()] * 3) == []
+    for number in range(3, 60):
+        scene.look(*_flame(flicker=number, side=8), number * EVERY_MS, hidden=True)
+        assert scene.step((), number * EVERY_MS) == []
+    # Nor does it help what is seen of its shadow afterwards.
+    assert _play(scene, [_flame(flicker=60 + number, side=8) for number in range(2)], begin=60) == []
+    assert [event.phase for event in _play(scene, [_flame(flicker=62, side=8)], begin=62)] == ["start"]
+
+
 def test_a_condition_from_before_a_restart_goes_on_and_ends() -> None:
     scene = _scene(exit_looks=2)
     scene.restore(7)
@@ -289,7 +328,8 @@ def test_a_camera_whose_view_is_hidden_looks_for_fire_and_smoke_and_judges_by_no
     settings = VisionSettings.model_validate({"scenes": [zone, {"scene": "fire", "id": "flames"}]})
     somebody = detections((100, 80, 130, 170), score=0.9)
     pipeline = VisionPipeline(settings, ScriptedDetector(somebody), open_fire=lambda _: segmenter)
-    results = [pipeline.process_hidden(Frame(STILL, number * 100, number)) for number in range(100)]
+    assert pipeline.process(Frame(STILL, 0, 0)).analysed
+    results = [pipeline.process_hidden(Frame(STILL, number * 100, number)) for number in range(1, 100)]
     assert segmenter.looks == 5
     assert not any(result.analysed for result in results)
     (told,) = [result for result in results if result.events]

@@ -175,11 +175,11 @@ class FireConfig(Settings):
 
     Every ``every_s`` the segmenter looks, whether anything moves or not. It starts once ``enter_looks`` looks in a row
     show it in the same place on ``start_share`` of the zone, and it lives: from each of them to the next the brightness
-    there changes by ``least_stir`` grey levels, or its area grows ``least_growth`` times. It ends once ``exit_looks``
-    looks show less than ``stop_share``; while it lasts it is said again every ``update_s``. Looks more than three times
-    ``every_s`` apart are not in a row, unless pictures come no faster: uploaded ones agree at their own pace, up to one
-    in ten minutes. ``threshold`` is the model's own unless given. Leave out of the zone what burns or steams rightly: a
-    chimney, a kitchen's vent.
+    there changes by ``least_stir`` grey levels, or the smoke's area grows ``least_growth`` times; fire has to be brighter
+    than what is around it. It ends once ``exit_looks`` looks show less than ``stop_share``; while it lasts it is said
+    again every ``update_s``. Looks more than three times ``every_s`` apart are not in a row, unless pictures come no
+    faster: uploaded ones agree at their own pace, up to one in ten minutes. ``threshold`` is the model's own unless
+    given. Leave out of the zone what burns or steams rightly: a chimney, a kitchen's vent.
     """
 
     scene: Literal["fire"]
@@ -194,7 +194,7 @@ class FireConfig(Settings):
     enter_looks: Annotated[int, Field(ge=2, le=100)] = burning.Rule().looks
     exit_looks: Annotated[int, Field(ge=1, le=1000)] = burning.EXIT_LOOKS
     least_stir: Annotated[float, Field(ge=0, le=255)] = burning.Rule().least_stir
-    least_growth: Annotated[float, Field(ge=1, le=100)] = burning.Rule().least_growth
+    least_growth: Annotated[float, Field(ge=1, le=100)] = burning.LEAST_GROWTH
     update_s: Annotated[float, Field(ge=1, le=86400)] = 60.0
 
     def cross_faults(self) -> Iterator[Wrong]:

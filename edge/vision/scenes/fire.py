@@ -37,6 +37,7 @@ class FireScene(TimedScene[FireConfig]):
         self._agreement: Agreement | None = None
         self._seen_since: int | None = None
         self._pace_ms = 0
+        self._coming = False
         self._calm = 0
 
     def restore(self, started_at: int) -> None:
@@ -51,14 +52,21 @@ class FireScene(TimedScene[FireConfig]):
             probability: of fire, or of smoke, by cell of the whole picture.
             brightness: of the same shape.
             at_ms: stream time, milliseconds since the Unix epoch.
-            hidden: whether something hides the view. It may be the smoke itself, so what is seen counts; what is not
-                seen proves nothing, and ends nothing.
+            hidden: whether something hides the view. It may be the smoke itself: what was seen coming, in the last look
+                at a clear view, is seen on. A hand or a bag before the lens comes at once and looks like smoke too, so
+                all else does not count; and what is not seen proves nothing, and ends nothing.
         """
         agreement = self._fit(probability.shape)
         if not self._follows(at_ms):
             agreement.forget()
-            self._seen_since = None
+            self._seen_since, self._coming = None, False
         evidence = agreement.look(probability >= self.threshold, brightness)
+        if not hidden:
+            self._coming = evidence.seen >= self.config.start_share
+        elif not self._coming:
+            agreement.forget()
+            self._seen_since = None
+            return evidence
         if evidence.seen < self.config.stop_share:
             self._seen_since = None
         elif self._seen_since is None:
@@ -117,5 +125,7 @@ class FireScene(TimedScene[FireConfig]):
         if self._agreement is None or self._agreement.ground.shape != shape:
             config = self.config
             rule = Rule(config.enter_looks, config.least_stir, config.least_growth)
+            if config.category == "camera.fire":
+                rule = rule.of_flames()
             self._agreement = Agreement(rule, self.outline.cells(*shape))
         return self._agreement
