@@ -58,7 +58,9 @@ def keep_file(directory: Path, sha256: str, media_type: str, content: bytes) -> 
 
 
 def remove_file(directory: Path, sha256: str, media_type: str) -> None:
-    """Remove a file for good: it is not there after a power cut either. One that is not there is no error.
+    """Remove a file for good, and what a writer that was killed left of it: not there after a power cut either.
+
+    One that is not there is no error.
 
     Raises:
         OSError: the disk does not let it go.
@@ -66,6 +68,8 @@ def remove_file(directory: Path, sha256: str, media_type: str) -> None:
     target = file_at(directory, sha256, media_type)
     target.unlink(missing_ok=True)
     if target.parent.is_dir():
+        for unfinished in target.parent.glob(_unfinished(target) + "*"):
+            unfinished.unlink(missing_ok=True)
         sync(target.parent)
 
 
@@ -78,8 +82,12 @@ def sync(folder: Path) -> None:
         os.close(opened)
 
 
+def _unfinished(target: Path) -> str:
+    return f".{target.name}."
+
+
 def _write(target: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".report-")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=_unfinished(target))
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
