@@ -53,9 +53,10 @@ maintenance_work_mem = 64MB
 max_wal_size = 2GB
 # Logs are used again rather than made anew, which whoever commits just then would wait for.
 min_wal_size = 1GB
-# Pages are written out beside the batches, not by them: by default at most a hundred every 200 ms.
+# Pages are written out beside the batches, not by them, and no faster than 40 MB/s, so that a commit's flush does not
+# stand behind them: by default at most a hundred every 200 ms.
 bgwriter_delay = 20ms
-bgwriter_lru_maxpages = 1000
+bgwriter_lru_maxpages = 100
 bgwriter_lru_multiplier = 4
 checkpoint_completion_target = 0.9
 random_page_cost = 1.1
