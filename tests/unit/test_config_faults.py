@@ -292,5 +292,5 @@ def test_the_gateway_check_says_what_it_found(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(REPOSITORY)
     ran = CliRunner().invoke(gateway, ["check"])
     assert ran.exit_code == 0, ran.output
-    assert "8 rules for 33 metrics" in ran.output
+    assert "8 rules for 36 metrics" in ran.output
     assert "gulou.yaml: ok, 3 boxes" in ran.output

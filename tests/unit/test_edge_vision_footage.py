@@ -159,15 +159,16 @@ def test_the_shipped_detector_finds_people_as_its_card_says(
         print(
             f"\ncocossd on vtest.avi: recall {score.recall:.3f}, precision {score.precision:.3f} at IoU 0.5"
         )
-    assert score.recall >= 0.70
-    assert score.precision >= 0.60
+    assert score.recall >= 0.74
+    assert score.precision >= 0.66
 
 
 @pytest.mark.shared_data
 def test_the_tracker_is_as_good_as_was_measured(
     vtest: Played, truth: Labelled, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for step, floor in ((1, 0.40), (2, 0.36)):
+    # Of the frames that it was tuned on; measured .50 and .49. The others are `benchmarks.tracker`.
+    for step, floor in ((1, 0.48), (2, 0.46)):
         tracker, given = Tracker(), {}
         frames = range(0, len(vtest.detections), step)
         for n in frames:
