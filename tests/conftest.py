@@ -30,7 +30,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Fine-tuning is no part of any tier: its tests are asked for by giving an interpreter that can. What takes minutes, the
     models' accuracy, begins first: as the last it would keep one worker busy and the others waiting.
     """
-    items.sort(key=lambda item: not (item.get_closest_marker("shared_data") and "test_models" in item.path.name))
+    items.sort(
+        key=lambda item: not (item.get_closest_marker("shared_data") and "test_models" in item.path.name)
+    )
     if trainer_python() is None:
         left_out = [item for item in items if item.get_closest_marker("fine_tuning")]
         config.hook.pytest_deselected(items=left_out)
