@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from common.runtime.clock import Clock
+from common.runtime.disk import sync
 from common.runtime.log import get_logger
 from edge.database import NO_ROOM, Database, DiskFullError
 from edge.outbox_keeping import Keeping
@@ -224,8 +225,4 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)

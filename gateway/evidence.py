@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from common.runtime.disk import sync
 from common.runtime.errors import InvalidError, TransientError
 from common.schema.evidence import SEALED_MEDIA_TYPE, SEALED_SUFFIX
 
@@ -181,8 +182,8 @@ class EvidenceFiles:
         with _with_room():
             target.parent.mkdir(exist_ok=True)
             part.move_to(target)
-            _sync(target.parent)
-            _sync(self._directory)
+            sync(target.parent)
+            sync(self._directory)
         return size
 
     def remove_old_parts(self, before: float) -> int:
@@ -236,11 +237,3 @@ def _size(part: Path) -> int:
         return part.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

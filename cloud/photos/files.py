@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from common.runtime.disk import sync
 from common.runtime.errors import InvalidError, TransientError
 from common.schema.evidence import SEALED_MEDIA_TYPE, SEALED_SUFFIX
 
@@ -71,15 +72,6 @@ def remove_file(directory: Path, sha256: str, media_type: str) -> None:
         for unfinished in target.parent.glob(_unfinished(target) + "*"):
             unfinished.unlink(missing_ok=True)
         sync(target.parent)
-
-
-def sync(folder: Path) -> None:
-    """Have the disk know a folder's names."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _unfinished(target: Path) -> str:

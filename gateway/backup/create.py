@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from common.runtime.disk import sync
 from common.runtime.errors import ConfigError, InvalidError
 from gateway.backup import manifest, repo
 from gateway.backup.pictures import Copied, copy_files
@@ -70,7 +71,7 @@ def create(
         to = folder / manifest.EVIDENCE
         copied = copy_files(rows, evidence, to, watcher.advance) if evidence else Copied()
     for path in (dump, folder / manifest.EVIDENCE_LIST):
-        manifest.sync(path)
+        sync(path)
     made = manifest.Manifest(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         postgresql=major,

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from common.runtime.disk import sync
 from common.runtime.errors import InvalidError
 
 MANIFEST: Final = "manifest.json"
@@ -79,15 +80,6 @@ def read_manifest(folder: Path) -> Manifest:
             "use a newer release",
         )
     return manifest
-
-
-def sync(path: Path) -> None:
-    """Have a file or a folder on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

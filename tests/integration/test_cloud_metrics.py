@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from local.ports import free_port
 from tests.integration.gateway_rig import PATIENCE, eventually
+from tests.integration.metrics_page import ANOTHER_ADDRESS, running, told
 
 pytestmark = pytest.mark.services
-#: Of the loopback network, but not the address that a server on 127.0.0.1 answers at.
-ANOTHER_ADDRESS = "127.0.0.2"
 
 
-@contextmanager
-def centre(database_url: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+def centre(database_url: str, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """The ticket centre as an operator starts it."""
-    known = {key: value for key, value in os.environ.items() if not key.startswith("DRUMTOWER_")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "common.runtime.cli", "cloud", "run", *options],
-        env={
-            **known,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "DRUMTOWER_DATABASE_URL": database_url,
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def told(host: str, port: int) -> str:
-    """The metrics; nothing where nobody answers, or somebody answers something else."""
-    try:
-        answer = httpx.get(f"http://{host}:{port}/metrics", timeout=PATIENCE)
-    except httpx.TransportError:
-        return ""
-    return answer.text if answer.status_code == httpx.codes.OK else ""
+    return running(["cloud", "run", *options], Path.cwd(), {"DRUMTOWER_DATABASE_URL": database_url})
 
 
 @pytest.mark.parametrize(

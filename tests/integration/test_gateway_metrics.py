@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from local.ports import free_port
 from tests.integration.gateway_rig import PATIENCE, eventually
+from tests.integration.metrics_page import ANOTHER_ADDRESS, running, told
 
 pytestmark = pytest.mark.services
-#: Of the loopback network, but not the address that a server on 127.0.0.1 answers at.
-ANOTHER_ADDRESS = "127.0.0.2"
 
 
-@contextmanager
-def gateway(directory: Path, database_url: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+def gateway(
+    directory: Path, database_url: str, *options: str
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """A gateway that waits for a broker which does not answer."""
     (directory / "gateway.yaml").write_text("{}", encoding="utf-8")
-    with subprocess.Popen(
-        [sys.executable, "-m", "common.runtime.cli", "gateway", "run", "--config", "gateway.yaml", *options],
-        cwd=directory,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "DRUMTOWER_DATABASE_URL": database_url,
-            "DRUMTOWER_BROKER_URL": "mqtt://127.0.0.1:1",
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def told(host: str, port: int) -> str:
-    """The metrics; nothing where nobody answers."""
-    try:
-        return httpx.get(f"http://{host}:{port}/metrics", timeout=PATIENCE).text
-    except httpx.TransportError:
-        return ""
+    return running(
+        ["gateway", "run", "--config", "gateway.yaml", *options],
+        directory,
+        {"DRUMTOWER_DATABASE_URL": database_url, "DRUMTOWER_BROKER_URL": "mqtt://127.0.0.1:1"},
+    )
 
 
 def test_metrics_are_for_this_machine_alone_unless_told_otherwise(tmp_path: Path, database_url: str) -> None:
