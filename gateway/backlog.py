@@ -3,7 +3,8 @@
 A batch is whatever came while the one before it was being committed. So batches are small while little comes, and
 a message waits little; and they grow by themselves with what comes, up to a cap in rows, when every transaction's
 own cost (round trips, the disk's flush) has to be shared by many. Where nothing waits, the first message is given
-a moment's company.
+a moment's company, and as long again while another committer is at work: batches of two committers at once take
+each other's processor, one after the other each of them is done sooner and larger.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Final
 
 from common.runtime.clock import Clock
 from gateway.decode import Decoded
 from gateway.intake import Delivery
+
+#: So many times as long as for company the oldest message may wait, when another committer is at work.
+_FOR_A_TURN: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -69,6 +76,27 @@ class _Part:
         return _Part(taken, rows, self.came_at)
 
 
+class Turns:
+    """Committers one after the other, where there is time for it."""
+
+    def __init__(self) -> None:
+        self._working = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def turn(self, patience_s: float) -> Iterator[None]:
+        """Work: once nobody else does, or when so many seconds are over."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._working, patience_s)
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
+
+
 class Backlog:
     """What waits for one committer. One thread puts in, another takes out.
 
@@ -106,14 +134,25 @@ class Backlog:
                 self._changed.notify_all()
             return True
 
-    def take(self, timeout_s: float) -> Batch | None:
-        """The next batch, never above the caps; None when nothing came within that time."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for a message and its company; False when nothing came within that time."""
         with self._changed:
             if not self._changed.wait_for(lambda: bool(self._parts), timeout_s):
-                return None
-            lingering = self._parts[0].came_at + self._linger_s - self._clock.monotonic()
-            if lingering > 0:
+                return False
+            if (lingering := self._left(self._linger_s)) > 0:
                 self._changed.wait_for(self._is_full, lingering)
+            return True
+
+    def patience_s(self) -> float:
+        """For how long what waits may be kept waiting for a turn; not at all once a batch is full."""
+        with self._changed:
+            if not self._parts or self._is_full():
+                return 0.0
+            return max(self._left(_FOR_A_TURN * self._linger_s), 0.0)
+
+    def take(self) -> Batch:
+        """The next batch, never above the caps; empty when nothing waits."""
+        with self._changed:
             batch = self._gather()
             self._changed.notify_all()
             return batch
@@ -121,6 +160,10 @@ class Backlog:
     def waiting(self) -> int:
         """How many messages wait."""
         return self._messages
+
+    def _left(self, seconds: float) -> float:
+        """How much of so many seconds the oldest message has not waited yet."""
+        return self._parts[0].came_at + seconds - self._clock.monotonic()
 
     def _is_full(self) -> bool:
         return self._rows >= self._most_rows or self._messages >= self._most_messages

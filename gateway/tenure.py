@@ -22,7 +22,7 @@ from common.wire.codec import encode_receipt
 from common.wire.messages import Readings
 from common.wire.topics import Address
 from gateway.adapters.adapters import Adapters
-from gateway.backlog import Backlog, Batch
+from gateway.backlog import Backlog, Batch, Turns
 from gateway.batch import BatchResult
 from gateway.config import GatewaySettings, IntakeSettings
 from gateway.decode import Decoded, DecodedPacket, Decoder, ForeignDecoder, ForeignReading, columns_of
@@ -49,9 +49,17 @@ class Committer:
     """Commits and acknowledges the batches of its share of the devices."""
 
     def __init__(
-        self, store: Store, intake: Intake, metrics: GatewayMetrics, clock: Clock, backlog: Backlog
+        self,
+        store: Store,
+        intake: Intake,
+        backlog: Backlog,
+        *,
+        turns: Turns,
+        metrics: GatewayMetrics,
+        clock: Clock,
     ) -> None:
         self.backlog = backlog
+        self._turns = turns
         self.store = store
         self._intake = intake
         self._metrics = metrics
@@ -62,14 +70,15 @@ class Committer:
         """Commit what comes; with nothing to do, keep the registry fresh."""
         refreshed_at = self._clock.monotonic()
         while not ended.is_set():
-            batch = self.backlog.take(_IDLE_SECONDS)
-            if batch is None:
+            if not self.backlog.wait(_IDLE_SECONDS):
                 if self._clock.monotonic() - refreshed_at > _REFRESH_SECONDS:
                     self.store.commit([])
                     self.committed_at = refreshed_at = self._clock.monotonic()
                 continue
-            began = self._clock.monotonic()
-            result = self.store.commit(batch.items)
+            with self._turns.turn(self.backlog.patience_s()):
+                batch = self.backlog.take()
+                began = self._clock.monotonic()
+                result = self.store.commit(batch.items)
             self.committed_at = self._clock.monotonic()
             self._intake.acknowledge(batch.deliveries)
             self._metrics.batch_seconds.observe(self._clock.monotonic() - began)
@@ -108,8 +117,12 @@ class Tenure:
             every_s=settings.receipts.every_s,
             gap_s=settings.receipts.gap_s,
         )
+        turns = Turns()
         self._committers = [
-            Committer(store, intake, metrics, clock, _backlog(settings.intake, clock)) for store in stores
+            Committer(
+                store, intake, _backlog(settings.intake, clock), turns=turns, metrics=metrics, clock=clock
+            )
+            for store in stores
         ]
         self._results: queue.SimpleQueue[BatchResult] = queue.SimpleQueue()
         self._strays: set[str] = set()

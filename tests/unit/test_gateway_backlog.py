@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.runtime.clock import Clock, ManualClock, SystemClock
-from gateway.backlog import Backlog, Batch
+from gateway.backlog import Backlog, Batch, Turns
 from gateway.decode import RawMessage, Rejected
 from gateway.intake import Delivery
+from gateway.lease import LeaseLostError
 
 
 def batch(first: int, rows: list[int]) -> Batch:
@@ -39,6 +41,11 @@ def backlog(
     )
 
 
+def take(waiting: Backlog, timeout_s: float) -> Batch | None:
+    """What a committer takes; None when nothing came."""
+    return waiting.take() if waiting.wait(timeout_s) else None
+
+
 @given(
     st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), max_size=12),
     st.integers(1, 60),
@@ -52,8 +59,8 @@ def test_every_message_is_taken_once_in_order_and_no_batch_is_above_its_caps(
     given_out: list[int] = []
     first = 0
 
-    def take() -> None:
-        taken = waiting.take(0.0)
+    def take_next() -> None:
+        taken = take(waiting, 0.0)
         found = numbers(taken)
         assert taken is not None
         assert len(found) <= most_messages
@@ -62,23 +69,23 @@ def test_every_message_is_taken_once_in_order_and_no_batch_is_above_its_caps(
 
     for rows in parts:
         while not waiting.put(batch(first, rows), 0.0):
-            take()
+            take_next()
         first += len(rows)
         if waiting.waiting() and data.draw(st.booleans()):
-            take()
+            take_next()
     while waiting.waiting():
-        take()
+        take_next()
     assert given_out == list(range(first))
-    assert waiting.take(0.0) is None
+    assert take(waiting, 0.0) is None
 
 
 def test_what_came_while_the_last_batch_was_committed_is_the_next_batch() -> None:
     waiting = backlog()
     waiting.put(batch(0, [1]), 0.0)
-    assert numbers(waiting.take(0.0)) == [0]
+    assert numbers(take(waiting, 0.0)) == [0]
     for number in range(1, 6):
         waiting.put(batch(number, [1]), 0.0)
-    assert numbers(waiting.take(0.0)) == [1, 2, 3, 4, 5]
+    assert numbers(take(waiting, 0.0)) == [1, 2, 3, 4, 5]
 
 
 def test_there_is_room_until_a_full_batch_waits() -> None:
@@ -86,9 +93,9 @@ def test_there_is_room_until_a_full_batch_waits() -> None:
     assert waiting.put(batch(0, [9]), 0.0)
     assert waiting.put(batch(1, [9]), 0.0)
     assert not waiting.put(batch(2, [1]), 0.0)
-    assert numbers(waiting.take(0.0)) == [0]
+    assert numbers(take(waiting, 0.0)) == [0]
     assert waiting.put(batch(2, [1]), 0.0)
-    assert numbers(waiting.take(0.0)) == [1, 2]
+    assert numbers(take(waiting, 0.0)) == [1, 2]
 
 
 def test_a_single_message_is_given_a_moments_company() -> None:
@@ -96,7 +103,7 @@ def test_a_single_message_is_given_a_moments_company() -> None:
     waiting.put(batch(0, [1]), 0.0)
     late = threading.Timer(0.05, lambda: waiting.put(batch(1, [1]), 1.0))
     late.start()
-    assert numbers(waiting.take(1.0)) == [0, 1]
+    assert numbers(take(waiting, 1.0)) == [0, 1]
     late.join()
 
 
@@ -105,19 +112,19 @@ def test_a_message_that_has_waited_already_is_not_kept_waiting() -> None:
     waiting = backlog(linger_s=1000.0, clock=clock)
     waiting.put(batch(0, [1]), 0.0)
     clock.advance(1001.0)
-    assert numbers(waiting.take(1.0)) == [0]
+    assert numbers(take(waiting, 1.0)) == [0]
 
 
 def test_nothing_lingers_once_a_batch_is_full() -> None:
     waiting = backlog(most_rows=10, linger_s=60.0)
     waiting.put(batch(0, [4, 6, 1]), 0.0)
-    assert numbers(waiting.take(1.0)) == [0, 1]
+    assert numbers(take(waiting, 1.0)) == [0, 1]
 
 
 def test_whoever_waits_for_a_batch_is_woken_by_it_and_whoever_waits_for_room_by_a_take() -> None:
     waiting = backlog(most_rows=5)
     taken: list[Batch | None] = []
-    taker = threading.Thread(target=lambda: taken.append(waiting.take(30.0)))
+    taker = threading.Thread(target=lambda: taken.append(take(waiting, 30.0)))
     taker.start()
     assert waiting.put(batch(0, [5]), 0.0)
     taker.join(10)
@@ -126,7 +133,57 @@ def test_whoever_waits_for_a_batch_is_woken_by_it_and_whoever_waits_for_room_by_
     put: list[bool] = []
     putter = threading.Thread(target=lambda: put.append(waiting.put(batch(2, [5]), 30.0)))
     putter.start()
-    assert numbers(waiting.take(0.0)) == [1]
+    assert numbers(take(waiting, 0.0)) == [1]
     putter.join(10)
     assert put == [True]
-    assert numbers(waiting.take(0.0)) == [2]
+    assert numbers(take(waiting, 0.0)) == [2]
+
+
+def test_a_committer_works_after_the_other_not_beside_it_for_as_long_as_its_oldest_message_can_wait() -> None:
+    clock, turns = ManualClock(), Turns()
+    waiting = backlog(linger_s=20.0, clock=clock)
+    waiting.put(batch(0, [1]), 0.0)
+    clock.advance(20.0)
+    assert waiting.wait(0.0)
+    assert waiting.patience_s() == 20.0
+    order: list[str] = []
+
+    def work() -> None:
+        with turns.turn(waiting.patience_s()):
+            order.append(f"second with {len(waiting.take().items)}")
+
+    with turns.turn(0.0):
+        other = threading.Thread(target=work)
+        other.start()
+        waiting.put(batch(1, [1]), 0.0)
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second with 2"], "what came meanwhile goes along"
+
+
+def test_whoever_waited_long_enough_or_has_a_full_batch_works_beside_the_other() -> None:
+    clock, turns = ManualClock(), Turns()
+    waiting = backlog(most_rows=10, linger_s=20.0, clock=clock)
+    assert waiting.patience_s() == 0.0, "nothing waits"
+    waiting.put(batch(0, [1]), 0.0)
+    clock.advance(41.0)
+    assert waiting.patience_s() == 0.0
+    clock.advance(-21.0)
+    waiting.put(batch(1, [9]), 0.0)
+    assert waiting.patience_s() == 0.0
+    with turns.turn(0.0), turns.turn(waiting.patience_s()):
+        assert numbers(waiting.take()) == [0, 1]
+
+
+def test_a_turn_is_given_back_when_the_work_fails() -> None:
+    turns = Turns()
+    with suppress(LeaseLostError), turns.turn(0.0):
+        raise LeaseLostError("default", 1)
+    worked = threading.Event()
+
+    def work() -> None:
+        with turns.turn(60.0):
+            worked.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert worked.wait(10)
