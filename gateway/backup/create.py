@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from common.runtime.disk import sync
-from common.runtime.errors import ConfigError, InvalidError
+from common.runtime.errors import InvalidError
 from gateway.backup import manifest, repo
+from gateway.backup.folder import backup_folder
 from gateway.backup.pictures import Copied, copy_files
 from gateway.backup.programs import find_program, list_archive, run_program
 
@@ -31,7 +32,7 @@ class Watcher(Protocol):
 def create(
     url: str, folder: Path, watcher: Watcher, *, programs: Path | None = None, evidence: Path | None = None
 ) -> manifest.Manifest:
-    """Write a backup of the store into a new folder.
+    """Write a backup of the store into a new folder, or leave nothing there.
 
     Args:
         url: the store.
@@ -43,14 +44,23 @@ def create(
     Raises:
         ConfigError: when the folder cannot be used, or pg_dump is missing or too old.
         InvalidError: when this is no store.
-        TransientError: when the database or pg_dump gives up.
+        TransientError: when the database or pg_dump gives up, or the disk is full.
     """
+    with backup_folder(folder):
+        made = _write(url, folder, watcher, programs, evidence)
+        manifest.write_manifest(folder, made)
+    return made
+
+
+def _write(
+    url: str, folder: Path, watcher: Watcher, programs: Path | None, evidence: Path | None
+) -> manifest.Manifest:
+    """Everything but the manifest, which says that it is whole."""
     with repo.connect(url) as connection:
         major = repo.server_major(connection)
         pg_dump, dump_major = find_program("pg_dump", major, programs)
         pg_restore, _ = find_program("pg_restore", dump_major, programs)
         facts = repo.facts(connection)
-        _make(folder)
         # Until the connection ends: whatever the snapshot names is there to be copied.
         repo.hold_evidence(connection)
         before = repo.evidence(connection)
@@ -72,7 +82,7 @@ def create(
         copied = copy_files(rows, evidence, to, watcher.advance) if evidence else Copied()
     for path in (dump, folder / manifest.EVIDENCE_LIST):
         sync(path)
-    made = manifest.Manifest(
+    return manifest.Manifest(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         postgresql=major,
         pg_dump=dump_major,
@@ -86,26 +96,6 @@ def create(
         evidence_included=evidence is not None,
         evidence_missing=len(copied.missing),
     )
-    manifest.write_manifest(folder, made)
-    return made
-
-
-def _make(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(
-            "backup.folder",
-            f"expected an empty folder or none, found things in {folder}",
-            "name a new folder",
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-    except OSError as error:
-        raise ConfigError(
-            "backup.folder",
-            f"cannot make {folder}: {error.strerror}",
-            "name a folder that this account may make",
-        ) from error
 
 
 def _check(listed: list[str], dump: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -91,6 +92,8 @@ def run_program(
     if process.returncode:
         name = Path(str(command[0])).name
         words = [line for line in last if not any(expected in line for expected in _EXPECTED)]
+        if process.returncode < 0:
+            words.append(signal.strsignal(-process.returncode) or "a signal")
         raise TransientError(
             "backup.program_failed",
             f"{name} ended with {process.returncode}: {' | '.join(words) or 'it said nothing'}",
