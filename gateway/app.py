@@ -18,6 +18,7 @@ from common.runtime.stop import Stop
 from common.runtime.watchdog import Watchdog, watchdog_url
 from gateway.adapters.adapters import Adapters
 from gateway.adapters.mapping import MappingFile
+from gateway.clock import StoreClock
 from gateway.config import Environment, GatewaySettings
 from gateway.door import EvidenceDoor
 from gateway.intake import Intake, PahoIntake
@@ -63,13 +64,16 @@ class Gateway:
         self._environment = environment
         self._partition = partition
         self._metrics_place = metrics_port, metrics_host
-        self._clock = clock or SystemClock()
+        #: What lies on this machine's disks is as old as this machine says; all else goes by the store's clock.
+        self._machine = clock or SystemClock()
+        self._clock = StoreClock(self._machine)
         self._keeper = LeaseKeeper(
             environment.database_url,
             partition,
             f"{socket.gethostname()}:{os.getpid()}",
             settings.lease.ttl_s,
             self._clock,
+            told=self._clock.told,
         )
         self._pool = ThreadPoolExecutor(5, thread_name_prefix="beside")
         self._beside: list[Future[None]] = []
@@ -91,7 +95,7 @@ class Gateway:
                 database_url=environment.database_url,
                 certificate=(environment.tls_certificate, environment.tls_key),
                 answers=self.metrics.evidence,
-                clock=self._clock,
+                clock=self._machine,
             )
             self._door.open()
             self._beside.append(self._pool.submit(self._door.serve_until, stop))
@@ -119,7 +123,7 @@ class Gateway:
         environment, settings = self._environment, self._settings.watch
         disks = {"evidence": environment.evidence_directory, "broker": environment.broker_data}
         known = {name: directory for name, directory in disks.items() if directory is not None}
-        watch = Watch(environment.database_url, settings, self.metrics, self._clock, known)
+        watch = Watch(environment.database_url, settings, self.metrics, self._machine, known)
         watchdog = Watchdog(
             watchdog_url(settings),
             settings.watchdog_every_s,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import psycopg
@@ -35,6 +36,9 @@ _CONNECT_SECONDS: Final = 5
 #: Whether nobody holds it any more. None is given for as long as ten minutes: one that seems to be was given before the
 #: database's clock was set back, and would else outlive its holder by as much.
 _LAPSED: Final = "NOT expires_at BETWEEN clock_timestamp() AND clock_timestamp() + interval '10 minutes'"
+_NOW_MS: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::float8"
+#: Is told what the database's clock said (ms since the Unix epoch), and when it was asked (monotonic seconds).
+Told = Callable[[float, float], None]
 _log = get_logger("lease")
 
 
@@ -54,15 +58,22 @@ def application_name(partition: str, fencing: int) -> str:
     return f"drumtower/{partition[:40]}/{fencing}"
 
 
+def _nobody(_said_ms: float, _asked_at: float) -> None:
+    """Nobody is told."""
+
+
 class Lease:
     """A lease that is held: renewed by its own thread until released or lost."""
 
-    def __init__(self, url: str, partition: str, fencing: int, ttl_s: float, clock: Clock) -> None:
+    def __init__(
+        self, url: str, partition: str, fencing: int, ttl_s: float, clock: Clock, *, told: Told
+    ) -> None:
         self.partition = partition
         self.fencing = fencing
         self._url = url
         self._ttl_s = ttl_s
         self._clock = clock
+        self._told = told
         self._renewed = clock.monotonic()
         self._lost = threading.Event()
         self._ended = threading.Event()
@@ -143,12 +154,12 @@ class Lease:
 
     def _renew(self, connection: psycopg.Connection) -> None:
         began = self._clock.monotonic()
-        cursor = connection.execute(
-            "UPDATE partition_lease SET expires_at = clock_timestamp() + make_interval(secs => %s),"
+        row = connection.execute(
+            "UPDATE partition_lease SET expires_at = clock_timestamp() + make_interval(secs => %s),"  # noqa: S608
             " listening_since = CASE WHEN %s THEN coalesce(listening_since, clock_timestamp()) END,"
             " working_at = CASE WHEN %s THEN"
             " greatest(working_at, clock_timestamp() - make_interval(secs => %s)) ELSE working_at END"
-            " WHERE partition = %s AND fencing = %s AND holder IS NOT NULL",
+            f" WHERE partition = %s AND fencing = %s AND holder IS NOT NULL RETURNING {_NOW_MS}",
             [
                 self._ttl_s,
                 self._listening,
@@ -157,25 +168,34 @@ class Lease:
                 self.partition,
                 self.fencing,
             ],
-        )
-        if cursor.rowcount:
+        ).fetchone()
+        if row is not None:
             self._renewed = began
+            self._told(row[0], began)
         else:
             _log.warning("lease lost", partition=self.partition, fencing=self.fencing)
             self._lost.set()
 
 
 class LeaseKeeper:
-    """Gets a partition's lease, now or when it becomes free."""
+    """Gets a partition's lease, now or when it becomes free; ``told`` hears the database's clock from then on."""
 
     def __init__(
-        self, url: str, partition: str, holder: str, ttl_s: float = 10.0, clock: Clock | None = None
+        self,
+        url: str,
+        partition: str,
+        holder: str,
+        ttl_s: float = 10.0,
+        clock: Clock | None = None,
+        *,
+        told: Told = _nobody,
     ) -> None:
         self.partition = partition
         self._url = url
         self._holder = holder
         self._ttl_s = ttl_s
         self._clock = clock or SystemClock()
+        self._told = told
 
     def acquire(self, stop: Stop) -> Lease | None:
         """Wait for the lease; None when stopped first. An absent database is waited for as well."""
@@ -201,6 +221,7 @@ class LeaseKeeper:
             psycopg.Error: one of ``PASSING``, when the database cannot be reached or takes no writes.
         """
         with _connect(self._url) as connection:
+            self._hear(connection)
             connection.execute(
                 "INSERT INTO partition_lease (partition) VALUES (%s) ON CONFLICT DO NOTHING", [self.partition]
             )
@@ -215,7 +236,14 @@ class LeaseKeeper:
         if fencing is None:
             return None
         _log.info("lease taken", partition=self.partition, fencing=fencing, holder=self._holder)
-        return Lease(self._url, self.partition, fencing, self._ttl_s, self._clock)
+        return Lease(self._url, self.partition, fencing, self._ttl_s, self._clock, told=self._told)
+
+    def _hear(self, connection: psycopg.Connection) -> None:
+        """Before anything is taken in: it is dated by the database's clock."""
+        asked_at = self._clock.monotonic()
+        row = connection.execute(f"SELECT {_NOW_MS}").fetchone()
+        assert row is not None
+        self._told(row[0], asked_at)
 
     def _end_hung_batch(self, connection: psycopg.Connection, fencing: int) -> None:
         ended = connection.execute(

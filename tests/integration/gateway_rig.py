@@ -112,6 +112,8 @@ class GatewayProcess:
     settings: str = SETTINGS
     extra: dict[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    #: Another program than ``drumtower``, which finds in ``extra`` what it needs.
+    command: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> GatewayProcess:
@@ -129,10 +131,10 @@ class GatewayProcess:
             "DRUMTOWER_CREDENTIAL_FILE": str(credential),
             **self.extra,
         }
-        command = [sys.executable, "-m", "common.runtime.cli", "gateway", "run", "--config", str(config)]
+        drumtower = (sys.executable, "-m", "common.runtime.cli", "gateway", "run", "--config", str(config))
         with (self.directory / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--partition", self.partition, *self.options],
+                self.command or [*drumtower, "--partition", self.partition, *self.options],
                 env=environment,
                 stderr=log,
                 stdout=log,
