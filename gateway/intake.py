@@ -25,7 +25,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -38,6 +38,7 @@ from common.wire.codec import MAX_PACKET_BYTES
 from gateway.config import BrokerAddress
 from gateway.decode import KEPT_OF_OVERSIZED, RawMessage
 from gateway.mqtt.order import Arrivals
+from gateway.trust import telling_what_is_unreadable
 
 _SESSION_SECONDS: Final = 14 * 86_400
 _KEEPALIVE_SECONDS: Final = 30
@@ -105,6 +106,17 @@ class Intake(Protocol):
         ...
 
 
+class _Client(mqtt.Client):
+    """paho's client, which says whose thread is its own: paho forgets it when it dies, and tells nobody."""
+
+    thread: threading.Thread | None = None
+
+    def loop_forever(self, *arguments: Any, **named: Any) -> MQTTErrorCode:
+        """All that paho's thread does."""
+        self.thread = threading.current_thread()
+        return super().loop_forever(*arguments, **named)
+
+
 class PahoIntake:
     """The default intake.
 
@@ -148,6 +160,7 @@ class PahoIntake:
         self._shed = 0
         self._shed_now = False
         self._filters: frozenset[str] = frozenset()
+        self._trusts = not broker.tls
         self._client = self._make_client(partition)
 
     def start(self) -> None:
@@ -207,8 +220,9 @@ class PahoIntake:
         return self._subscribed.is_set()
 
     def has_ended(self) -> bool:
-        """Whether it gave up."""
-        return self._ended.is_set()
+        """Whether it gave up, or paho's thread died of a fault: nobody is to wait for messages then."""
+        thread = self._client.thread
+        return self._ended.is_set() or (thread is not None and not thread.is_alive())
 
     def waiting(self) -> int:
         """How many messages are queued."""
@@ -226,16 +240,14 @@ class PahoIntake:
         self._connected.clear()
         self._subscribed.clear()
 
-    def _make_client(self, partition: str) -> mqtt.Client:
-        client = mqtt.Client(
+    def _make_client(self, partition: str) -> _Client:
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"gw-{partition}",
             protocol=mqtt.MQTTv5,
             manual_ack=True,
         )
         client.username_pw_set(self._broker.username, self._broker.password)
-        if self._broker.tls:
-            client.tls_set(ca_certs=str(self._broker.ca_file) if self._broker.ca_file else None)
         client.reconnect_delay_set(1, 8)
         client.max_inflight_messages_set(1000)
         client.max_queued_messages_set(_OUTGOING)
@@ -285,10 +297,15 @@ class PahoIntake:
         else:
             time.sleep(random.uniform(0.0, 0.5))  # so that not all come back in one moment
 
-    def _before_connect(self, _client: mqtt.Client, _data: Any) -> None:
-        """The last moment to see that the session is not ours any more; paho reports it as a failed connect."""
+    def _before_connect(self, client: mqtt.Client, _data: Any) -> None:
+        """The last moment to see that the session is not ours any more; paho takes an OSError for a failed connect."""
         if not self._may_connect():
             raise ConnectionAbortedError("the lease is not fresh")
+        if not self._trusts:
+            ca_file = self._broker.ca_file
+            with telling_what_is_unreadable(ca_file):
+                client.tls_set(ca_certs=str(ca_file) if ca_file else None)
+            self._trusts = True
 
     def _end(self) -> None:
         self._ended.set()

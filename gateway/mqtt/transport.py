@@ -12,6 +12,7 @@ from typing import Final
 
 from common.runtime.sockets import send_at_once
 from gateway.config import BrokerAddress
+from gateway.trust import telling_what_is_unreadable
 
 READ_BYTES: Final = 256 * 1024
 _RECORD: Final = 16 * 1024 + 256
@@ -88,7 +89,8 @@ class Transport:
         self._socket.close()
 
     def _shake_hands(self, broker: BrokerAddress) -> None:
-        context = ssl.create_default_context(cafile=str(broker.ca_file) if broker.ca_file else None)
+        with telling_what_is_unreadable(broker.ca_file):
+            context = ssl.create_default_context(cafile=str(broker.ca_file) if broker.ca_file else None)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=broker.host)
         while True:

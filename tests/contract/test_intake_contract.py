@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -350,6 +351,65 @@ def test_a_broker_that_cannot_be_used_is_waited_for(
     time.sleep(1.5)
     assert not intake.is_connected()
     assert not intake.has_ended()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a certificate"], ids=["missing", "empty", "damaged"])
+def test_a_certificate_that_cannot_be_read_yet_is_said_and_waited_for(
+    rig: Rig, tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    right = rig.address
+    ca_file = tmp_path / "ca.pem"
+    if content is not None:
+        ca_file.write_bytes(content)
+    address = BrokerAddress(right.host, right.port, True, right.username, right.password, ca_file)
+    intake = rig.intake(started=False, address=address)
+    intake.start()
+    said = ""
+
+    def is_said() -> bool:
+        nonlocal said
+        said += "".join(capfd.readouterr())
+        return str(ca_file) in said
+
+    eventually(is_said)
+    assert "DRUMTOWER_CA_FILE" in said
+    assert not intake.is_connected()
+    assert not intake.has_ended()
+    assert right.ca_file is not None
+    shutil.copy(right.ca_file, ca_file)
+    eventually(intake.is_connected)
+    rig.say("at last")
+    assert texts(take(intake, 1)) == ["at last"]
+
+
+def test_an_intake_that_waits_for_a_certificate_closes_and_gives_up_as_any_other(
+    rig: Rig, tmp_path: Path
+) -> None:
+    right, allowed = rig.address, [True]
+    nowhere = BrokerAddress(right.host, right.port, True, right.username, right.password, tmp_path / "ca.pem")
+    closed = rig.intake(started=False, address=nowhere)
+    closed.start()
+    closed.close()
+    replaced = rig.intake(started=False, address=nowhere, may_connect=lambda: allowed[0])
+    replaced.start()
+    time.sleep(0.3)
+    assert not replaced.has_ended()
+    allowed[0] = False
+    eventually(replaced.has_ended)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_intake_that_dies_of_a_fault_keeps_nobody_waiting(rig: Rig) -> None:
+    def fail(connected: object) -> None:
+        if connected:
+            raise RuntimeError("a fault of ours")
+
+    intake = rig.intake(started=False, on_connection=fail)
+    assert not intake.has_ended()
+    intake.start()
+    eventually(intake.has_ended)
+    intake.close()
+    assert not intake.is_connected()
 
 
 def test_an_intake_closes_without_ever_having_connected(rig: Rig) -> None:

@@ -128,18 +128,6 @@ def test_a_connection_on_which_nobody_answers_is_given_up_and_opened_anew(rig: R
         assert texts(take(intake, 1)) == ["meanwhile"]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_intake_that_dies_of_a_fault_keeps_nobody_waiting(rig: Rig) -> None:
-    def fail(_connected: object) -> None:
-        raise RuntimeError("a fault of ours")
-
-    intake = FramesIntake(rig.address, rig.site, on_connection=fail)
-    assert not intake.has_ended()
-    intake.start()
-    eventually(intake.has_ended)
-    intake.close()
-
-
 def test_receipts_under_way_when_the_connection_breaks_arrive_by_the_next_one(rig: Rig) -> None:
     with intake_at(rig.address, rig.site) as intake:
         eventually(intake.is_connected)
