@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.runtime.errors import InvalidError
+from common.runtime.log import get_logger
 from edge.camera.frame import Image
 from edge.vision.detections import STREET_LABELS, Detections
-from edge.vision.heads import HEADS, Head
+from edge.vision.heads import HEADS, EndToEndHead, Head
 from edge.vision.suppression import suppress
 from models.manifest import InputSpec, Manifest
 from models.runtime import UNFIT, open_session
 from models.store import Model
 
+_log = get_logger("detector")
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
@@ -52,8 +54,8 @@ class OnnxDetector:
 
     Raises:
         InvalidError: ``model.broken`` when the file is no ONNX model, ``model.shape`` when inputs or outputs
-            are not what the manifest says, ``model.labels`` when a wanted label is unknown to it or the file itself
-            names its classes otherwise.
+            are not what the manifest says, ``model.labels`` when a wanted label is unknown to it, the file itself
+            names its classes otherwise, or a file without names answers with a class that has no label.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class OnnxDetector:
         """Exporters that write the names of the classes into the file (ultralytics does) are held to them."""
         written = self.session.get_modelmeta().custom_metadata_map.get("names")
         if written is None:
+            self._check_classes()
             return
         found = _names_in(written)
         expected = self.manifest.labels
@@ -167,6 +170,38 @@ class OnnxDetector:
                 f"found in the file {_few(found)}",
                 "write the file's own names into `labels`, in its order",
             )
+
+    def _check_classes(self) -> None:
+        """A list of finds says nowhere how many classes there are: look at those it gives, sure or not, on a few pictures.
+
+        Such a head fills its list up with its best guesses whatever it is shown. More labels than classes cannot be
+        told from that for sure, and is said.
+        """
+        if not isinstance(self._head, EndToEndHead):
+            return
+        found: set[int] = set()
+        for picture in _nothings(self.manifest.input):
+            found |= self._head.classes(self.run(self.prepare(picture)))
+        if max(found, default=-1) < len(self.manifest.labels) - 1:
+            _log.warning(
+                "model.labels_unproved",
+                model=self.manifest.name,
+                expected=_few(self.manifest.labels),
+                found=f"no names in the file, and classes up to {max(found)}"
+                if found
+                else "no names in the file",
+                hint="the labels are taken at the manifest's word: count them, or export the model with its names",
+            )
+
+
+def _nothings(spec: InputSpec) -> Iterator[Image]:
+    """Pictures that show nothing: even grey, coarse and fine grain; the same each time."""
+    yield np.full((spec.height, spec.width, 3), 114, np.uint8)
+    random = np.random.default_rng(0)
+    for size in (16, 1):
+        shape = max(spec.height // size, 1), max(spec.width // size, 1), 3
+        grain = random.integers(0, 256, shape, dtype=np.uint8)
+        yield np.asarray(cv2.resize(grain, (spec.width, spec.height)), np.uint8)
 
 
 def _names_in(written: str) -> list[str]:

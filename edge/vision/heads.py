@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from typing_extensions import override
 
 from common.runtime.errors import InvalidError
 from models.manifest import Manifest
+
+_ROUNDING: Final = 1e-3
+"""By so much a probability in half precision may leave 0..1."""
 
 
 class Candidates(NamedTuple):
@@ -148,6 +151,7 @@ class EndToEndHead:
     """
 
     def __init__(self, manifest: Manifest, wanted: NDArray[np.intp]) -> None:
+        self._name = manifest.name
         self._column = np.full(len(manifest.labels), -1, np.intp)
         self._column[wanted] = np.arange(len(wanted))
 
@@ -163,17 +167,45 @@ class EndToEndHead:
         """
         rows = outputs[0][0]
         rows = rows[rows[:, 4] >= threshold]
-        label = rows[:, 5].astype(np.intp)
+        column = self._column[self._known(rows[:, 5])]
+        kept = column >= 0
+        return Candidates(rows[kept, :4].astype(np.float32), rows[kept, 4].astype(np.float32), column[kept])
+
+    def classes(self, outputs: Sequence[NDArray[Any]]) -> set[int]:
+        """The classes of all rows, however little they score: the shape does not tell how many there are.
+
+        Raises:
+            InvalidError: ``model.shape`` when a row is not box, score and class in this order, ``model.labels`` when
+                one is of a class that the manifest has no label for.
+        """
+        rows = outputs[0][0]
+        score = rows[:, 4]
+        if not ((score >= -_ROUNDING) & (score <= 1 + _ROUNDING)).all():
+            raise self._out_of_order("scores from 0 to 1 in the fifth place", score)
+        # Rows that fill the list up score nothing, and their class is anything.
+        told = rows[score > 0, 5]
+        if not (told == np.round(told)).all():
+            raise self._out_of_order("whole numbers in the last place", told)
+        return set(self._known(told).tolist())
+
+    def _known(self, told: NDArray[Any]) -> NDArray[np.intp]:
+        label = told.astype(np.intp)
         if label.size and not (label.min() >= 0 and label.max() < len(self._column)):
             raise InvalidError(
                 "model.labels",
-                f"expected classes 0..{len(self._column) - 1}, as many as the manifest has labels, "
+                f"{self._name}: expected classes 0..{len(self._column) - 1}, as many as the manifest has labels, "
                 f"found a find of class {int(label.max() if label.min() >= 0 else label.min())}",
                 "correct `labels` in the manifest: one for each class, in the model's order",
             )
-        column = self._column[label]
-        kept = column >= 0
-        return Candidates(rows[kept, :4].astype(np.float32), rows[kept, 4].astype(np.float32), column[kept])
+        return label
+
+    def _out_of_order(self, expected: str, found: NDArray[Any]) -> InvalidError:
+        return InvalidError(
+            "model.shape",
+            f"{self._name}: expected finds of left, top, right, bottom, score, class, with {expected}, "
+            f"found {found.min():g}..{found.max():g} there",
+            "export it so that its finds are in that order, or correct `head` in the manifest",
+        )
 
 
 HEADS: dict[str, type[SsdHead] | type[YoloxHead] | type[YoloHead] | type[EndToEndHead]] = {

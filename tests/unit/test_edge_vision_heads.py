@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from edge.vision.pipeline import VisionSettings
 from edge.vision.scenes.build import check_labels
 from models.manifest import Manifest
 from models.store import Model, open_model
-from tests.fixtures.onnx_files import answering, reshaping
+from tests.fixtures.onnx_files import answering, picking, reshaping
 
 LABELS = ("person", "traffic_light", "car")
 SIDE = 64
@@ -235,8 +236,62 @@ def test_a_manifest_that_names_the_classes_otherwise_than_the_file_fails_at_load
 
 
 def test_a_find_of_a_class_without_a_label_is_no_find_of_another(tmp_path: Path) -> None:
+    """Where the file names as many classes as the manifest and yet finds another, no picture is needed to load it."""
+    names = {"names": str(list(LABELS))}
+    detector = _brought(tmp_path, "end_to_end", [_finds((1, 1, 9, 9, 0.9, 7))], names)
     with pytest.raises(InvalidError, match="found a find of class 7"):
-        _look(_brought(tmp_path, "end_to_end", [_finds((1, 1, 9, 9, 0.9, 7))]))
+        _look(detector)
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "said"),
+    [
+        ((1, 1, 9, 9, 0.9, 7), "model.labels", r"mine: expected classes 0\.\.2, .* found a find of class 7"),
+        ((1, 1, 9, 9, 0.001, 3), "model.labels", "found a find of class 3"),
+        ((1, 1, 9, 9, 0.9, -1), "model.labels", "found a find of class -1"),
+        ((1, 1, 9, 9, 2, 0.9), "model.shape", r"score, class, with scores from 0 to 1 .* found 0\.\.2 there"),
+        ((1, 1, 9, 9, 0.9, 0.4), "model.shape", r"whole numbers in the last place, found 0\.4"),
+        ((0.9, 1, 1, 9, 9, 0), "model.shape", r"scores from 0 to 1 in the fifth place, found 0\.\.9 there"),
+    ],
+)
+def test_a_list_of_finds_that_does_not_fit_the_labels_fails_at_load_though_the_file_names_none(
+    tmp_path: Path, row: tuple[float, ...], code: str, said: str
+) -> None:
+    with pytest.raises(InvalidError, match=said) as caught:
+        _brought(tmp_path, "end_to_end", [_finds(row)])
+    assert caught.value.code == code
+
+
+def _picking(directory: Path, classes: int, labels: Sequence[str]) -> OnnxDetector:
+    """A model of so many classes that ends as YOLO26 does, under a manifest with these labels."""
+    file = picking(directory / "mine.onnx", classes, side=SIDE)
+    told = _manifest("end_to_end", file.read_bytes(), labels=list(labels))
+    (directory / "mine.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
+    return OnnxDetector(open_model("mine", directory), threads=1)
+
+
+def test_a_model_of_more_classes_than_its_manifest_has_labels_fails_at_load_whatever_it_is_shown(
+    tmp_path: Path,
+) -> None:
+    """Nothing real is in the pictures that it is tried with, yet its list is full: of guesses, each with a class."""
+    with pytest.raises(
+        InvalidError, match=r"expected classes 0\.\.2, .* found a find of class \d+"
+    ) as caught:
+        _picking(tmp_path, 80, LABELS)
+    assert caught.value.code == "model.labels"
+
+
+def test_labels_that_no_file_and_no_find_bears_out_are_said_and_taken_at_their_word(tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as logs:
+        _picking(tmp_path, 3, LABELS)
+    assert logs == []
+    more = [*LABELS, "bus", "truck"]
+    with structlog.testing.capture_logs() as logs:
+        assert _picking(tmp_path, 3, more).labels == ("person", "car", "bus", "truck")
+    (said,) = logs
+    assert (said["event"], said["model"]) == ("model.labels_unproved", "mine")
+    assert said["expected"].startswith("5 (person, ")
+    assert "classes up to 2" in said["found"]
 
 
 def test_a_head_that_nobody_can_read_names_those_that_are_known(tmp_path: Path) -> None:
