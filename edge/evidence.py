@@ -6,8 +6,10 @@ A file is named by its SHA-256 and synced before anything speaks of it. Sending 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -115,12 +117,14 @@ class EvidenceStore:
         self._remove(gone)
         return name
 
-    def next(self) -> StoredEvidence | None:
-        """What to send now: the severest first, of those the oldest."""
+    def next(self, but: Set[str] = frozenset()) -> StoredEvidence | None:
+        """What to send now but these: the severest first, of those the oldest."""
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT sha256, media_type, size, attempts FROM evidence WHERE receipted_at IS NULL "
-                "AND parked IS NULL ORDER BY severity DESC, queued_at, sha256 LIMIT 1"
+                "AND parked IS NULL AND sha256 NOT IN (SELECT value FROM json_each(?)) "
+                "ORDER BY severity DESC, queued_at, sha256 LIMIT 1",
+                (json.dumps(sorted(but)),),
             ).fetchone()
         if row is None:
             return None
@@ -128,6 +132,14 @@ class EvidenceStore:
         return StoredEvidence(
             sha256, media_type, size, self._directory / (sha256 + _SUFFIXES[media_type]), attempts
         )
+
+    def unsent(self) -> set[str]:
+        """All that waits, by SHA-256."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT sha256 FROM evidence WHERE receipted_at IS NULL AND parked IS NULL"
+            ).fetchall()
+        return {sha256 for (sha256,) in rows}
 
     def receipted(self, sha256: str) -> None:
         """The district has it."""

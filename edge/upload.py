@@ -1,12 +1,13 @@
 """Evidence on its way to the district: resumable HTTPS PUT, after every alarm, never for ever.
 
+A file that the door cannot take for itself alone stays, is tried again by itself and keeps nobody: ``edge/upload_order.py``.
+
 The protocol is the evidence door's: HEAD tells how many bytes are kept, PUT with ``Content-Range``
 (RFC 9110 section 14.4) goes on from there, 201 or 200 is the receipt.
 """
 
 from __future__ import annotations
 
-import random
 import ssl
 import threading
 from collections import deque
@@ -16,6 +17,7 @@ from typing import Final
 import httpx
 import msgspec
 
+from common.runtime.clock import Clock, SystemClock
 from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
@@ -23,6 +25,7 @@ from edge.config import EvidenceDoor
 from edge.database import DiskFullError
 from edge.evidence import EvidenceStore, StoredEvidence
 from edge.settings import UploadSettings
+from edge.upload_order import UploadOrder
 
 _REFUSED: Final = {
     401: "the district does not know this credential: check DRUMTOWER_CREDENTIAL_FILE",
@@ -58,12 +61,20 @@ class Uploader:
         door: where to send it and as whom; patience begins when none of its addresses can be reached.
         settings: size of parts and patience.
         hold: whether something more urgent waits; asked before every request.
+        clock: time.
     """
 
     def __init__(
-        self, store: EvidenceStore, door: EvidenceDoor, settings: UploadSettings, hold: Callable[[], bool]
+        self,
+        store: EvidenceStore,
+        door: EvidenceDoor,
+        settings: UploadSettings,
+        hold: Callable[[], bool],
+        clock: Clock | None = None,
     ) -> None:
         self.uploaded = 0
+        self._clock = clock or SystemClock()
+        self._order = UploadOrder(settings.retry_s, settings.longest_retry_s)
         self._store = store
         self._settings = settings
         self._hold = hold
@@ -76,40 +87,57 @@ class Uploader:
 
     def run(self, stop: Stop) -> None:
         """Send until stopped."""
-        failures = turns = 0
+        turns = 0
         while not stop.is_set():
             turns += 1
+            waiting: StoredEvidence | None = None
             try:
                 if turns % _TRIM_EVERY == 1:
                     self._store.trim()
-                waiting = self._store.next()
+                    self._order.forget_but(self._store.unsent())
+                waiting = self._next()
                 if waiting is None or self._hold():
                     self._awake.wait(_IDLE_S)
                     self._awake.clear()
                     continue
                 pause = self._try(waiting)
-                failures = 0
-            except (UploadError, DiskFullError) as error:
+            except DiskFullError as error:
                 # What the district took and a full disk could not note is asked about, or sent, once more.
-                failures += 1
-                pause = self._patience(failures)
-                _log.warning(error.code, message=error.message, hint=error.hint, retry_in_s=round(pause, 1))
+                pause = self._not_now("" if waiting is None else waiting.sha256, error)
             stop.wait(pause)
         for client in self._doors:
             client.close()
 
+    def _next(self) -> StoredEvidence | None:
+        """What to send now: after a failure first what was not tried yet, which tells whether the door is at fault."""
+        tried = self._order.tried()
+        untried = self._store.next(but=tried) if tried else None
+        return untried or self._store.next(but=self._order.resting(self._clock.monotonic()))
+
     def _try(self, file: StoredEvidence) -> float:
-        """Send one file, and note a try that failed.
+        """Send one file, and note a try that failed; seconds to leave the door alone.
 
         Raises:
-            UploadError: not now.
             DiskFullError: what became of it could not be written down.
         """
         try:
             return self._send(file)
-        except UploadError:
+        except UploadError as error:
             self._store.attempted(file.sha256)
-            raise
+            return self._not_now(file.sha256, error)
+
+    def _not_now(self, name: str, error: TransientError) -> float:
+        """It waits, and others go before it; seconds to leave the door alone."""
+        now = self._clock.monotonic()
+        pause = self._order.failed(name, now)
+        alone = self._order.is_alone(name)
+        _log.warning(
+            error.code,
+            message=error.message,
+            hint=f"others pass, so it is this one: {error.hint}" if alone else error.hint,
+            retry_in_s=round(self._order.rests_s(name, now), 1),
+        )
+        return pause
 
     def _send(self, file: StoredEvidence) -> float:
         """Bring one file over or park it; seconds to wait before the next.
@@ -121,6 +149,7 @@ class Uploader:
             content = file.path.read_bytes()
         except OSError as error:
             self._store.park(file.sha256, f"unreadable: {error.strerror}")
+            self._order.put_by(file.sha256)
             _log.error(
                 "upload.unreadable", file=str(file.path), message=str(error), hint="look at the box's disk"
             )
@@ -131,6 +160,7 @@ class Uploader:
         for _ in range(2 * (len(content) // (self._settings.part_kb * 1024) + 2)):
             if offset is None:
                 self._store.receipted(file.sha256)
+                self._order.taken(file.sha256, self._clock.monotonic())
                 self.uploaded += 1
                 return 0.0
             if self._hold():
@@ -191,14 +221,11 @@ class Uploader:
         status = response.status_code
         _log.error("upload.refused", status=status, sha256=file.sha256, hint=_REFUSED[status])
         if status in _OF_THE_DEVICE:
-            # The next file would be refused as well; who enrols the device or lets it go on does so at the district.
-            return self._settings.longest_retry_s
+            # The next file will be refused as well; who enrols the device or lets it go on does so at the district.
+            return self._order.failed(file.sha256, self._clock.monotonic(), longest=True)
         self._store.park(file.sha256, f"{status} {response.text[:200]}")
+        self._order.put_by(file.sha256)
         return 0.0
-
-    def _patience(self, failures: int) -> float:
-        ceiling = min(self._settings.retry_s * 2.0**failures, self._settings.longest_retry_s)
-        return random.uniform(ceiling / 2, ceiling)
 
 
 def _client(door: EvidenceDoor, url: str, settings: UploadSettings) -> httpx.Client:

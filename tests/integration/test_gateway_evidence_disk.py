@@ -78,3 +78,30 @@ def test_a_box_brings_its_picture_once_the_full_disk_has_room(rig: Rig, tmp_path
         thread.join()
         database.close()
     assert rows(rig.url, "SELECT sha256, size FROM evidence") == [(sha(content), len(content))]
+
+
+def test_a_picture_that_the_door_has_no_room_for_keeps_no_smaller_one(rig: Rig, tmp_path: Path) -> None:
+    database = Database(tmp_path / "box")
+    store = EvidenceStore(database, SystemClock())
+    large, small = jpeg(900_000), [jpeg(5000) for _ in range(12)]
+    store.keep(large, "image/jpeg", 4)
+    for content in small:
+        store.keep(content, "image/jpeg", 1)
+    door = Where(
+        (f"https://127.0.0.1:{rig.port}",), "kiln/box-0", "right", tmp_path / "certificates" / "ca.pem"
+    )
+    uploader = Uploader(store, door, UploadSettings(retry_s=0.1, longest_retry_s=0.3), lambda: False)
+    stop = Stop()
+    thread = threading.Thread(target=uploader.run, args=(stop,))
+    try:
+        with files_up_to(400_000):
+            thread.start()
+            eventually(lambda: uploader.uploaded == len(small))
+            assert (store.stats().waiting, store.stats().parked) == (1, 0)
+        eventually(lambda: uploader.uploaded == len(small) + 1)
+    finally:
+        stop.set("test")
+        uploader.wake()
+        thread.join()
+        database.close()
+    assert rows(rig.url, "SELECT count(*)::int FROM evidence") == [(13,)]

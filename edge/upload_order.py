@@ -1,0 +1,102 @@
+"""Whose turn it is on the way to the evidence door, where a try failed; pure but for the dice.
+
+One answer does not tell whether the door or the picture is at fault. The next picture tells: where it passes, the door is
+well, and whoever fails after that is tried again by itself, less and less often, while all others go on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Final
+
+_MOST_DOUBLINGS: Final = 16
+
+
+@dataclass(slots=True)
+class _Failed:
+    """A picture that was not taken.
+
+    ``passed``: another one was, since its last try; ``alone``: it failed again after that.
+    """
+
+    times: int = 0
+    due: float = 0.0
+    passed: bool = False
+    alone: bool = False
+
+
+class UploadOrder:
+    """Remembers what failed, in this life of the box; times are monotonic seconds.
+
+    Args:
+        first_s: pause after a first failure, about twice as long after each further one.
+        longest_s: pause at most.
+        dice: for the jitter.
+    """
+
+    def __init__(self, first_s: float, longest_s: float, dice: random.Random | None = None) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._dice = dice or random.Random()
+        self._failed: dict[str, _Failed] = {}
+        self._in_a_row = 0
+
+    def tried(self) -> Set[str]:
+        """Who waits behind those that were not tried yet: everybody who failed, while nobody knows about the door."""
+        return self._failed.keys() if self._in_a_row else set[str]()
+
+    def resting(self, now: float) -> Set[str]:
+        """Whose turn it is not."""
+        return {name for name, failed in self._failed.items() if failed.due > now}
+
+    def rests_s(self, name: str, now: float) -> float:
+        """Seconds until it may be tried again."""
+        return max(self._failed[name].due - now, 0.0) if name in self._failed else 0.0
+
+    def is_alone(self, name: str) -> bool:
+        """Whether others pass where this one fails."""
+        return name in self._failed and self._failed[name].alone
+
+    def taken(self, name: str, now: float) -> None:
+        """The district has it: the door is well, and whoever seemed to fail for the door's sake goes on at once."""
+        self._in_a_row = 0
+        self._failed.pop(name, None)
+        for failed in self._failed.values():
+            failed.passed = True
+            if not failed.alone:
+                failed.due = now
+
+    def put_by(self, name: str) -> None:
+        """The district will not have it, which it said in so many words: the door is well."""
+        self._in_a_row = 0
+        self._failed.pop(name, None)
+
+    def failed(self, name: str, now: float, *, longest: bool = False) -> float:
+        """It was not taken.
+
+        Args:
+            name: its SHA-256.
+            now: when.
+            longest: whether the door will not change its mind soon.
+
+        Returns:
+            Seconds to leave the door alone; none where others pass it.
+        """
+        failed = self._failed.setdefault(name, _Failed())
+        failed.alone = failed.alone or failed.passed
+        failed.times += 1
+        self._in_a_row += not failed.alone
+        times = failed.times if failed.alone else self._in_a_row
+        pause = self._longest_s if longest else self._pause(times)
+        failed.due = now + pause
+        return 0.0 if failed.alone else pause
+
+    def forget_but(self, waiting: Set[str]) -> None:
+        """Let go of what does not wait any more."""
+        self._failed = {name: failed for name, failed in self._failed.items() if name in waiting}
+
+    def _pause(self, failures: int) -> float:
+        ceiling = min(self._first_s * 2.0 ** min(failures, _MOST_DOUBLINGS), self._longest_s)
+        return self._dice.uniform(ceiling / 2, ceiling)
