@@ -57,6 +57,7 @@ class LiveSource(ABC):
         self._resting = False
         self._fps = 0.0
         self._size = (0, 0)
+        self._codec = ""
 
     @abstractmethod
     def _address(self) -> str:
@@ -86,6 +87,11 @@ class LiveSource(ABC):
     def nominal_fps(self) -> float:
         """Frames a second, as announced; 25 when nothing is."""
         return self._fps
+
+    @property
+    def codec(self) -> str:
+        """What it is encoded with, as announced; empty before it was opened."""
+        return self._codec
 
     @property
     def corrupt(self) -> int:
@@ -133,6 +139,7 @@ class LiveSource(ABC):
         rate: Fraction | None = stream.average_rate or stream.guessed_rate
         self._fps = float(rate) if rate and 0 < rate <= 240 else 25.0
         self._size = stream.codec_context.width, stream.codec_context.height
+        self._codec = stream.codec_context.name
         self._container, self._decoder = container, Decoder(stream.codec_context)
         self._decoder.rest(self._resting)
         return self

@@ -1,8 +1,13 @@
-"""A stream's packets around a moment, copied into a file as they came: nothing is decoded or encoded again."""
+"""A stream's packets around a moment, copied into a file as they came: nothing is decoded or encoded again.
+
+A clip is of one codec: packets that hold no picture of the codec that the stream announced are left out, for some
+cameras change it without a word.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +24,8 @@ from av.video.stream import VideoStream
 from common.runtime.log import get_logger
 
 _CODECS: Final = {"h264", "hevc"}
+_UNIT: Final = re.compile(rb"\x00\x00\x01(..)", re.DOTALL)
+"""How a unit of a byte stream begins (ITU-T H.264 and H.265, annex B), and its header."""
 _LONGEST_S: Final = 120.0
 """Of a clip: where one moment follows the other all day, a later one begins a clip of its own."""
 _CLIP_SHARE: Final = 4
@@ -97,8 +104,11 @@ class Recorder:
             return
         if packet.pts is None or packet.time_base is None:
             return
+        content = bytes(packet)
+        if _is_byte_stream(stream) and not holds_picture(content, stream.codec_context.name):
+            return
         dts = packet.pts if packet.dts is None else packet.dts
-        kept = _Kept(bytes(packet), packet.pts, dts, packet.time_base, packet.is_keyframe)
+        kept = _Kept(content, packet.pts, dts, packet.time_base, packet.is_keyframe)
         if self._breaks_off(kept):
             self.end()
             self._forget()
@@ -225,3 +235,25 @@ class _Writer:
         if not self._failed:
             _log.warning("clip.not_written", error=repr(error), hint="the stream's times do not suit MP4")
         self._failed = True
+
+
+def _is_byte_stream(stream: VideoStream) -> bool:
+    """Whether its units begin with a mark, as cameras send them, and not with their length, as they stand in files."""
+    return not (stream.codec_context.extradata or b"").startswith(b"\x01")
+
+
+def holds_picture(content: bytes, codec: str) -> bool:
+    """Whether a packet holds a part of a picture of this codec, as far as that can be told.
+
+    Units of one codec read as the other's are none: the first byte of a header is odd in H.264's pictures (type 1 or 5 in
+    its lower five bits) and even in all that cameras send as H.265 (its last bit is of the layer's number, which is 0).
+
+    Args:
+        content: of the packet, as a byte stream.
+        codec: ``h264`` or ``hevc``.
+    """
+    headers = [found[1] for found in _UNIT.finditer(content)]
+    if codec == "h264":
+        return any(header[0] & 0x80 == 0 and header[0] & 0x1F in {1, 5} for header in headers)
+    base = all(header[0] & 1 == 0 and header[1] >> 3 == 0 for header in headers)
+    return base and any(header[0] >> 1 < 32 for header in headers)

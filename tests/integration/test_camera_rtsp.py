@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -117,6 +118,25 @@ def test_a_camera_that_comes_back_with_another_codec_is_read_again(server: RtspS
     server.start()
     with _source(server) as source:
         assert next(iter(source.frames())).image.shape == (240, 320, 3)
+
+
+@pytest.mark.parametrize("how", ["within", "ended"])
+@pytest.mark.parametrize(("encoder", "codec"), [("libx265", "hevc"), ("mjpeg", "mjpeg")])
+def test_another_codec_and_size_midway_is_a_lost_camera_whose_pictures_come_at_the_next_opening(
+    server: RtspServer, encoder: str, codec: str, how: Literal["within", "ended"]
+) -> None:
+    """Within the session, as from a camera whose encoder was set otherwise, and where another publisher came."""
+    after = encode((scene(n, 640, 480) for n in range(30)), codec=encoder)
+    server.add("after", after, codec=codec, size=(640, 480))
+    server.start()
+    source = _source(server)
+    frames, error = _until_lost(source, 8, lambda: server.become("street", "after", how))
+    assert source.codec == "h264"
+    assert error.code in {"camera.undecodable", "camera.stalled", "camera.lost"}
+    assert {frame.image.shape for frame in frames} == {(240, 320, 3)}
+    with _source(server) as again:
+        assert again.codec == codec
+        assert {frame.image.shape for frame in itertools.islice(again.frames(), 5)} == {(480, 640, 3)}
 
 
 def test_packets_that_are_no_pictures_are_counted_and_the_next_ones_seen(server: RtspServer) -> None:

@@ -12,8 +12,8 @@ import structlog
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from edge.camera.recorder import Recorder
-from tests.fixtures.rtsp import scene
+from edge.camera.recorder import Recorder, holds_picture
+from tests.fixtures.rtsp import encode, scene
 
 FPS = 10
 GOP = 10
@@ -22,9 +22,9 @@ GOP = 10
 class Stream:
     """Packets of a stream at ten a second, for as long as anybody wants, each at the instant it is given."""
 
-    def __init__(self, codec: str = "libx264") -> None:
+    def __init__(self, codec: str = "libx264", container: str = "matroska") -> None:
         file = io.BytesIO()
-        with av.open(file, "w", format="matroska") as made:
+        with av.open(file, "w", format=container) as made:
             stream = cast("VideoStream", made.add_stream(codec, rate=FPS))
             stream.width, stream.height = 64, 48
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -146,3 +146,31 @@ def test_a_stream_that_cannot_be_copied_is_said_once_and_nobodys_wish_is_kept() 
     assert [line["codec"] for line in logs if line["event"] == "clip.codec"] == ["mjpeg"]
     assert clips.made == []
     assert len(clips.recorder._asked) <= 1
+
+
+@pytest.mark.parametrize(("codec", "other"), [("h264", "hevc"), ("hevc", "h264")])
+def test_pictures_of_one_codec_are_none_of_the_other(codec: str, other: str) -> None:
+    encoders = {"h264": "libx264", "hevc": "libx265"}
+    units = encode((scene(n, 64, 48) for n in range(25)), codec=encoders[codec])
+    assert all(holds_picture(unit.content, codec) for unit in units)
+    assert not any(holds_picture(unit.content, other) for unit in units)
+
+
+def test_a_clip_is_of_one_codec_though_the_camera_changes_it_without_a_word() -> None:
+    """What the stream's description still calls H.264 is H.265 from the middle of the clip on."""
+    clips, sent = Clips(after_s=10), Stream(container="h264")
+    units = encode(scene(n, 64, 48) for n in range(30))
+    units += encode((scene(n, 64, 48) for n in range(20)), codec="libx265")
+    for number, unit in enumerate(units):
+        packet = cast("Packet[VideoStream]", Packet(unit.content))
+        packet.pts = packet.dts = number * 100
+        packet.time_base = Fraction(1, 1000)
+        packet.is_keyframe = number % GOP == 0
+        clips.recorder.packet(packet, sent.stream)
+        if number == 25:
+            clips.recorder.ask("one")
+    clips.recorder.end()
+    ((_, file),) = clips.made
+    with av.open(io.BytesIO(file), "r") as container:
+        assert len([packet for packet in container.demux(video=0) if packet.size]) == 30
+    assert 2.5 <= clips.lasts(0) <= 3.5
