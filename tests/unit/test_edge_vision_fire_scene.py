@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from common.runtime.config import InvalidConfigError
 from common.wire.categories import BY_CODE
 from edge.camera.frame import Frame, Image
+from edge.config import load_device
 from edge.vision.pipeline import VisionPipeline, VisionSettings
 from edge.vision.scenes.config import FireConfig
 from edge.vision.scenes.fire import FireScene
@@ -65,6 +69,31 @@ def test_a_cloud_of_smoke_that_grows_evenly_starts_it() -> None:
     events = _play(scene, [_flame(flicker=0, side=side) for side in (3, 4, 5, 6)])
     assert [event.phase for event in events] == ["start"]
     assert events[0].category == "camera.smoke"
+
+
+def test_how_much_smoke_has_to_grow_is_as_the_camera_is_told() -> None:
+    growing = [_flame(flicker=0, side=side) for side in (3, 4, 5, 6)]
+    told = {"category": "camera.smoke", "least_stir": 200}
+    assert _play(_scene(**told, least_growth=1.9), growing) == []
+    assert [event.phase for event in _play(_scene(**told, least_growth=1.3), growing)] == ["start"]
+
+
+def test_growth_asked_of_open_fire_is_refused_for_it_would_not_count(tmp_path: Path) -> None:
+    """Told with its line, beside the same asked of smoke, which is right."""
+    scenes = "".join(
+        f"      - {{scene: fire, id: {category}, category: camera.{category}, least_growth: 1.3}}\n"
+        for category in ("smoke", "fire")
+    )
+    path = tmp_path / "box.yaml"
+    told = "site: gulou\ndevice: lamp-01\ncameras:\n  - name: yard\n    footage: bikes\n    scenes:\n"
+    path.write_text(told + scenes, encoding="utf-8")
+    with pytest.raises(InvalidConfigError) as refused:
+        load_device(path)
+    (fault,) = refused.value.faults
+    assert (fault.line, fault.key) == (8, "cameras.0.scenes.1.least_growth")
+    assert "expected with category camera.smoke alone, got 1.3 with camera.fire" in fault.message
+    path.write_text(told + scenes.replace("camera.fire, least_growth: 1.3", "camera.fire"), encoding="utf-8")
+    assert len(load_device(path).cameras[0].scenes) == 2
 
 
 def test_a_wall_that_the_evening_sun_reddens_more_and_more_is_no_fire() -> None:

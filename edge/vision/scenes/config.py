@@ -177,7 +177,8 @@ class FireConfig(Settings):
     show it in the same place on ``start_share`` of the zone, and it lives: from each of them to the next the brightness
     there changes by ``least_stir`` grey levels, or the smoke's area grows ``least_growth`` times; fire has to be brighter
     than what is around it. It ends once ``exit_looks`` looks show less than ``stop_share``; while it lasts it is said
-    again every ``update_s``. Looks more than three times ``every_s`` apart are not in a row, unless pictures come no
+    again every ``update_s``. ``least_growth`` is for smoke alone, and the usual unless given: what only grows, and does
+    not flicker, is no open fire. Looks more than three times ``every_s`` apart are not in a row, unless pictures come no
     faster: uploaded ones agree at their own pace, up to one in ten minutes. ``threshold`` is the model's own unless
     given. Leave out of the zone what burns or steams rightly: a chimney, a kitchen's vent.
     """
@@ -194,11 +195,28 @@ class FireConfig(Settings):
     enter_looks: Annotated[int, Field(ge=2, le=100)] = burning.Rule().looks
     exit_looks: Annotated[int, Field(ge=1, le=1000)] = burning.EXIT_LOOKS
     least_stir: Annotated[float, Field(ge=0, le=255)] = burning.Rule().least_stir
-    least_growth: Annotated[float, Field(ge=1, le=100)] = burning.LEAST_GROWTH
+    least_growth: Annotated[float, Field(ge=1, le=100)] | None = None
     update_s: Annotated[float, Field(ge=1, le=86400)] = 60.0
 
+    @property
+    def rule(self) -> burning.Rule:
+        """When looks agree."""
+        growth = burning.LEAST_GROWTH if self.least_growth is None else self.least_growth
+        rule = burning.Rule(self.enter_looks, self.least_stir, growth)
+        return rule.of_flames() if self.category == "camera.fire" else rule
+
     def cross_faults(self) -> Iterator[Wrong]:
-        """What ends it lies below what starts it."""
+        """What ends it lies below what starts it, and nothing is asked for that would not count."""
+        if (
+            self.right("category", "least_growth")
+            and self.category == "camera.fire"
+            and self.least_growth is not None
+        ):
+            yield Wrong(
+                ("least_growth",),
+                f"expected with category camera.smoke alone, got {self.least_growth} with camera.fire: open fire has to "
+                "flicker (least_stir) and to outshine what is around it, however it grows",
+            )
         if self.right("start_share", "stop_share") and self.stop_share > self.start_share:
             yield Wrong(
                 ("stop_share",), f"expected at most start_share, {self.start_share}, got {self.stop_share}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edge.vision.scenes.config import FireConfig
 from edge.vision.scenes.scene import Outline, SceneEvent, ScenePhase
 from edge.vision.scenes.timed import TimedScene
-from models.burning import Agreement, Evidence, Rule
+from models.burning import Agreement, Evidence
 
 Grid = NDArray[np.float32]
 """By cell of the whole picture, ``(rows, columns)``: a probability of 0..1, or a brightness of 0..255."""
@@ -123,9 +123,5 @@ class FireScene(TimedScene[FireConfig]):
     def _fit(self, shape: tuple[int, ...]) -> Agreement:
         """The agreement over cells of the zone; maps of another size begin a new one."""
         if self._agreement is None or self._agreement.ground.shape != shape:
-            config = self.config
-            rule = Rule(config.enter_looks, config.least_stir, config.least_growth)
-            if config.category == "camera.fire":
-                rule = rule.of_flames()
-            self._agreement = Agreement(rule, self.outline.cells(*shape))
+            self._agreement = Agreement(self.config.rule, self.outline.cells(*shape))
         return self._agreement
