@@ -34,7 +34,7 @@ def personal_findings(told: Examination, transaction: Transaction, named: str) -
             )
             yield told.warn(_WHAT, said, "drumtower cloud personal new-key, then rotate-keys seals them")
         if photos:
-            said = f"of {photos} reports the photos lie unsealed, with faces and plates: there is no key"
+            said = f"of {photos} reports and tickets the photos lie unsealed, with faces and plates: there is no key"
             yield told.warn(
                 _WHAT, said, "drumtower cloud personal new-key, then start the ticket centre again"
             )
@@ -50,7 +50,7 @@ def personal_findings(told: Examination, transaction: Transaction, named: str) -
         yield told.fail(_WHAT, error.message, error.hint)
         return
     if photos:
-        said = f"of {photos} reports the photos are not sealed yet, or their files are missing"
+        said = f"of {photos} reports and tickets the photos are not sealed yet, or their files are missing"
         yield told.warn(
             _WHAT,
             said,

@@ -18,7 +18,7 @@ from uuid import UUID
 from cloud.db import Database, Transaction
 from cloud.photos import repo
 from cloud.photos.files import JPEG, file_at, keep_file, remove_file, require_place
-from cloud.photos.repo import FileName
+from cloud.photos.repo import FileName, Owner
 from cloud.photos.sealing import PhotoOf, reseal_key, seal_photo
 from cloud.reports.sealing import KeyRing, Sealed
 from common.runtime.errors import TransientError
@@ -29,7 +29,7 @@ _log = get_logger("photos")
 #: Longer than any request takes.
 _UNCLAIMED: Final = timedelta(hours=1)
 _FILES: Final = 50
-_REPORTS: Final = 50
+_OWNERS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def in_clear(sha256: str, jpeg: bytes) -> Prepared:
 
 
 def prepared(keys: KeyRing | None, of: PhotoOf, jpeg: bytes) -> Prepared:
-    """A reporter's photo, sealed; without keys it lies in the clear until there are some."""
+    """A photo of a report or ticket, sealed; without keys it lies in the clear until there are some."""
     if keys is None:
         return in_clear(of.sha256, jpeg)
     sealed = seal_photo(keys, of, jpeg)
@@ -135,27 +135,27 @@ def _is_removed(directory: Path, name: FileName) -> bool:
 def seal_some(
     database: Database, directory: Path, keys: KeyRing, now: datetime, after: UUID | None = None
 ) -> tuple[int, UUID | None]:
-    """Seal photos that lie in the clear, of some reports.
+    """Seal photos that lie in the clear, of some reports and tickets.
 
-    Each report is a transaction of its own: stopped anywhere, what is done is done.
+    Each of them is a transaction of its own: stopped anywhere, what is done is done.
 
     Args:
         database: where they are named.
         directory: the folder of evidence.
         keys: what seals.
         now: the instant.
-        after: the report that the last turn came to; None: from the first.
+        after: the report or ticket that the last turn came to; None: from the first.
 
     Returns:
-        How many photos, and the report it came to; None: there are no more.
+        How many photos, and the report or ticket it came to; None: there are no more.
 
     Raises:
         TransientError: the database or the disk is away.
     """
     with database.transaction() as transaction:
-        report_ids = repo.in_clear(transaction, after, _REPORTS)
-    count = sum(_seal(database, directory, keys, report_id, now) for report_id in report_ids)
-    return count, report_ids[-1] if len(report_ids) == _REPORTS else None
+        owners = repo.in_clear(transaction, after, _OWNERS)
+    count = sum(_seal(database, directory, keys, owner, now) for owner in owners)
+    return count, owners[-1].owner_id if len(owners) == _OWNERS else None
 
 
 def seal_rest(database: Database, directory: Path, keys: KeyRing, now: datetime) -> int:
@@ -167,21 +167,23 @@ def seal_rest(database: Database, directory: Path, keys: KeyRing, now: datetime)
     return done
 
 
-def _seal(database: Database, directory: Path, keys: KeyRing, report_id: UUID, now: datetime) -> int:
+def _seal(database: Database, directory: Path, keys: KeyRing, owner: Owner, now: datetime) -> int:
     with database.transaction() as transaction:
-        clear = repo.unsealed(transaction, report_id)
+        clear = repo.unsealed(transaction, owner)
     there = {sha256: jpeg for sha256 in clear if (jpeg := _read(directory, sha256)) is not None}
-    photos = [prepared(keys, PhotoOf(report_id, sha256), jpeg) for sha256, jpeg in there.items()]
+    photos = [
+        prepared(keys, PhotoOf(owner.owner_id, sha256, owner.whose), jpeg) for sha256, jpeg in there.items()
+    ]
     write_photos(database, directory, photos, now)
 
     def work(transaction: Transaction) -> int:
-        repo.lock_report(transaction, report_id)
+        repo.lock_owner(transaction, owner)
         # What was forgotten or sealed by somebody else meanwhile stays unclaimed, and is removed.
-        still = set(repo.unsealed(transaction, report_id))
+        still = set(repo.unsealed(transaction, owner))
         sealed = [photo for photo in photos if photo.sha256 in still]
         name_photos(transaction, sealed, now)
         if still == {photo.sha256 for photo in sealed}:
-            repo.note_all_sealed(transaction, report_id)
+            repo.note_all_sealed(transaction, owner)
         repo.let_go(transaction, [photo.sha256 for photo in sealed], now)
         return len(sealed)
 

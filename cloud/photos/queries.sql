@@ -11,40 +11,68 @@ DELETE FROM evidence_removal WHERE sha256 = %(file)s
 INSERT INTO evidence (sha256, media_type, size, stored_at) VALUES (%(file)s, %(media_type)s, %(size)s, %(at)s)
 ON CONFLICT (sha256) DO UPDATE SET size = excluded.size
 
--- name: insert_photo
+-- name: insert_photo_of_report
 INSERT INTO report_photo (report_id, sha256, file, key_id, nonce, sealed)
-VALUES (%(report_id)s, %(sha256)s, %(file)s, %(key_id)s, %(nonce)s, %(sealed)s)
+VALUES (%(owner_id)s, %(sha256)s, %(file)s, %(key_id)s, %(nonce)s, %(sealed)s)
+
+-- name: insert_photo_of_ticket
+UPDATE ticket_photo SET file = %(file)s, key_id = %(key_id)s, nonce = %(nonce)s, sealed = %(sealed)s
+WHERE ticket_id = %(owner_id)s AND sha256 = %(sha256)s
 
 -- name: find
-SELECT report_id, file, key_id, nonce, sealed FROM report_photo WHERE sha256 = %(sha256)s ORDER BY report_id LIMIT 1
+SELECT 'report' AS whose, report_id AS owner_id, file, key_id, nonce, sealed FROM report_photo WHERE sha256 = %(sha256)s
+UNION ALL
+SELECT 'ticket', ticket_id, file, key_id, nonce, sealed FROM ticket_photo
+WHERE sha256 = %(sha256)s AND file IS NOT NULL
+ORDER BY whose DESC, owner_id LIMIT 1
 
 -- name: is_unnamed
 SELECT EXISTS (SELECT FROM evidence_removal WHERE sha256 = %(sha256)s)
    AND NOT EXISTS (SELECT FROM evidence WHERE sha256 = %(sha256)s) AS it
 
--- name: sealed_with_others
-SELECT report_id, sha256, key_id, nonce, sealed FROM report_photo
+-- name: reports_sealed_with_others
+SELECT report_id AS owner_id, sha256, key_id, nonce, sealed FROM report_photo
 WHERE key_id <> %(key_id)s ORDER BY report_id, sha256 LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
--- name: reseal
+-- name: tickets_sealed_with_others
+SELECT ticket_id AS owner_id, sha256, key_id, nonce, sealed FROM ticket_photo
+WHERE key_id <> %(key_id)s ORDER BY ticket_id, sha256 LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+
+-- name: reseal_of_report
 UPDATE report_photo SET key_id = %(key_id)s, nonce = %(nonce)s, sealed = %(sealed)s
-WHERE report_id = %(report_id)s AND sha256 = %(sha256)s
+WHERE report_id = %(owner_id)s AND sha256 = %(sha256)s
+
+-- name: reseal_of_ticket
+UPDATE ticket_photo SET key_id = %(key_id)s, nonce = %(nonce)s, sealed = %(sealed)s
+WHERE ticket_id = %(owner_id)s AND sha256 = %(sha256)s
 
 -- name: in_clear
--- Reports with photos that are not sealed, from one on.
-SELECT report_id FROM report
-WHERE photos <> '[]' AND NOT photos_sealed AND (%(after)s::uuid IS NULL OR report_id > %(after)s)
-ORDER BY report_id LIMIT %(limit)s
+-- Reports and tickets with photos that are not sealed, from one on.
+SELECT owner_id, whose FROM (
+    SELECT report_id AS owner_id, 'report' AS whose FROM report WHERE photos <> '[]' AND NOT photos_sealed
+    UNION ALL
+    SELECT DISTINCT ticket_id, 'ticket' FROM ticket_photo WHERE file IS NULL
+) AS clear
+WHERE %(after)s::uuid IS NULL OR owner_id > %(after)s
+ORDER BY owner_id LIMIT %(limit)s
 
 -- name: count_in_clear
-SELECT count(*) FROM report WHERE photos <> '[]' AND NOT photos_sealed
+SELECT (SELECT count(*) FROM report WHERE photos <> '[]' AND NOT photos_sealed)
+     + (SELECT count(DISTINCT ticket_id) FROM ticket_photo WHERE file IS NULL) AS count
 
 -- name: lock_report
-SELECT report_id FROM report WHERE report_id = %(report_id)s FOR UPDATE
+SELECT report_id FROM report WHERE report_id = %(owner_id)s FOR UPDATE
 
--- name: unsealed
+-- name: lock_ticket
+-- Its photos alone: who works on the ticket does not wait for a seal.
+SELECT photo_id FROM ticket_photo WHERE ticket_id = %(owner_id)s ORDER BY photo_id FOR UPDATE
+
+-- name: unsealed_of_ticket
+SELECT sha256 FROM ticket_photo WHERE ticket_id = %(owner_id)s AND file IS NULL ORDER BY sha256
+
+-- name: unsealed_of_report
 SELECT DISTINCT photo ->> 'sha256' AS sha256 FROM report, jsonb_array_elements(photos) AS photo
-WHERE report_id = %(report_id)s AND NOT EXISTS (
+WHERE report_id = %(owner_id)s AND NOT EXISTS (
     SELECT FROM report_photo AS sealed
     WHERE sealed.report_id = report.report_id AND sealed.sha256 = photo ->> 'sha256')
 ORDER BY sha256
@@ -75,11 +103,13 @@ UPDATE report SET photos = '[]', photos_sealed = false WHERE report_id = ANY (%(
 SELECT sha256 FROM evidence WHERE sha256 = ANY (%(files)s) ORDER BY sha256 FOR UPDATE
 
 -- name: let_go
--- Files that no box sent, that prove nothing of a ticket, and that no report has, sealed or in the clear.
+-- Files that no box sent, and that no ticket has for its proof and no report, sealed or in the clear.
 WITH gone AS (
     DELETE FROM evidence
     WHERE sha256 = ANY (%(files)s) AND device_id IS NULL
-      AND NOT EXISTS (SELECT FROM ticket_photo WHERE ticket_photo.sha256 = evidence.sha256)
+      AND NOT EXISTS (SELECT FROM ticket_photo WHERE ticket_photo.file = evidence.sha256)
+      AND NOT EXISTS (
+        SELECT FROM ticket_photo WHERE ticket_photo.sha256 = evidence.sha256 AND ticket_photo.file IS NULL)
       AND NOT EXISTS (SELECT FROM report_photo WHERE report_photo.file = evidence.sha256)
       AND NOT EXISTS (
         SELECT FROM report

@@ -1,4 +1,4 @@
-"""Photos of reporters in the database. The only module of the feature that speaks SQL."""
+"""Photos in the database. The only module of the feature that speaks SQL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from cloud.db import Queries, Transaction
-from cloud.photos.sealing import PhotoOf
+from cloud.photos.sealing import PhotoOf, Whose
 from cloud.reports.sealing import Sealed
 from common.schema.evidence import REMOVAL_LOCK
 
@@ -30,6 +30,14 @@ class Found:
     of: PhotoOf
     file: str
     key: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who has photos: a report or a ticket."""
+
+    owner_id: UUID
+    whose: Whose
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +64,8 @@ def insert_evidence(transaction: Transaction, name: FileName, size: int, at: dat
 
 
 def insert_photo(transaction: Transaction, of: PhotoOf, file: str, key: Sealed) -> None:
-    """Keep the key of a sealed photo."""
-    transaction.run(_Q["insert_photo"], **asdict(of), file=file, **asdict(key))
+    """Keep the key of a sealed photo; one that proves a ticket stands there already."""
+    transaction.run(_Q[f"insert_photo_of_{of.whose}"], **_place(of), file=file, **asdict(key))
 
 
 def find(transaction: Transaction, sha256: str) -> Found | None:
@@ -65,7 +73,7 @@ def find(transaction: Transaction, sha256: str) -> Found | None:
     row = transaction.row(_Q["find"], sha256=sha256)
     if row is None:
         return None
-    of = PhotoOf(row.pop("report_id"), sha256)
+    of = PhotoOf(row.pop("owner_id"), sha256, row.pop("whose"))
     return Found(of, row.pop("file"), Sealed(**row))
 
 
@@ -76,38 +84,44 @@ def is_unnamed(transaction: Transaction, sha256: str) -> bool:
 
 def sealed_with_others(transaction: Transaction, key_id: str, limit: int) -> list[tuple[PhotoOf, Sealed]]:
     """The photos' keys that are sealed with any other key, locked."""
-    rows = transaction.rows(_Q["sealed_with_others"], key_id=key_id, limit=limit)
-    return [(PhotoOf(row.pop("report_id"), row.pop("sha256")), Sealed(**row)) for row in rows]
+    whose: tuple[Whose, ...] = ("report", "ticket")
+    return [
+        (PhotoOf(row.pop("owner_id"), row.pop("sha256"), kind), Sealed(**row))
+        for kind in whose
+        for row in transaction.rows(_Q[f"{kind}s_sealed_with_others"], key_id=key_id, limit=limit)
+    ]
 
 
 def reseal(transaction: Transaction, of: PhotoOf, key: Sealed) -> None:
     """Replace a photo's sealed key by the same under another one."""
-    transaction.run(_Q["reseal"], **asdict(of), **asdict(key))
+    transaction.run(_Q[f"reseal_of_{of.whose}"], **_place(of), **asdict(key))
 
 
-def in_clear(transaction: Transaction, after: UUID | None, limit: int) -> list[UUID]:
-    """Reports after one (None: from the first) that have photos in the clear, in order."""
-    return [row["report_id"] for row in transaction.rows(_Q["in_clear"], after=after, limit=limit)]
+def in_clear(transaction: Transaction, after: UUID | None, limit: int) -> list[Owner]:
+    """Reports and tickets after one (None: from the first) that have photos in the clear, in order."""
+    return [Owner(**row) for row in transaction.rows(_Q["in_clear"], after=after, limit=limit)]
 
 
 def count_in_clear(transaction: Transaction) -> int:
-    """How many reports have photos in the clear."""
+    """How many reports and tickets have photos in the clear."""
     return int(transaction.one(_Q["count_in_clear"])["count"])
 
 
-def lock_report(transaction: Transaction, report_id: UUID) -> None:
-    """Keep a report as it is to the end of the transaction."""
-    transaction.run(_Q["lock_report"], report_id=report_id)
+def lock_owner(transaction: Transaction, owner: Owner) -> None:
+    """Keep a report, or a ticket's photos, as they are to the end of the transaction."""
+    transaction.run(_Q[f"lock_{owner.whose}"], owner_id=owner.owner_id)
 
 
-def unsealed(transaction: Transaction, report_id: UUID) -> list[str]:
-    """The photos of a report that lie in the clear."""
-    return [row["sha256"] for row in transaction.rows(_Q["unsealed"], report_id=report_id)]
+def unsealed(transaction: Transaction, owner: Owner) -> list[str]:
+    """The photos of a report or ticket that lie in the clear."""
+    rows = transaction.rows(_Q[f"unsealed_of_{owner.whose}"], owner_id=owner.owner_id)
+    return [row["sha256"] for row in rows]
 
 
-def note_all_sealed(transaction: Transaction, report_id: UUID) -> None:
-    """No photo of this report lies in the clear."""
-    transaction.run(_Q["all_sealed"], report_id=report_id)
+def note_all_sealed(transaction: Transaction, owner: Owner) -> None:
+    """No photo of this report lies in the clear; of a ticket's each says so itself."""
+    if owner.whose == "report":
+        transaction.run(_Q["all_sealed"], report_id=owner.owner_id)
 
 
 def lock_due(transaction: Transaction, before: datetime) -> dict[UUID, list[str]]:
@@ -144,3 +158,7 @@ def due_files(transaction: Transaction, now: datetime, limit: int) -> list[Due]:
 def note_removed(transaction: Transaction, files: Sequence[str]) -> None:
     """These files need not be removed any more."""
     transaction.run(_Q["removed"], files=list(files))
+
+
+def _place(of: PhotoOf) -> dict[str, object]:
+    return {"owner_id": of.owner_id, "sha256": of.sha256}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -22,17 +22,23 @@ _KEY_BITS: Final = 256
 _NONCE_BYTES: Final = 12
 
 
+#: A reporter's photo belongs to the report; one that proves a ticket to the ticket.
+Whose = Literal["report", "ticket"]
+_PARTS: Final[dict[Whose, str]] = {"report": "photo", "ticket": "proof"}
+
+
 @dataclass(frozen=True, slots=True)
 class PhotoOf:
-    """Which photo of which report."""
+    """Which photo of which report, or of which ticket."""
 
-    report_id: UUID
+    owner_id: UUID
     sha256: str
+    whose: Whose = "report"
 
     @property
     def bound_to(self) -> bytes:
         """What the photo and its key belong to."""
-        return self.report_id.bytes + f"|photo|{self.sha256}".encode()
+        return self.owner_id.bytes + f"|{_PARTS[self.whose]}|{self.sha256}".encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ WHERE report_id = %(report_id)s
 SELECT key_id, count(*) AS texts
 FROM (
     SELECT key_id FROM report_person UNION ALL SELECT key_id FROM report_text UNION ALL SELECT key_id FROM report_photo
+    UNION ALL SELECT key_id FROM ticket_photo WHERE key_id IS NOT NULL
 ) AS sealed
 GROUP BY key_id ORDER BY key_id
 

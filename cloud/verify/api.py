@@ -40,7 +40,12 @@ class PhotoForm(BaseModel):
 def photo_service(services: Services) -> PhotoService:
     """What takes photos in, from a process's parts."""
     return PhotoService(
-        services.database, services.clock, services.rules, services.evidence_directory, services.verify
+        services.database,
+        services.clock,
+        services.rules,
+        services.evidence_directory,
+        services.verify,
+        keys=services.personal_keys,
     )
 
 

@@ -14,9 +14,11 @@ from cloud.auth.roles import may_any
 from cloud.db import Database, Transaction
 from cloud.errors import ConflictError, ForbiddenError, NotFoundError
 from cloud.incidents.domain import FusionRule, rule_for
-from cloud.photos.keeping import in_clear, name_photos, write_photos
+from cloud.photos.keeping import name_photos, prepared, write_photos
+from cloud.photos.sealing import PhotoOf
 from cloud.reports.coordinates import system_named, to_wgs84
 from cloud.reports.photos import take_photo
+from cloud.reports.sealing import KeyRing
 from cloud.tickets import repo as ticket_repo
 from cloud.tickets.domain import EventKind, State, Ticket
 from cloud.tickets.editing import Actor, Editing
@@ -58,6 +60,7 @@ class PhotoService:
         rules: how far a matter of a category reaches.
         directory: where the pictures are; None: there is no place for any.
         settings: how large they may be.
+        keys: what seals them; None: they lie in the clear until there are some.
     """
 
     def __init__(
@@ -67,12 +70,15 @@ class PhotoService:
         rules: Sequence[FusionRule],
         directory: Path | None,
         settings: VerifySettings,
+        *,
+        keys: KeyRing | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._rules = rules
         self._directory = directory
         self._settings = settings
+        self._keys = keys
 
     def add(self, ticket_id: UUID, account: Account, upload: Upload) -> dict[str, Any]:
         """Take a photo in; the same one sent twice is one.
@@ -92,7 +98,7 @@ class PhotoService:
         with self._database.transaction() as transaction:
             self._check(transaction, ticket_id, account, at, now)
         photo = take_photo(upload.content, self._settings.photo_mb)
-        files = [in_clear(photo.sha256, photo.jpeg)]
+        files = [prepared(self._keys, PhotoOf(ticket_id, photo.sha256, "ticket"), photo.jpeg)]
         write_photos(self._database, self._directory, files, now)
 
         def work(transaction: Transaction) -> dict[str, Any]:

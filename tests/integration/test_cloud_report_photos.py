@@ -302,12 +302,14 @@ def test_a_photo_that_proves_a_ticket_stays_when_a_reporter_had_sent_the_same(ke
         sha=sha256,
     )
     now = datetime.now(UTC)
-    assert seal_rest(keyless.centre.database, keyless.evidence, read_keys(keyless.keys), now) == 1
-    close(keyless, told["ticket_id"])
     later = now + timedelta(days=31)
+    assert seal_rest(keyless.centre.database, keyless.evidence, read_keys(keyless.keys), now) == 2
+    close(keyless, told["ticket_id"])
     forget(keyless.centre.database, MONTH, later)
     remove_all(keyless.centre.database, keyless.evidence, later)
-    assert [file.name for file in files(keyless)] == [f"{sha256}.jpg"]
+    assert counts(keyless) == (1, 0)
+    assert [file.suffix for file in files(keyless)] == [".sealed"]
+    assert is_itself(keyless, sha256)
 
 
 def test_a_photo_that_was_written_and_never_named_is_removed_after_an_hour(centre: Served) -> None:
@@ -392,5 +394,5 @@ def test_what_a_report_was_forgotten_of_while_it_was_sealed_is_not_named(keyless
     keys = read_keys(keyless.keys)
     assert seal_rest(keyless.centre.database, keyless.evidence, keys, later) == 0
     with keyless.centre.database.transaction() as tx:
-        assert repo.unsealed(tx, UUID(told["report_id"])) == []
+        assert repo.unsealed(tx, repo.Owner(UUID(told["report_id"]), "report")) == []
     assert counts(keyless) == (0, 0)

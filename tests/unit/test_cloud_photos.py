@@ -39,7 +39,11 @@ def test_a_sealed_photo_that_was_changed_or_moved_does_not_open(data: st.DataObj
     changed[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(DrumtowerError, match="does not open"):
         open_photo(RING, OF, sealed.key, bytes(changed))
-    for other in (replace(OF, report_id=uuid.UUID(int=8)), replace(OF, sha256="cd" * 32)):
+    for other in (
+        replace(OF, owner_id=uuid.UUID(int=8)),
+        replace(OF, sha256="cd" * 32),
+        replace(OF, whose="ticket"),
+    ):
         with pytest.raises(DrumtowerError, match="does not open"):
             open_photo(RING, other, sealed.key, sealed.content)
     with pytest.raises(DrumtowerError, match="does not open"):
