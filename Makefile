@@ -18,7 +18,7 @@ demo: setup  ## street video and sensors in, dispatched tickets out: http://127.
 	@$(VENV)/drumtower demo $(ARGS)
 
 test:  ## set everything up and run the tests (ARGS: passed to pytest)
-	@$(PYTHON) -m local.bootstrap --with browser --with rtsp --with checkers --with promtool
+	@$(PYTHON) -m local.bootstrap --with browser --with rtsp --with checkers --with promtool --with training
 	@$(VENV)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 check: setup  ## types, style, who may import whom
@@ -40,6 +40,7 @@ accuracy: setup  ## how good the models are: docs/accuracy.md (needs the evaluat
 	@$(VENV)/python -m models.accuracy
 	@$(VENV)/python -m benchmarks.detection --page
 	@$(VENV)/python -m benchmarks.blur --page
+	@$(VENV)/python -m benchmarks.yardsticks --page
 
 chaos: setup  ## 60 random kills, bad links, full disks and wrong clocks: nothing may be lost (ARGS: --seed N, --kills N)
 	@$(VENV)/python -m benchmarks.chaos $(ARGS)

@@ -30,6 +30,7 @@ from local.progress import Progress
 from local.promtool import ensure_promtool, promtool_is_ready
 from local.python_packages import ensure_python, python_is_ready
 from local.rtsp import ensure_rtsp, rtsp_is_ready
+from local.training import ensure_training, training_is_ready
 
 _HELP_END = """\
 what it does:
@@ -42,6 +43,8 @@ what it does:
   rtsp      GStreamer's RTSP server, for tests of cameras only
   checkers  Compose and systemd's verifier, for tests of docker/ only
   promtool  Prometheus' own checker, for tests of the alert rules only
+  training  PyTorch without an accelerator, in an environment of its own, for tests of training only; where pip has
+            no such build, --with goes on without it and says so (in CI it fails)
 
 environment:
   DRUMTOWER_DATA   where prefix, databases and logs are (default: .drumtower in the repository)
@@ -57,10 +60,14 @@ examples:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the set-up: whether it is up to date, and what brings it there."""
+    """One part of the set-up: whether it is up to date, and what brings it there.
+
+    What is optional is not to be had for every machine; asked for beside others it stops nobody but CI.
+    """
 
     is_ready: Callable[[], bool]
     ensure: Callable[[Progress], object]
+    optional: bool = False
 
 
 def _services_are_elsewhere() -> bool:
@@ -75,12 +82,16 @@ PARTS = {
     "rtsp": Part(rtsp_is_ready, ensure_rtsp),
     "checkers": Part(checkers_are_ready, ensure_checkers),
     "promtool": Part(promtool_is_ready, ensure_promtool),
+    "training": Part(training_is_ready, ensure_training, optional=True),
 }
 _USUAL = ("python", "services", "footage")
 
 
-def set_up(names: list[str], progress: Progress) -> None:
-    """Bring the parts `names` up to date; raises SetupError at the first that cannot be."""
+def set_up(names: list[str], progress: Progress, *, demanded: bool = True) -> None:
+    """Bring the parts `names` up to date; raises SetupError at the first that cannot be.
+
+    Unless all are demanded, an optional one that cannot be had is told and left out.
+    """
     started = time.monotonic()
     due = [name for name in names if not PARTS[name].is_ready()]
     if not due:
@@ -90,7 +101,13 @@ def set_up(names: list[str], progress: Progress) -> None:
     if "services" in due:
         require_apt()  # said now, not after a quarter of a gigabyte of Python packages
     for name in due:
-        PARTS[name].ensure(progress)
+        try:
+            PARTS[name].ensure(progress)
+        except SetupError as error:
+            if demanded or not PARTS[name].optional:
+                raise
+            progress.say(f"{name} is left out, and its tests will say so: {error.message}")
+            progress.say(f"  what to do: {error.hint}")
     progress.say(f"set up in {time.monotonic() - started:.0f} s")
 
 
@@ -107,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--with",
-        choices=["browser", "rtsp", "checkers", "promtool"],
+        choices=["browser", "rtsp", "checkers", "promtool", "training"],
         action="append",
         dest="also",
         default=[],
@@ -116,7 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     progress = Progress()
     try:
-        set_up(list(dict.fromkeys(chosen.only or [*_USUAL, *chosen.also])), progress)
+        demanded = bool(chosen.only or os.environ.get("CI"))
+        set_up(list(dict.fromkeys(chosen.only or [*_USUAL, *chosen.also])), progress, demanded=demanded)
     except SetupError as error:
         progress.say(f"error: {error.message}")
         progress.say(f"  what to do: {error.hint}")

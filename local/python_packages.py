@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from local.errors import SetupError
@@ -17,9 +17,9 @@ from local.paths import REPOSITORY, data_directory, exclusive_lock, make_directo
 from local.prefix import require_room
 from local.progress import Progress, Step
 
-_ENVIRONMENT = REPOSITORY / ".venv"
+ENVIRONMENT = REPOSITORY / ".venv"
 _REQUIREMENTS = REPOSITORY / "requirements" / "dev.txt"
-_STAMP = _ENVIRONMENT / "drumtower.json"
+_STAMP = ENVIRONMENT / "drumtower.json"
 _ROOM_BYTES = 1_500_000_000
 
 
@@ -48,9 +48,10 @@ def ensure_python(progress: Progress) -> None:
             with progress.step("make a Python environment in .venv"):
                 _make_environment(log)
         with progress.step("install Python packages") as step:
-            _install_pinned(log, step)
+            install_pinned(ENVIRONMENT / "bin" / "python", [_REQUIREMENTS], log, step)
         with progress.step("install Drumtower itself"):
-            _pip(["--no-deps", "--no-build-isolation", "--editable", str(REPOSITORY)], log)
+            own = ["--no-deps", "--no-build-isolation", "--editable", str(REPOSITORY)]
+            _pip(ENVIRONMENT / "bin" / "python", own, log)
         write_stamp()
 
 
@@ -71,14 +72,14 @@ def _inputs() -> dict[str, str]:
 
 def _environment_works() -> bool:
     """Whether .venv has a pip of this version of Python that runs from this place."""
-    python = _ENVIRONMENT / "bin" / "python"
+    python = ENVIRONMENT / "bin" / "python"
     if not python.exists():
         return False
     question = "import sys, pip; print(sys.version_info[:2] == tuple(map(int, sys.argv[1:])))"
     version = [str(sys.version_info.major), str(sys.version_info.minor)]
     asked = subprocess.run([python, "-c", question, *version], capture_output=True, text=True, check=False)
-    pip_script = _ENVIRONMENT / "bin" / "pip"
-    is_here = pip_script.exists() and str(_ENVIRONMENT) in pip_script.read_text(
+    pip_script = ENVIRONMENT / "bin" / "pip"
+    is_here = pip_script.exists() and str(ENVIRONMENT) in pip_script.read_text(
         encoding="utf-8", errors="replace"
     )
     return asked.stdout.strip() == "True" and is_here
@@ -96,7 +97,7 @@ def _make_environment(log: Path) -> None:
             "install it: apt-get install python3-venv",
         )
     made = subprocess.run(
-        [sys.executable, "-m", "venv", "--clear", _ENVIRONMENT], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "venv", "--clear", ENVIRONMENT], capture_output=True, text=True, check=False
     )
     if made.returncode != 0:
         said = made.stdout + made.stderr
@@ -104,12 +105,13 @@ def _make_environment(log: Path) -> None:
         raise explain(said, log)
 
 
-def _install_pinned(log: Path, step: Step) -> None:
-    if not _REQUIREMENTS.exists():
-        raise SetupError(f"{_REQUIREMENTS} is missing", "get a complete clone of the repository")
-    total = len(
-        re.findall(r"^[A-Za-z0-9][\w.\-\[\]]*==", _REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
-    )
+def install_pinned(python: Path, lists: Sequence[Path], log: Path, step: Step) -> None:
+    """Install what `lists` pin, by the pip of `python`; raises SetupError in one line, pip's own words go to `log`."""
+    for file in lists:
+        if not file.exists():
+            raise SetupError(f"{file} is missing", "get a complete clone of the repository")
+    pins = "\n".join(file.read_text(encoding="utf-8") for file in lists)
+    total = len(re.findall(r"^[A-Za-z0-9][\w.\-\[\]]*==", pins, re.MULTILINE))
     seen = 0
     megabytes = 0.0
 
@@ -125,14 +127,15 @@ def _install_pinned(log: Path, step: Step) -> None:
         step.detail = f"{min(seen, total)} of {total} packages{fetched}{installing}"
 
     # Compiling every module to bytecode takes longer than compiling those that are imported when they are.
-    _pip(["--require-hashes", "--no-deps", "--no-compile", "--requirement", str(_REQUIREMENTS)], log, follow)
+    named = [word for file in lists for word in ("--requirement", str(file))]
+    _pip(python, ["--require-hashes", "--no-deps", "--no-compile", *named], log, follow)
     step.count(total, total, "packages")
 
 
-def _pip(arguments: list[str], log: Path, follow: Callable[[str], None] | None = None) -> None:
+def _pip(python: Path, arguments: list[str], log: Path, follow: Callable[[str], None] | None = None) -> None:
     """Run `pip install`; what it says goes to `log` and, line by line, to `follow`."""
     command: list[str | Path] = [
-        _ENVIRONMENT / "bin" / "python",
+        python,
         "-m",
         "pip",
         "install",

@@ -3,14 +3,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # One version of a package for every Python: what the tests prove on one holds on the others.
-lock() { # name, extras...
+lock() { # name, source, options...
   local name=$1; shift
-  uv pip compile pyproject.toml "$@" --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+  uv pip compile "$@" --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
     --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
     --output-file "requirements/$name.txt"
 }
-lock dev --extra dev
+lock dev pyproject.toml --extra dev
 # A tier's list is a part of the same resolution, so every machine of a district runs the same versions.
 for tier in edge gateway cloud all; do
-  lock "$tier" --extra "$tier" --constraint requirements/dev.txt
+  lock "$tier" pyproject.toml --extra "$tier" --constraint requirements/dev.txt
 done
+# Beside torch.txt, which is raised by hand: the environment that trains sees .venv's packages, so they have to be the same.
+lock training requirements/training.in --constraint requirements/dev.txt

@@ -14,7 +14,7 @@ import pytest
 from local.broker import Broker
 from local.postgres import PostgresServer
 from tests.fixtures.databases import Databases
-from tests.fixtures.extras import trainer_python
+from tests.fixtures.extras import fine_tuner_python, trainer_python
 
 # How long an example takes is the machine's affair; what hangs meets pytest's own timeout.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -27,28 +27,34 @@ SHARED = REPOSITORY.parent / "shared"
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Footage beside the checkout is there in CI, where its absence fails; elsewhere its tests say why they did not run.
 
-    Fine-tuning is no part of any tier: its tests are asked for by giving an interpreter that can. What takes minutes, the
-    models' accuracy, begins first: as the last it would keep one worker busy and the others waiting.
+    So it is with torch, which the set-up fetches. Fine-tuning needs gigabytes more: its tests are asked for by giving an
+    interpreter that can. What takes minutes, the models' accuracy, begins first: as the last it would keep one worker busy
+    and the others waiting.
     """
     items.sort(
         key=lambda item: not (item.get_closest_marker("shared_data") and "test_models" in item.path.name)
     )
-    if trainer_python() is None:
+    if fine_tuner_python() is None:
         left_out = [item for item in items if item.get_closest_marker("fine_tuning")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    if SHARED.is_dir() or os.environ.get("CI"):
+    if os.environ.get("CI"):
         return
+    if not SHARED.is_dir():
+        _skip(items, "shared_data", "not run: the footage of ../shared is not on this machine")
+    if trainer_python() is None:
+        _skip(items, "training", "not run: torch is not set up; python3 -m local.bootstrap --only training")
+
+
+def _skip(items: list[pytest.Item], mark: str, reason: str) -> None:
     for item in items:
-        if item.get_closest_marker("shared_data"):
-            item.add_marker(
-                pytest.mark.skip(reason="not run: the footage of ../shared is not on this machine")
-            )
+        if item.get_closest_marker(mark):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which tests nobody asked for."""
-    if trainer_python() is None:
+    if fine_tuner_python() is None:
         terminalreporter.write_line(
             "not run: tests of fine-tuning, which need the extra [models]; DRUMTOWER_ULTRALYTICS=…/bin/python runs them"
         )
@@ -59,6 +65,14 @@ def shared_data() -> Path:
     """The directory of footage beside the checkout."""
     assert SHARED.is_dir(), "expected ../shared beside the checkout in CI, found nothing"
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def trainer() -> Path:
+    """The interpreter that has torch."""
+    found = trainer_python()
+    assert found is not None, "expected torch in CI, found none: python3 -m local.bootstrap --only training"
+    return found
 
 
 @pytest.fixture(scope="session")

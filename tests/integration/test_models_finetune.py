@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -16,10 +15,9 @@ from models.describe import SIDE
 from models.fire import FireSegmenter
 from models.manifest import FireManifest
 from models.store import open_as, open_model
-from tests.fixtures.extras import trainer_python
+from tests.fixtures.extras import fine_tuner_python, run_models
 
 pytestmark = pytest.mark.fine_tuning
-REPOSITORY = Path(__file__).parents[2]
 
 #: Some thousand weights: nothing it says is right, and everything that it says has the right shape.
 _BODY = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [16, 3, 2]]]
@@ -37,16 +35,9 @@ _SEGMENTER = {
 
 def _run(*words: str) -> subprocess.CompletedProcess[str]:
     """One of our commands, by the interpreter that has torch."""
-    python = trainer_python()
+    python = fine_tuner_python()
     assert python is not None
-    return subprocess.run(
-        [str(python), "-m", "common.runtime.cli", "models", *words],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_models(python, *words)
 
 
 def _photos(data: Path, names: list[str], base: dict[str, object], *, polygons: bool) -> Path:
@@ -89,6 +80,13 @@ def test_a_detector_is_trained_exported_verified_and_opened_by_a_box(tmp_path: P
     assert detector.manifest.names == ("hand_cart", "scooter")
     assert "base.yaml" in detector.manifest.origin
     assert detector.detect(np.zeros((96, 128, 3), np.uint8)).labels == ("hand_cart",)
+    assert detector.manifest.parity is not None
+    assert detector.manifest.parity < 1e-4
+    told = (out / "detector.md").read_text(encoding="utf-8")
+    assert "| hand_cart | 1 | " in told
+    assert "hand_cart: of 1 labelled ones 0% are found." in told
+    assert "The 4 pictures of `train` in data.yaml" in told
+    assert "on 6 pictures of *data*" in told
 
 
 def test_a_segmenter_takes_the_place_of_the_fire_model(tmp_path: Path) -> None:
@@ -97,6 +95,7 @@ def test_a_segmenter_takes_the_place_of_the_fire_model(tmp_path: Path) -> None:
     segmenter = FireSegmenter(open_as(FireManifest, "fire", out), threads=1)
     look = segmenter.look(np.zeros((96, 128, 3), np.uint8))
     assert look.fire.shape == look.smoke.shape == (SIDE // 8, SIDE // 8)
+    assert "ultralytics' own figures on `val`" in (out / "fire.md").read_text(encoding="utf-8")
 
 
 def test_pictures_that_are_not_where_the_description_says_are_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from local import bootstrap, python_packages
+from local import bootstrap, python_packages, training
 from local.errors import SetupError
 from local.packages import service_binaries
 from local.paths import REPOSITORY, data_directory, exclusive_lock, write_atomically
@@ -125,7 +125,7 @@ def test_a_python_without_ensurepip_names_the_package_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
-    monkeypatch.setattr(python_packages, "_ENVIRONMENT", tmp_path / "venv")
+    monkeypatch.setattr(python_packages, "ENVIRONMENT", tmp_path / "venv")
     monkeypatch.setattr(python_packages, "_STAMP", tmp_path / "venv" / "stamp")
     monkeypatch.setattr(python_packages, "lacks_ensurepip", lambda: True)
     with pytest.raises(SetupError, match="ensurepip is missing") as refused:
@@ -213,3 +213,46 @@ def test_a_step_that_fails_says_so_on_one_plain_line() -> None:
         raise ValueError("broken")
     assert said.getvalue().startswith("  fetch things: failed, 3 of 40 MB")
     assert said.getvalue().count("\n") == 1
+
+
+def _refusing(progress: Progress) -> None:
+    raise SetupError("no index has it", "name another index")
+
+
+def test_an_optional_part_that_cannot_be_had_is_told_and_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = io.StringIO()
+    made: list[str] = []
+    parts = {
+        "training": bootstrap.Part(lambda: False, _refusing, optional=True),
+        "rtsp": bootstrap.Part(lambda: False, lambda _: made.append("rtsp")),
+    }
+    monkeypatch.setattr(bootstrap, "PARTS", parts)
+    bootstrap.set_up(["training", "rtsp"], Progress(said), demanded=False)
+    assert made == ["rtsp"]
+    assert "training is left out, and its tests will say so: no index has it" in said.getvalue()
+    with pytest.raises(SetupError, match="no index has it"):
+        bootstrap.set_up(["training"], Progress(said))
+
+
+def test_what_training_needs_is_installed_again_when_its_pins_change(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
+    pins = tmp_path / "torch.txt"
+    pins.write_text("torch==2\n", encoding="utf-8")
+    monkeypatch.setattr(training, "_LISTS", (pins,))
+    assert training.training_python() is None
+    training.write_stamp()
+    assert training.training_python() == tmp_path / "training" / "bin" / "python"
+    pins.write_text("torch==3\n", encoding="utf-8")
+    assert training.training_python() is None
+
+
+def test_a_build_of_torch_that_no_index_has_is_told_with_what_else_helps(tmp_path: Path) -> None:
+    said = "ERROR: No matching distribution found for torch==2.13.0+cpu\n"
+    told = training.not_to_be_had(explain(said, tmp_path / "pip.log"), tmp_path / "pip.log")
+    assert "requirements/torch.txt" in told.message
+    assert "torch==2.13.0+cpu" in told.message
+    assert "DRUMTOWER_TRAINER" in told.hint
