@@ -32,8 +32,8 @@ from edge.vision.detections import Detections
 from edge.vision.detector import OnnxDetector
 from edge.vision.evidence import EvidenceMaker, EvidenceSettings
 from edge.vision.finder import open_finder
-from models.accuracy.__main__ import write_figures
 from models.accuracy.privacy import HIDDEN, SMALLEST, Hidden, count, figures
+from models.accuracy.sections import write_figures
 from models.data.privacy import Labelled, read_labelled
 from models.data.riders import read_picture
 from models.privacy import PrivacyFinder, Private

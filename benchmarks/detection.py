@@ -36,8 +36,8 @@ from edge.vision.motion import MotionGate
 from edge.vision.pipeline import GateSettings
 from edge.vision.regions import CloserLooks, detect_in
 from edge.vision.tracker import Track, Tracker
-from models.accuracy.__main__ import write_figures
 from models.accuracy.figures import Figure, bootstrapped
+from models.accuracy.sections import write_figures
 from models.store import open_model
 
 RECALL: Final = 0.80

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import lap
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.vision.detections import overlaps
+from models.data.streets import Labelled, read_mot_truth
 
-Labelled = Mapping[int, tuple[NDArray[np.int64], NDArray[np.float32]]]
-"""By frame: ids ``(N,)`` and boxes ``(N, 4)`` as left, top, right, bottom."""
+__all__ = ["Labelled", "MotScore", "evaluate", "read_mot_truth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +42,6 @@ class MotScore:
         """Share of the boxes given that are true."""
         hits = self.truths - self.misses
         return hits / max(hits + self.false_positives, 1)
-
-
-def read_mot_truth(path: Path) -> Labelled:
-    """Read a MOTChallenge ``gt.txt``; frame 1 of the file becomes frame 0, ignored boxes are left out."""
-    rows = np.loadtxt(path, delimiter=",", ndmin=2)
-    rows = rows[rows[:, 6] > 0]
-    truth = {}
-    for frame in np.unique(rows[:, 0]):
-        here = rows[rows[:, 0] == frame]
-        boxes = np.concatenate((here[:, 2:4], here[:, 2:4] + here[:, 4:6]), axis=1).astype(np.float32)
-        truth[int(frame) - 1] = (here[:, 1].astype(np.int64), boxes)
-    return truth
 
 
 _NOTHING = (np.zeros(0, np.int64), np.zeros((0, 4), np.float32))

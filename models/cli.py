@@ -136,8 +136,17 @@ def export(
 
 @app.command()
 def evaluate(
-    name: Annotated[str, typer.Argument(help="The model to measure: fire, helmet, privacy, water.")],
-    data: Data,
+    name: Annotated[
+        str, typer.Argument(help="The model to measure: fire, helmet, privacy, water, or any detector.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            help="The folder with images/, labels/ and manifest.csv; for a detector with data.yaml, which names the "
+            "classes, or a video NAME with a MOTChallenge truth in NAME-gt/gt.txt.",
+        ),
+    ],
     directory: Directory = None,
     everything: Annotated[
         bool,
@@ -147,10 +156,16 @@ def evaluate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
 ) -> None:
-    """Measure a model on data it never saw, with onnxruntime alone; exit 1 when it falls short of its limits."""
+    """Measure a model on data it never saw, with onnxruntime alone; exit 1 when it falls short of its limits.
+
+    A detector, the one that ships or one brought by manifest, has no limits: they depend on whose pictures these are.
+    Where its card lies in --directory, the figures are written there too.
+    """
     with _extra("edge"):
-        from models.accuracy.sections import section_of  # noqa: PLC0415 - other tiers have no pixels
-    report = section_of(name).measure(data, directory, everything=everything)
+        from models.accuracy.sections import section_of, write_figures  # noqa: PLC0415 - other tiers have no pixels
+    report = section_of(name, directory).measure(data, directory, everything=everything)
+    if directory is not None and (card := directory / f"{name}.md").is_file():
+        write_figures(card, report.table())
     if as_json:
         typer.echo(json.dumps(report.figures()))
     else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Final
 
 from common.runtime.errors import DrumtowerError
-from models.accuracy.sections import SECTIONS
+from models.accuracy.sections import SECTIONS, write_figures
 
 _REPOSITORY: Final = Path(__file__).parents[2]
 _SHARED: Final = _REPOSITORY.parent / "shared"
@@ -50,18 +49,6 @@ def foreign_sections(page: str) -> str:
     own = {section.NAME for section in SECTIONS}
     parts = page.split("\n## ")[1:]
     return "".join(f"\n## {part}" for part in parts if part.partition("\n")[0] not in own)
-
-
-def write_figures(card: Path, table: str, mark: str = "figures") -> None:
-    """Put a table between the marks of a card: from ``<!-- mark -->`` to the next ``<!-- end -->``."""
-    text = card.read_text(encoding="utf-8")
-    marked = re.sub(
-        rf"(<!-- {re.escape(mark)} -->\n).*?(<!-- end -->)",
-        lambda found: f"{found.group(1)}{table}\n{found.group(2)}",
-        text,
-        flags=re.DOTALL,
-    )
-    card.write_text(marked, encoding="utf-8")
 
 
 if __name__ == "__main__":

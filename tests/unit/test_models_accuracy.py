@@ -13,9 +13,8 @@ from typer.testing import CliRunner
 from common.runtime.errors import InvalidError
 from models.accuracy import __main__ as everything
 from models.accuracy import helmet
-from models.accuracy.__main__ import write_figures
 from models.accuracy.figures import area_under_curve, bootstrapped
-from models.accuracy.sections import SECTIONS, section_of
+from models.accuracy.sections import SECTIONS, section_of, write_figures
 from models.cli import app
 from models.data.riders import Head, parts, read_heads
 from models.manifest import VerdictThresholds
