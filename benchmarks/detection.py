@@ -2,14 +2,15 @@
 
 At IoU 0.5 against the truth, every frame counted, at the score that each detector's manifest believes. *Whole* is one
 look at each frame. *Closer* is what the box does: the motion gate tells where something moves, what is followed is
-added, and now and then the looks go to the one or two parts of the picture that hold all of it. The cost is processor
+added, and now and then the looks go to the one or two parts of the picture that hold all of it. *Tiles* is the yardstick
+of both: four looks at each frame, at two by two parts that overlap by a quarter. The cost is processor
 time of gate, detector and tracker together, frames in turns, over that of *whole* with the tracker and the
 same gate.
 
 Intervals: between what a figure lies with 95 % confidence, by drawing stretches of five seconds again. It is one street in
 one minute and a half: no interval over it tells of another street.
 
-``--page`` writes the table into docs/accuracy.md and into the card of the detector that ships.
+``--page`` writes the table into docs/accuracy.md and into the cards of the detectors.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ from edge.vision.detections import Detections
 from edge.vision.detector import OnnxDetector
 from edge.vision.motion import MotionGate
 from edge.vision.pipeline import GateSettings
-from edge.vision.regions import CloserLooks, detect_in
+from edge.vision.regions import CloserLooks, detect_in, tiles
 from edge.vision.tracker import Track, Tracker
 from models.accuracy.figures import Figure, bootstrapped
 from models.accuracy.sections import write_figures
@@ -47,14 +48,16 @@ SHARED: Final = Path(__file__).parents[2] / "shared"
 _STEP_MS: Final = 100
 _STRETCH: Final = 50
 """Frames that are drawn together: neighbours show the same people."""
-_CARD: Final = Path(__file__).parents[1] / "models" / "cards" / "cocossd.md"
+_CARDS: Final = Path(__file__).parents[1] / "models" / "cards"
+WAYS: Final = ("whole", "closer", "tiles")
 
 
 class Way:
-    """One way of looking at the footage: its finds, its looks and what they cost."""
+    """One way of looking at the footage, by its name: its finds, its looks and what they cost."""
 
-    def __init__(self, detector: OnnxDetector, more: float) -> None:
-        self._detector, self._closer = detector, CloserLooks(more)
+    def __init__(self, detector: OnnxDetector, name: str) -> None:
+        self._detector, self._tiles = detector, name == "tiles"
+        self._closer = CloserLooks(GateSettings().closer if name == "closer" else 0.0)
         self._gate, self._tracker = MotionGate(), Tracker()
         self._tracks: tuple[Track, ...] = ()
         self.found: dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
@@ -65,7 +68,9 @@ class Way:
         """One frame."""
         began = time.process_time()
         motion = self._gate.look(image, n * _STEP_MS)
-        crops = self._closer.crops(motion.boxes, self._tracks, image.shape[1], image.shape[0])
+        height, width = image.shape[:2]
+        crops = self._closer.crops(motion.boxes, self._tracks, width, height)
+        crops = tiles(width, height) if self._tiles else crops
         found = detect_in(self._detector, image, crops) if crops else self._detector.detect(image)
         self._tracks = self._tracker.update(found, n * _STEP_MS)
         self.cpu_s += time.process_time() - began
@@ -79,18 +84,24 @@ def believed(found: Detections, score: float) -> tuple[NDArray[np.int64], NDArra
     return np.arange(len(sure), dtype=np.int64), sure.xyxy
 
 
-def measure(model: str, footage: Path, models: Path | None) -> dict[str, Any]:
-    """Both ways over the same frames."""
-    detector = OnnxDetector(open_model(model, models), threads=2)
+def measure(
+    model: str, footage: Path, models: Path | None, ways: Sequence[str] = WAYS, threads: int = 2
+) -> dict[str, Any]:
+    """These ways over the same frames; ``cost`` is over that of *whole*, where it is one of them."""
+    detector = OnnxDetector(open_model(model, models), threads=threads)
     truth = read_mot_truth(SHARED / "data" / "video" / "vtest-gt" / "gt.txt")
-    whole, closer = Way(detector, 0.0), Way(detector, GateSettings().closer)
+    looking = [(name, Way(detector, name)) for name in ways]
     with FileSource(footage, paced=False) as source:
         for frame in source.frames():
-            # In turns, who comes first too, so that whatever else runs on the machine disturbs both alike.
-            for way in (whole, closer) if frame.n % 2 else (closer, whole):
-                way.see(frame.n, frame.image)
-    told: dict[str, Any] = {"score": detector.manifest.thresholds.score, "frames": len(whole.found)}
-    for name, way in (("whole", whole), ("closer", closer)):
+            # In turns, who comes first too, so that whatever else runs on the machine disturbs all alike.
+            for place in range(len(looking)):
+                looking[(frame.n + place) % len(looking)][1].see(frame.n, frame.image)
+    whole_s = next((way.cpu_s for name, way in looking if name == "whole"), None)
+    told: dict[str, Any] = {
+        "score": detector.manifest.thresholds.score,
+        "frames": len(looking[0][1].found),
+    }
+    for name, way in looking:
         recall, precision = scored(truth, way.found)
         told[name] = {
             "recall": round(recall.value, 4),
@@ -100,7 +111,8 @@ def measure(model: str, footage: Path, models: Path | None) -> dict[str, Any]:
             "looks": round(way.looks / len(way.found), 3),
             "cpu_ms": round(way.cpu_s / len(way.found) * 1000, 2),
         }
-    told["cost"] = round(closer.cpu_s / whole.cpu_s, 3)
+        if whole_s is not None:
+            told[name]["cost"] = round(way.cpu_s / whole_s, 3)
     return told
 
 
@@ -130,16 +142,17 @@ def table(found: Mapping[str, Any]) -> str:
     """As Markdown."""
     rows = [
         f"| {model} | {name} | {_spelt(one[name], 'recall')} | {_spelt(one[name], 'precision')} | "
-        f"{one[name]['looks']:.2f} | {one['cost'] if name == 'closer' else 1.0:.2f} |"
+        f"{one[name]['looks']:.2f} | {one[name]['cost']:.2f} |"
         for model, one in found.items()
-        for name in ("whole", "closer")
+        for name in WAYS
     ]
     return "\n".join(
         [
             "People in `vtest.avi` (PETS 2009 S2.L1, every frame), IoU 0.5, at the score each manifest believes. *Closer* is",
-            "what a box does by default: part of the looks go to one or two parts of the picture where something moves.",
-            "Limits for the detector that ships: recall at least .80, precision at least .75, at no more than 1.5 times the",
-            "processor time. In brackets: 95 % confidence over stretches of five seconds of this one street.",
+            "what a box does by default: part of the looks go to one or two parts of the picture where something moves. *Tiles*",
+            "are the yardstick: four looks at every frame, in two by two overlapping parts, at a cost that no box has to spare.",
+            "Limits for the detector that ships (*closer*): recall at least .80, precision at least .75, at no more than 1.5 times",
+            "the processor time. In brackets: 95 % confidence over stretches of five seconds of this one street.",
             "",
             "| detector | looks at | recall | precision | looks a frame | processor time |",
             "|---|---|---|---|---|---|",
@@ -154,7 +167,7 @@ def missed(found: Mapping[str, Any]) -> list[str]:
     asked = (
         (shipped["closer"]["recall"] >= RECALL, f"recall >= {RECALL:g}"),
         (shipped["closer"]["precision"] >= PRECISION, f"precision >= {PRECISION:g}"),
-        (shipped["cost"] <= COST, f"cost <= {COST:g}"),
+        (shipped["closer"]["cost"] <= COST, f"cost <= {COST:g}"),
     )
     return [words for met, words in asked if not met]
 
@@ -173,7 +186,8 @@ def main() -> int:
         raise SystemExit(f"detection: {error}") from error
     if options.page:
         put("detection", table(found))
-        write_figures(_CARD, table(found))
+        for model in found:
+            write_figures(_CARDS / f"{model}.md", table(found))
     if not options.json:
         print(table(found))
     short = missed(found)
@@ -184,7 +198,7 @@ def main() -> int:
         "unit": "recall",
         "limit": RECALL,
         "ratio": round(shipped["closer"]["recall"] / RECALL, 3),
-        "detail": shipped["closer"] | {"cost": shipped["cost"], "by_model": found, "missed": short},
+        "detail": shipped["closer"] | {"by_model": found, "missed": short},
     }
     print(json.dumps(line))
     return int(bool(short))

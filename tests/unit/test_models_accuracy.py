@@ -18,7 +18,7 @@ from models.accuracy.sections import SECTIONS, section_of, write_figures
 from models.cli import app
 from models.data.riders import Head, parts, read_heads
 from models.manifest import VerdictThresholds
-from models.store import load_manifest
+from models.store import list_manifests, load_manifest
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -158,12 +158,18 @@ def test_without_the_data_the_accuracy_command_fails_and_leaves_the_page_as_it_i
     assert page.read_text(encoding="utf-8") == "measured once\n"
 
 
-def test_the_street_detectors_card_says_what_the_page_says() -> None:
+@pytest.mark.parametrize("name", ["cocossd", "yolox_nano"])
+def test_a_street_detectors_card_says_what_the_page_says(name: str) -> None:
     page = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
     section = page.partition("\n## detection\n")[2].partition("\n## ")[0].strip()
-    card = (REPOSITORY / "models" / "cards" / "cocossd.md").read_text(encoding="utf-8")
+    card = (REPOSITORY / "models" / "cards" / f"{name}.md").read_text(encoding="utf-8")
     assert f"<!-- figures -->\n{section}\n<!-- end -->" in card
-    assert section.count("–") >= 8
+    assert section.count("–") >= 12
+
+
+def test_every_model_that_a_manifest_names_has_a_card() -> None:
+    cards = {card.stem for card in (REPOSITORY / "models" / "cards").glob("*.md")}
+    assert cards == {manifest.name for manifest in list_manifests()}
 
 
 def test_the_privacy_models_card_says_what_the_page_says_of_evidence() -> None:
