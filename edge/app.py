@@ -20,7 +20,7 @@ from edge.camera.rtsp import read_credential
 from edge.camera_loop import CameraLoop
 from edge.cameras import Camera
 from edge.clips import ClipStore
-from edge.config import CameraConfig, DeviceConfig, EvidenceDoor, source_of, uplinks_of
+from edge.config import CameraConfig, DeviceConfig, EvidenceDoor, Redrawn, source_of, uplinks_of
 from edge.database import Database
 from edge.detectors import Detectors
 from edge.evidence import EvidenceStore
@@ -189,6 +189,7 @@ class Agent:
                     credential=_credential_of(camera, config_file, environment),
                     clips=clips,
                     views=views,
+                    redrawn=Redrawn(config_file, camera.name),
                 )
                 for camera in self._config.cameras
             ],

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from common.runtime.clock import Clock
-from common.runtime.errors import DrumtowerError, TransientError
+from common.runtime.errors import DrumtowerError
 from common.runtime.log import get_logger
 from common.wire.categories import BY_CODE
 from common.wire.messages import Evidence
@@ -22,10 +22,10 @@ from edge.camera.frame import Frame
 from edge.camera.latest import LatestFrame
 from edge.camera.live import LiveSource
 from edge.camera.recorder import Recorder
-from edge.camera.retry import Patience
 from edge.camera.source import CameraLostError
 from edge.camera.stills import StillsSettings
 from edge.camera.timeline import was_set_back
+from edge.camera_sight import Sight
 from edge.camera_view import ViewWatch
 from edge.clips import ClipStore
 from edge.config import CameraConfig
@@ -40,10 +40,9 @@ from edge.vision.detections import Detections
 from edge.vision.evidence import Picture
 from edge.vision.health import HIDING
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
-from edge.vision.scenes.build import check_labels
+from edge.vision.scenes.build import check_drawn, check_labels
+from edge.vision.scenes.config import SceneConfig, outside
 
-BLIND: Final = "device.camera_blind"
-STALLED: Final = "device.camera_stalled"
 _STALLED_S: Final = 10.0
 """As long as opening a camera may take."""
 _FRESH_S: Final = 3.0
@@ -70,6 +69,7 @@ class Camera:
         credential: of a network camera; asked at each opening, so that a new one needs no restart.
         clips: where clips around observations go; None makes none.
         views: where its usual view is kept over restarts; None keeps none.
+        redrawn: its scenes, where somebody drew them anew; asked while one lies outside the picture.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Camera:
         credential: Callable[[], str] = lambda: "",
         clips: ClipStore | None = None,
         views: ViewStore | None = None,
+        redrawn: Callable[[], tuple[SceneConfig, ...] | None] = lambda: None,
     ) -> None:
         self.config = config
         self.finished = False
@@ -101,16 +102,16 @@ class Camera:
         self._reader: LatestFrame | None = None
         self._ahead: LookAhead | None = None
         self._read = self._dropped = 0
-        self._reopen_at = 0.0
         self._frame_at = clock.monotonic()
         self._looked_at: float | None = None
         self._captured_at = -1
         self._set_back_ms = 0
-        self._patience = Patience()
-        self._blind: str | None = None
+        self._sight = Sight(config.name, book, clock)
         self._unseen = False
         self._counted = VisionCounters()
-        self._view = ViewWatch(config, source, book, views, wall=self._wall, adopted=self._begin_anew)
+        self._redrawn = redrawn
+        self._views = views
+        self._view = self._watch()
 
     @property
     def counters(self) -> VisionCounters:
@@ -120,7 +121,7 @@ class Camera:
     @property
     def blind(self) -> bool:
         """Whether it cannot see now."""
-        return self._blind is not None or self._view.fault is not None
+        return self._sight.lost or self._view.fault is not None
 
     @property
     def read(self) -> int:
@@ -150,7 +151,7 @@ class Camera:
     def state(self) -> State:
         """What the time since the last look counts as."""
         now = self._clock.monotonic()
-        if self._blind is not None:
+        if self._sight.lost:
             return "lost"
         if self.finished or not self.config.scenes:
             return "not_asked"
@@ -177,7 +178,7 @@ class Camera:
 
     def _look(self, timeout: float) -> bool:
         now = self._clock.monotonic()
-        if self.finished or now < self._reopen_at:
+        if self.finished or now < self._sight.reopen_at:
             return False
         pipeline = self._ready()
         if self._reader is None:
@@ -190,7 +191,7 @@ class Camera:
         frame, found = looked
         frame = self._in_order(frame)
         self._frame_at = self._clock.monotonic()
-        self._see()
+        self._sight.see(self._reader.source)
         if self._view.is_good(frame):
             pipeline = self._ready()
             if self._unseen:
@@ -258,8 +259,25 @@ class Camera:
         """The camera shows another street: scenes begin as after a restart, with the conditions that are open."""
         self._counted, self._pipeline = self.counters, None
 
+    def _watch(self) -> ViewWatch:
+        return ViewWatch(
+            self.config, self._source, self._book, self._views, wall=self._wall, adopted=self._begin_anew
+        )
+
+    def _redraw(self) -> None:
+        """Take scenes that lie outside the picture as they are drawn by now; nothing was looked at with them yet."""
+        scenes = self._redrawn() if any(outside(self.config.scenes)) else None
+        if scenes is not None and not any(outside(scenes)):
+            self.config = self.config.model_copy(update={"scenes": scenes})
+            self._view = self._watch()
+            _log.info(
+                "camera.redrawn", camera=self.config.name, hint="what else was changed waits for a restart"
+            )
+        check_drawn(self.config.scenes)
+
     def _ready(self) -> VisionPipeline:
         if self._pipeline is None:
+            self._redraw()
             detector = self._detectors.get(self.config.model)
             check_labels(self.config.scenes, detector.labels, self.config.model)
             pipeline = VisionPipeline(
@@ -355,36 +373,4 @@ class Camera:
         # A reader that hangs ends by itself; the other cameras are not kept waiting for that.
         self.close(_HANGS_S)
         self._unseen = True
-        if isinstance(error, TransientError):
-            self._reopen_at = self._clock.monotonic() + self._patience.after(error)
-        else:
-            self.finished = True
-        if self._blind is None:
-            self._blind = STALLED if error.code == "camera.stalled" else BLIND
-            _log.error(
-                "camera.blind",
-                camera=self.config.name,
-                code=error.code,
-                message=error.message,
-                hint=error.hint,
-            )
-            self._say_blind("start", self._blind, {"code": error.code, "message": _plain(error.message)})
-
-    def _see(self) -> None:
-        self._patience.reset()
-        open_ones = [one for one in (BLIND, STALLED) if self._book.is_open(f"camera:{self.config.name}", one)]
-        for category in open_ones:
-            _log.info("camera.sees_again", camera=self.config.name)
-            self._say_blind("end", category, {})
-        self._blind = None
-
-    def _say_blind(
-        self, phase: Literal["start", "end"], category: str, detail: dict[str, str | float | int]
-    ) -> None:
-        now = self._clock.now_ms()
-        source = f"camera:{self.config.name}"
-        self._book.say(Seen(phase, source, self.config.name, category, now, now, detail=detail))
-
-
-def _plain(text: str) -> str:
-    return text.replace("\0", "\ufffd")[:400]
+        self.finished = not self._sight.lose(error)

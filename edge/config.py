@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field
 
-from common.runtime.config import Settings, Wrong, load_config
+from common.runtime.config import Fault, InvalidConfigError, Settings, Wrong, load_config
 from common.runtime.errors import ConfigError
 from common.runtime.log import get_logger
 from common.runtime.redaction import hide_address, read_secret
@@ -34,7 +34,7 @@ from edge.settings import (
     UploadSettings,
 )
 from edge.vision.pipeline import VisionSettings
-from edge.vision.scenes.config import SceneId
+from edge.vision.scenes.config import SceneConfig, SceneId, outside
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _REPLACEMENT: Final = "bikes"
@@ -143,8 +143,70 @@ class EvidenceDoor:
 
 
 def load_device(path: Path) -> DeviceConfig:
-    """Read a box's configuration; raises InvalidConfigError with every fault at once."""
-    return load_config(path, DeviceConfig)
+    """Read a box's configuration.
+
+    What is drawn outside a camera's picture is that camera's fault, see ``drawn_outside``: the box and its other cameras
+    do without it.
+
+    Raises:
+        InvalidConfigError: with every fault at once.
+    """
+    try:
+        return load_config(path, DeviceConfig)
+    except InvalidConfigError:
+        load_config(path, DeviceConfig, outside_pictures)  # whoever mends the file is told these too
+        raise
+
+
+def outside_pictures(config: DeviceConfig) -> Iterator[Wrong]:
+    """Everything that is drawn outside a camera's picture."""
+    for number, camera in enumerate(config.cameras):
+        yield from (wrong.within(("cameras", number)) for wrong in outside(camera.scenes))
+
+
+def drawn_outside(path: Path) -> list[Fault]:
+    """What a file draws outside its cameras' pictures, with its lines; nothing where it cannot be read at all."""
+    try:
+        load_config(path, DeviceConfig, outside_pictures)
+    except InvalidConfigError as error:
+        return error.faults
+    return []
+
+
+class Redrawn:
+    """Looks how a camera's scenes are drawn in the file by now.
+
+    Args:
+        path: the box's configuration.
+        camera: its name.
+    """
+
+    def __init__(self, path: Path, camera: str) -> None:
+        self._path = path
+        self._camera = camera
+        self._seen: tuple[int, ...] | None = None
+
+    def __call__(self) -> tuple[SceneConfig, ...] | None:
+        """The scenes as they stand in the file now; None when it is as it was when last asked, or cannot be used."""
+        stamp = _stamp(self._path)
+        if stamp == self._seen:
+            return None
+        self._seen = stamp
+        try:
+            config = load_device(self._path)
+        except InvalidConfigError as error:
+            _log.warning("camera.not_redrawn", camera=self._camera, message=error.message, hint=error.hint)
+            return None
+        return next((camera.scenes for camera in config.cameras if camera.name == self._camera), None)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What tells a file from the one that was read before; empty where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def data_directory(chosen: Path | None, config: DeviceConfig, environment: Mapping[str, str]) -> Path:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.runtime.clock import SystemClock
-from common.runtime.errors import DrumtowerError
+from common.runtime.config import Fault
+from common.runtime.errors import DrumtowerError, InvalidError
 from edge.camera.build import build_source
 from edge.camera.rtsp import read_credential
 from edge.camera.stills import StillsSettings
-from edge.config import CameraConfig, DeviceConfig, source_of
+from edge.config import CameraConfig, DeviceConfig, drawn_outside, source_of
 from edge.vision.detector import OnnxDetector
 from edge.vision.scenes.build import check_labels
 from edge.vision.scenes.config import FireConfig, HelmetConfig, WaterConfig
@@ -32,7 +33,11 @@ class Finding:
 def inspect(config: DeviceConfig, config_file: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Look at every camera's model and at its first picture; one on the network is really spoken to."""
     labels: dict[str, tuple[str, ...]] = {}
-    for camera in config.cameras:
+    drawn = drawn_outside(config_file)
+    for number, camera in enumerate(config.cameras):
+        yield from (
+            _outside(camera.name, fault) for fault in drawn if fault.key.startswith(f"cameras.{number}.")
+        )
         yield _detector(camera, config.models_directory, labels)
         for scene in camera.scenes:
             if isinstance(scene, HelmetConfig):
@@ -43,6 +48,11 @@ def inspect(config: DeviceConfig, config_file: Path, environment: Mapping[str, s
                 yield _model(camera.name, WaterManifest, scene.model, config.models_directory)
                 yield from (_dry_picture(camera.name, path) for path in scene.dry_pictures)
         yield _picture(camera, config_file, environment)
+
+
+def _outside(camera: str, fault: Fault) -> Finding:
+    hint = "draw it anew; until then this camera does not look, and no restart is needed"
+    return Finding(f"{camera}: scenes", "", InvalidError("scene.outside", str(fault), hint))
 
 
 def _model(camera: str, kind: type[ModelManifest], name: str, directory: Path | None) -> Finding:

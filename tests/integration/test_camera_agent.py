@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import cv2
@@ -27,7 +28,10 @@ from edge.camera.frame import Frame, Image
 from edge.camera.rtsp import RtspSettings
 from edge.camera.stills import StillsSettings
 from edge.camera_loop import CameraLoop
-from edge.cameras import BLIND, STALLED, Camera
+from edge.camera_sight import BLIND, STALLED
+from edge.cameras import Camera
+from edge.clip_seal import new_key, unseal
+from edge.clips import ClipSettings, ClipStore
 from edge.config import CameraConfig
 from edge.database import Database
 from edge.detectors import Detectors
@@ -41,7 +45,7 @@ from models.store import MANIFESTS, WEIGHTS
 from tests.fixtures.edge_gateway import eventually
 from tests.fixtures.edge_messages import ADDRESS
 from tests.fixtures.rtsp import RtspServer, Unit, encode, scene
-from tests.fixtures.vision import BIKES, LABELS, ScriptedDetector, street
+from tests.fixtures.vision import BIKES, LABELS, ScriptedDetector, detections, street
 
 SCENE = {
     "scene": "zone",
@@ -107,6 +111,7 @@ class Box:
     def camera(self, source: SourceSettings, name: str = "cam-1", **more: Any) -> Camera:
         """Add one."""
         detectors = more.pop("detectors", None) or _Detectors()
+        clips: ClipStore | None = more.pop("clips", None)
         told: dict[str, Any] = {"name": name, "scenes": [SCENE], "health": QUICK, **more}
         keys = {RtspSettings: "rtsp", StillsSettings: "stills"}
         key = next((name for kind, name in keys.items() if isinstance(source, kind)), "path")
@@ -118,6 +123,7 @@ class Box:
             book=self.book,
             evidence=self.evidence,
             clock=self.clock,
+            clips=clips,
         )
         self.cameras.append(camera)
         return camera
@@ -416,6 +422,69 @@ def test_a_camera_that_comes_back_with_another_codec_goes_on(box: Box, server: R
         server.add("street", encode((scene(n) for n in range(30)), codec="libx265"), codec="hevc")
         server.start()
         eventually(lambda: not camera.blind, 60)
+
+
+class _Somebody(_Detectors):
+    """Finds one person in the middle of every picture."""
+
+    def get(self, model: str) -> ScriptedDetector:
+        return ScriptedDetector(detections((100, 60, 140, 180)))
+
+
+@pytest.mark.parametrize("how", ["within", "ended"])
+@pytest.mark.parametrize("codec", ["hevc", "mjpeg"])
+def test_a_camera_whose_codec_and_size_change_midway_says_so_and_goes_on_and_no_clip_is_of_both(
+    box: Box, server: RtspServer, tmp_path: Path, codec: str, how: Literal["within", "ended"]
+) -> None:
+    encoder = {"hevc": "libx265", "mjpeg": "mjpeg"}[codec]
+    after = encode((scene(n, 640, 480) for n in range(30)), codec=encoder)
+    server.add("after", after, codec=codec, size=(640, 480))
+    server.start()
+    private, public = new_key()
+    (tmp_path / "public").write_text(public, encoding="ascii")
+    settings = ClipSettings(public_key_file=Path("public"), before_s=1, after_s=4)
+    clips = ClipStore(tmp_path / "clips", settings, tmp_path / "box.yaml", box.clock)
+    camera = box.camera(
+        _rtsp(server),
+        clips=clips,
+        detectors=_Somebody(),
+        gate={"enabled": False},
+        health={**QUICK, "ignore": ["moved", "blocked", "blurred"]},
+    )
+    with structlog.testing.capture_logs() as logs, box.running():
+        eventually(lambda: ("start", "camera.zone_occupied") in box.said(), 30)
+        server.become("street", "after", how)  # in the middle of the clip
+        eventually(lambda: camera.blind, 30)
+        eventually(lambda: not camera.blind, 60)
+        assert camera._recorder is not None
+        seen = camera.valid_looks
+        eventually(lambda: camera.valid_looks > seen + 10, 30)
+        camera._recorder.ask("after")
+        seen = camera.valid_looks
+        eventually(lambda: camera.valid_looks > seen + 10, 30)
+    start, end = box.said("device.camera")
+    assert (start[0], end) == ("start", ("end", start[1]))
+    assert start[1] in {BLIND, STALLED}
+    assert camera.counters.resized == 1
+    changed = [(log["before"], log["now"]) for log in logs if log["event"] == "camera.codec_changed"]
+    assert changed == [("h264", codec)]
+    assert ("end", "camera.zone_occupied") not in box.said()
+    made = [_streams(unseal(file.read_bytes(), private)) for file in clips.files()]
+    # JPEG is not copied, which is said; what was asked for before it is there.
+    assert made == [("h264", {(320, 240)}), ("hevc", {(640, 480)})][: 2 if codec == "hevc" else 1]
+    assert [log["codec"] for log in logs if log["event"] == "clip.codec"] == ["mjpeg"] * (codec == "mjpeg")
+
+
+def _streams(clip: bytes) -> tuple[str, set[tuple[int, int]]]:
+    """The codec of a clip, and the sizes of its pictures, all of which can be decoded and are of that codec."""
+    with av.open(io.BytesIO(clip), "r") as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        assert len(packets) >= 5
+        sizes = [(frame.width, frame.height) for packet in packets for frame in packet.decode()]
+        sizes += [(frame.width, frame.height) for frame in stream.decode(None)]
+        assert len(sizes) == len(packets)
+        return stream.codec_context.name, set(sizes)
 
 
 def test_time_that_runs_backwards_never_runs_backwards_in_what_is_said(box: Box, server: RtspServer) -> None:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.services
 REPOSITORY = Path(__file__).parents[2]
 FOOTAGE = REPOSITORY / "firmware_configs" / "footage" / "bikes.mp4"
 SENSORS = [{"name": f"flood-{n}", "kind": "flood", "every_s": 0.05} for n in range(4)]
-CAMERA = {
+CAMERA: dict[str, Any] = {
     "name": "cam-1",
     "path": str(FOOTAGE),
     "scenes": [
@@ -196,6 +196,53 @@ def test_a_camera_that_cannot_look_leaves_the_sensors_alone(box: Box, gateway: P
     assert (blind.category, blind.phase) == ("device.camera_blind", "start")
     assert process.poll() is None
     assert "camera.missing" in box.log
+
+
+def test_a_zone_outside_the_picture_blinds_its_camera_alone_until_it_is_drawn_anew(
+    box: Box, gateway: PlayedGateway
+) -> None:
+    """Drawn in pixels: the box starts, its other camera looks, and the file mended is enough to go on."""
+    good = CAMERA | {"name": "cam-2"}
+    pixels = {**CAMERA["scenes"][0], "zone": [[0, 0], [640, 0], [640, 480], [0, 480]]}
+    box.configure(cameras=[CAMERA, good | {"scenes": [pixels]}])
+    process = box.start()
+    eventually(lambda: bool(gateway.observed("cam-2")) and gateway.counter("analysed.cam-1") > 0)
+    blind = gateway.observed("cam-2")[0]
+    assert (blind.category, blind.phase, blind.detail["code"]) == (
+        "device.camera_blind",
+        "start",
+        "scene.outside",
+    )
+    assert "0.zone.1.0: expected a share of the picture's width, 0 to 1, got 640" in str(
+        blind.detail["message"]
+    )
+    eventually(lambda: gateway.counter("cameras_blind") == 1)
+    assert gateway.counter("analysed.cam-2") == 0
+    assert "what to do" not in box.log  # it did not end
+    checked = subprocess.run(
+        [*drumtower("edge", "check"), str(box.directory / "box.yaml")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 1
+    line = next(
+        n for n, one in enumerate((box.directory / "box.yaml").read_text().splitlines(), 1) if "640" in one
+    )
+    assert f"cam-2: scenes: scene.outside: {box.directory / 'box.yaml'}:{line}: " in checked.stderr
+
+    box.configure(cameras=[CAMERA, good])
+    eventually(lambda: gateway.counter("analysed.cam-2") > 0 and gateway.counter("cameras_blind") == 0)
+    process.terminate()
+    assert process.wait(100) == 0
+    assert [one.phase for one in gateway.observed("cam-2") if one.category == "device.camera_blind"] == [
+        "start",
+        "end",
+    ]
+    eventually(lambda: gateway.measured("cam-2", "coverage_looked") > 0)
+    assert gateway.measured("cam-2", "coverage_lost") > gateway.measured("cam-1", "coverage_lost")
+    assert gateway.measured("cam-1", "coverage_looked") > gateway.measured("cam-2", "coverage_looked")
 
 
 def test_a_broken_database_is_said_at_the_district_and_the_box_goes_on(

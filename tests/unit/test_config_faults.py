@@ -20,7 +20,7 @@ from cloud.district.checks import disagreements
 from cloud.district.schemas import DistrictFile
 from common.runtime.config import InvalidConfigError, Settings, Wrong, load_each, parse_config
 from edge.cli import app as edge
-from edge.config import DeviceConfig, load_device
+from edge.config import DeviceConfig, load_device, outside_pictures
 from gateway.cli import app as gateway
 from gateway.config import GatewaySettings
 from gateway.fleet.sites import Site, load_all
@@ -175,7 +175,7 @@ class Case:
 
 
 CASES = {
-    "device": Case(DeviceConfig, DEVICE, DEVICE_FAULTS),
+    "device": Case(DeviceConfig, DEVICE, DEVICE_FAULTS, outside_pictures),
     "gateway": Case(GatewaySettings, GATEWAY, GATEWAY_FAULTS),
     "site": Case(Site, SITE, SITE_FAULTS),
     "district": Case(DistrictFile, DISTRICT, DISTRICT_FAULTS, disagreements),
@@ -201,7 +201,8 @@ MANIFEST = (REPOSITORY / "models" / "manifests" / "cocossd.yaml").read_text(enco
 CLOUD = (
     "workers: 2\nverify: {looks: 5}\nfusion:\n  - {category: flood.*, radius_m: 80}\n  - {category: '*'}\n"
 )
-WHOLE = CASES | {"manifest": Case(Manifest, MANIFEST, []), "cloud": Case(CloudSettings, CLOUD, [])}
+PARTS = {"box": Case(DeviceConfig, DEVICE, [])}
+WHOLE = CASES | PARTS | {"manifest": Case(Manifest, MANIFEST, []), "cloud": Case(CloudSettings, CLOUD, [])}
 JUNK: list[Any] = [
     None,
     True,

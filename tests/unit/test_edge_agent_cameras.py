@@ -21,8 +21,9 @@ from common.wire.codec import decode_packet
 from common.wire.messages import Events, Observation, Readings
 from edge.camera.frame import Frame
 from edge.camera_loop import CameraLoop
-from edge.cameras import BLIND, Camera
-from edge.config import CameraConfig, DeviceConfig
+from edge.camera_sight import BLIND
+from edge.cameras import Camera
+from edge.config import CameraConfig, DeviceConfig, load_device
 from edge.database import Database
 from edge.detectors import Detectors
 from edge.evidence import EvidenceStore
@@ -312,6 +313,22 @@ def test_a_check_opens_the_pictures_of_the_dry_road(tmp_path: Path) -> None:
     config = DeviceConfig.model_validate({"site": "gulou", "device": "lamp-01", "cameras": [camera]})
     codes = [one.error.code if one.error else "ok" for one in inspect(config, tmp_path / "box.yaml", {})]
     assert codes == ["ok", "ok", "camera.dry_picture", "ok"]
+
+
+def test_a_check_names_the_line_of_what_is_drawn_outside_the_picture_and_goes_on(tmp_path: Path) -> None:
+    outside = OCCUPIED | {"zone": [[0, 0], [2, 0], [1, 1]]}
+    cameras = [
+        {"name": name, "path": str(FOOTAGE), "scenes": [scene]}
+        for name, scene in (("one", outside), ("two", OCCUPIED))
+    ]
+    path = tmp_path / "box.yaml"
+    path.write_text(
+        yaml.safe_dump({"site": "gulou", "device": "lamp-01", "cameras": cameras}), encoding="utf-8"
+    )
+    found = list(inspect(load_device(path), path, {}))
+    assert [one.error.code if one.error else "ok" for one in found] == ["scene.outside", *["ok"] * 4]
+    assert found[0].what == "one: scenes"
+    assert f"{path}:" in str(found[0].error)
 
 
 def test_a_check_opens_the_detector_and_asks_whether_the_scenes_can_live_with_it(tmp_path: Path) -> None:

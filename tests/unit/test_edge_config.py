@@ -12,12 +12,15 @@ from common.runtime.errors import ConfigError
 from edge.camera.stills import StillsSettings
 from edge.config import (
     DeviceConfig,
+    Redrawn,
     data_directory,
+    drawn_outside,
     footage_file,
     load_device,
     source_of,
     uplinks_of,
 )
+from edge.vision.scenes.build import OutsideError, check_drawn
 
 FIVE_FAULTS = """\
 site: Gulou District
@@ -221,18 +224,87 @@ def test_fetched_footage_comes_first_then_what_ships(tmp_path: Path) -> None:
     assert footage_file(two, path, named) == tmp_path / "devices" / "a" / "b.mp4"
 
 
-@pytest.mark.parametrize("corner", ["[640, 1]", "[1.5, 1]", "[-0.1, 1]", "[.nan, 1]"])
-def test_a_zone_outside_the_picture_is_refused_with_its_line_and_what_is_allowed(
+OUTSIDE = """\
+site: gulou
+device: lamp-01
+cameras:
+  - name: cam-1
+    footage: vtest
+    scenes:
+      - {scene: zone, id: square, zone: [[0, 0], CORNER, [1, 0]]}
+      - scene: water
+        id: low-point
+        road: [[0, 0], [1, 1], [1, 0]]
+        gauge:
+          foot: [0.5, 1]
+          top: [0.5, TOP]
+          metres: 1
+  - {name: cam-2, footage: bikes}
+"""
+
+
+def _drawn(directory: Path, corner: str = "[1, 1]", top: str = "0") -> Path:
+    return write(directory, OUTSIDE.replace("CORNER", corner).replace("TOP", top))
+
+
+@pytest.mark.parametrize(
+    ("corner", "said"),
+    [
+        (
+            "[640, 1]",
+            "zone.1.0: expected a share of the picture's width, 0 to 1, got 640; divide pixels by its width",
+        ),
+        (
+            "[1, 480]",
+            "zone.1.1: expected a share of the picture's height, 0 to 1, got 480; divide pixels by its height",
+        ),
+        ("[1.5, 1]", "zone.1.0: expected a share of the picture's width, 0 to 1, got 1.5"),
+        ("[-0.1, 1]", "zone.1.0: expected a share of the picture's width, 0 to 1, got -0.1"),
+    ],
+)
+def test_a_zone_outside_the_picture_is_its_cameras_fault_alone_and_has_a_line(
+    tmp_path: Path, corner: str, said: str
+) -> None:
+    path = _drawn(tmp_path, corner)
+    one, two = load_device(path).cameras
+    (fault,) = drawn_outside(path)
+    assert str(fault).startswith(f"{path}:7: cameras.0.scenes.0.{said}")
+    with pytest.raises(OutsideError, match="expected scene square within the picture") as blind:
+        check_drawn(one.scenes)
+    assert said in blind.value.message
+    check_drawn(two.scenes)
+
+
+def test_a_gauge_line_that_leaves_the_picture_is_said_too(tmp_path: Path) -> None:
+    (fault,) = drawn_outside(_drawn(tmp_path, top="-0.2"))
+    assert (fault.line, fault.key) == (13, "cameras.0.scenes.1.gauge.top.1")
+
+
+@pytest.mark.parametrize("corner", ["[.nan, 1]", "[left, 1]", "[1]"])
+def test_a_corner_that_is_no_place_at_all_is_refused_with_its_line_and_what_else_is_wrong(
     tmp_path: Path, corner: str
 ) -> None:
-    text = (
-        "site: gulou\ndevice: lamp-01\ncameras:\n  - name: cam-1\n    footage: vtest\n    scenes:\n"
-        f"      - {{scene: zone, id: square, zone: [[0, 0], {corner}, [1, 0]]}}\n"
-    )
     with pytest.raises(InvalidConfigError) as refused:
-        load_device(write(tmp_path, text))
-    assert "box.yaml:7" in refused.value.message
-    assert "zone" in refused.value.message
+        load_device(_drawn(tmp_path, corner, top="7"))
+    assert [fault.line for fault in refused.value.faults][-1] == 13
+    assert "box.yaml:7: cameras.0.scenes.0.zone" in refused.value.message
+
+
+def test_scenes_are_read_anew_once_their_file_has_changed_and_can_be_read(tmp_path: Path) -> None:
+    path = _drawn(tmp_path, "[640, 1]")
+    redrawn = Redrawn(path, "cam-1")
+    assert redrawn() == load_device(path).cameras[0].scenes
+    assert redrawn() is None
+    path.write_text(path.read_text() + "sensors: 7\n")
+    with structlog.testing.capture_logs() as logs:
+        assert (redrawn(), redrawn()) == (None, None)
+    assert [(log["event"], log["camera"]) for log in logs] == [("camera.not_redrawn", "cam-1")]
+    assert "sensors" in logs[0]["message"]
+    scenes = redrawn() if _drawn(tmp_path, "[0.5, 1]") else None
+    assert scenes is not None
+    check_drawn(scenes)
+    path.unlink()
+    assert redrawn() is None
 
 
 @pytest.mark.parametrize(

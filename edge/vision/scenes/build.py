@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.runtime.errors import InvalidError
+from common.runtime.errors import InvalidError, TransientError
 from edge.vision.scenes.config import (
     FireConfig,
     HelmetConfig,
@@ -12,6 +12,7 @@ from edge.vision.scenes.config import (
     WaterConfig,
     WrongWayConfig,
     ZoneConfig,
+    outside,
 )
 from edge.vision.scenes.fire import FireScene
 from edge.vision.scenes.helmet import HelmetScene
@@ -19,6 +20,10 @@ from edge.vision.scenes.scene import Scene
 from edge.vision.scenes.water import WaterScene
 from edge.vision.scenes.wrong_way import WrongWayScene
 from edge.vision.scenes.zone import ZoneScene
+
+
+class OutsideError(TransientError):
+    """A scene is drawn outside the picture: until somebody draws it anew."""
 
 
 def build_scene(config: SceneConfig) -> Scene:
@@ -34,6 +39,24 @@ def build_scene(config: SceneConfig) -> Scene:
             return WaterScene(config)
         case FireConfig():
             return FireScene(config)
+
+
+def check_drawn(scenes: Sequence[SceneConfig]) -> None:
+    """Let no camera look whose scenes lie outside its picture: its hours would pass for hours in which nothing happened.
+
+    Raises:
+        OutsideError: ``scene.outside``, with everything that is.
+    """
+    wrong = list(outside(scenes))
+    if not wrong:
+        return
+    ids = sorted({scenes[number].id for one in wrong if isinstance(number := one.at[1], int)})
+    places = "; ".join(f"{'.'.join(map(str, one.at))}: {one.message}" for one in wrong)
+    raise OutsideError(
+        "scene.outside",
+        f"expected scene {', '.join(ids)} within the picture, found {places}",
+        "draw it anew in the box's file; `drumtower edge check` names the lines, and no restart is needed",
+    )
 
 
 def check_labels(scenes: Sequence[SceneConfig], known: Sequence[str], model: str) -> None:

@@ -1,21 +1,24 @@
-"""The configuration of scenes. Coordinates are shares of the picture: 0, 0 is its upper left corner."""
+"""The configuration of scenes. Coordinates are shares of the picture: 0, 0 is its upper left corner.
+
+They hold for pictures of any size. One outside 0..1 is no fault of the whole box but of its camera alone, which then does
+not look; see ``outside``.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from common.runtime.config import Settings, Wrong
-from common.runtime.settings import one_of
+from common.runtime.settings import Location, one_of
 from edge.vision.detections import STREET_LABELS
 from models import burning
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Point = tuple[Share, Share]
+Point = tuple[float, float]
 SceneId = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$")]
 
 
@@ -226,3 +229,23 @@ class FireConfig(Settings):
 SceneConfig = Annotated[
     ZoneConfig | WrongWayConfig | HelmetConfig | WaterConfig | FireConfig, Field(discriminator="scene")
 ]
+
+
+def outside(scenes: Sequence[object]) -> Iterator[Wrong]:
+    """Whatever of a camera's scenes is drawn outside its picture; scenes that are wrong otherwise may be among them."""
+    for number, scene in enumerate(scenes):
+        for name in ("zone", "lane", "road"):
+            corners = getattr(scene, name, ())
+            for place, corner in enumerate(corners if isinstance(corners, tuple | list) else ()):
+                yield from _beyond(corner, ("scenes", number, name, place))
+        if isinstance(gauge := getattr(scene, "gauge", None), GaugeConfig):
+            yield from _beyond(gauge.foot, ("scenes", number, "gauge", "foot"))
+            yield from _beyond(gauge.top, ("scenes", number, "gauge", "top"))
+
+
+def _beyond(point: object, at: Location) -> Iterator[Wrong]:
+    for axis, share in enumerate(point if isinstance(point, tuple | list) else ()):
+        if isinstance(share, float) and math.isfinite(share) and not 0 <= share <= 1:
+            size = ("width", "height")[min(axis, 1)]
+            said = f"expected a share of the picture's {size}, 0 to 1, got {share:g}"
+            yield Wrong((*at, axis), f"{said}{f'; divide pixels by its {size}' if share > 1 else ''}")
