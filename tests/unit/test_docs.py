@@ -29,6 +29,7 @@ PAGES = sorted(
 READERS: dict[str, Callable[[Path], object]] = {
     "sites": load_site,
     "devices": load_device,
+    "examples": load_device,
     "districts": read_district,
     "gateway.yaml": lambda path: load_config(path, GatewaySettings),
     "foreign": load_mapping,
