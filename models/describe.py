@@ -31,6 +31,11 @@ def segmenter_of(labels: list[str]) -> str:
     )
 
 
+def ends_by_itself(shape: tuple[int, ...]) -> bool:
+    """Whether an answer of this shape is a list of finds, already suppressed: ``(1, N, 6)``."""
+    return len(shape) == 3 and shape[2] == 6
+
+
 def described(
     file: Path, name: str, head: str | None, names: list[str], story: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -64,7 +69,7 @@ def described(
     shape = (
         open_session(file, threads=1).run(None, {"pixels": np.zeros((1, 3, SIDE, SIDE), np.float32)})[0].shape
     )
-    end_to_end = len(shape) == 3 and shape[2] == 6
+    end_to_end = ends_by_itself(shape)
     return common | {
         "head": "end_to_end" if end_to_end else "yolo",
         "labels": names,

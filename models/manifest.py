@@ -70,6 +70,11 @@ class ModelManifest(Settings):
         return tuple(label for label in self.labels if label is not None)
 
 
+Parity = Annotated[
+    float, Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output")
+]
+
+
 class Manifest(ModelManifest):
     """A detector: boxes with labels."""
 
@@ -77,6 +82,8 @@ class Manifest(ModelManifest):
     exclusive: tuple[tuple[str, ...], ...] = ()
     """Groups of labels that one object cannot wear two of at once (a lorry is not also a bus)."""
     thresholds: Thresholds
+    parity: Parity | None = None
+    """Of scores, and of boxes in shares of the input; nobody knows it of files that others exported."""
 
     def cross_faults(self) -> Iterator[Wrong]:
         """Labels differ, and groups are of labels there are."""
@@ -86,11 +93,6 @@ class Manifest(ModelManifest):
             for place, label in texts(group):
                 if label not in named:
                     yield Wrong(("exclusive", number, place), one_of(label, named))
-
-
-Parity = Annotated[
-    float, Field(ge=0, lt=1e-3, description="largest difference between the file and the trainer's output")
-]
 
 
 class VerdictThresholds(Settings):

@@ -28,6 +28,17 @@ def dataset_of(data: Path) -> Path:
     return described.resolve()
 
 
+def demand(found: Mapping[str, int], data: Path) -> None:
+    """Raises InvalidError ``dataset.incomplete`` when there is none of something that is learnt from or compared on."""
+    missing = [what for what, count in found.items() if not count]
+    if missing:
+        raise InvalidError(
+            "dataset.incomplete",
+            f"expected {', '.join(found)} in {data}, found no {', no '.join(missing)}",
+            "add pictures with their labels; groups go to one side of the split each, so a few of them are too few",
+        )
+
+
 def base_of(data: Path) -> Path | None:
     """Weights (``base.pt``) or an architecture (``base.yaml``) of one's own in the data's folder; None without either."""
     return next((data / name for name in _OWN if (data / name).is_file()), None)

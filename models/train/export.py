@@ -58,14 +58,13 @@ def export(net: nn.Module, path: Path, shape: tuple[int, int, int, int], example
     return compare(whole, path, examples)
 
 
-def compare(whole: nn.Module, path: Path, examples: Tensor, rounding: float = _ROUNDING) -> float:
+def compare(whole: nn.Module, path: Path, examples: Tensor) -> float:
     """The largest difference between what onnxruntime makes of a file and what PyTorch makes of the network.
 
     Args:
         whole: takes pixels, as the file's only input does.
         path: the ONNX file.
         examples: real pictures, float32 ``(N, 3, H, W)`` in 0..255.
-        rounding: the largest difference that is no mistake.
 
     Raises:
         InvalidError: ``model.parity`` when it is more.
@@ -77,10 +76,15 @@ def compare(whole: nn.Module, path: Path, examples: Tensor, rounding: float = _R
             expected = whole(example).numpy()
             found = session.run(None, {"pixels": example.numpy()})[0]
             worst = max(worst, float(np.abs(expected - found).max()))
-    if worst > rounding:
+    return agreeing(worst)
+
+
+def agreeing(difference: float) -> float:
+    """The difference, if it is rounding; raises InvalidError ``model.parity`` when it is more."""
+    if not difference <= _ROUNDING:
         raise InvalidError(
             "model.parity",
-            f"expected onnxruntime to agree with the trainer within {rounding}, they differ by {worst:.2g}",
+            f"expected onnxruntime to agree with the trainer within {_ROUNDING}, they differ by {difference:.2g}",
             "an operator was exported wrongly: look for resizing and padding first",
         )
-    return worst
+    return difference

@@ -1,4 +1,4 @@
-"""Detectors and segmenters fine-tuned on footage of one's own, by ultralytics; the box gets an ONNX file and a manifest.
+"""Detectors and segmenters fine-tuned on footage of one's own, by ultralytics; the box gets ONNX file, manifest and card.
 
 ``--data`` is a folder with ultralytics' ``data.yaml`` (``train``, ``val``, ``names``; without ``path`` they lie beside it),
 boxes or polygons as YOLO text, or masks. ``base.pt`` in it is what is begun from, ``base.yaml`` an architecture to begin
@@ -13,25 +13,39 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 
 from common.runtime.errors import InvalidError, MissingExtraError, TransientError
+from models.accuracy.detector import DetectorReport
+from models.accuracy.sections import section_of
 from models.data.riders import read_picture
 from models.describe import SIDE, described, segmenter_of
-from models.train.begin import BASES, STORY, Kind, base_of, dataset_of, trained_in
-from models.train.export import compare
+from models.manifest import ModelManifest, read_manifest
+from models.runtime import open_session
+from models.train.begin import BASES, STORY, Kind, base_of, dataset_of, demand, trained_in
+from models.train.card import Told, write_card
+from models.train.export import agreeing, compare
+from models.train.finds import Labelled, apart, failures, framed, lay_out
 from models.train.kept import write_manifest
 from models.train.loop import pictures_to_tensor
 
 EPOCHS: Final = 50
 _OPSET: Final = 17
 _PICTURES: Final = 8
+_UNIT: Final[dict[Kind, str]] = {
+    "detector": "scores, and boxes in shares of the input",
+    "segmenter": "probabilities",
+}
+_UNMEASURED: Final = "Nobody has looked yet: say here what you find. Of cameras, weather and hours that `val` does not show nothing is known."
 _TASKS: Final[dict[Kind, str]] = {"detector": "detect", "segmenter": "semantic"}
 
 
@@ -41,15 +55,24 @@ class Finetuning:
     def __init__(self, kind: Kind) -> None:
         self.kind: Kind = kind
 
-    def train_into(self, data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool) -> None:
+    def train_into(
+        self, data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool, most: int | None = None
+    ) -> None:
         """Fine-tune on ``data``; leave the best weights and what they came from in ``out``.
 
         Raises:
+            InvalidError: ``training.steps`` when it is to be of so many steps: ultralytics counts epochs.
             InvalidError: ``dataset.missing`` when the folder has no ``data.yaml``, ``dataset.broken`` when ultralytics
                 cannot learn from what it describes.
             TransientError: ``training.base`` when there is nothing to begin from and nothing can be fetched.
             MissingExtraError: ultralytics is not installed.
         """
+        if most is not None:
+            raise InvalidError(
+                "training.steps",
+                f"expected a number of epochs for a {self.kind}, got {most} steps: ultralytics counts epochs",
+                "try it out with --epochs 1 on a folder with few pictures",
+            )
         dataset = dataset_of(data)
         if resume and trained_in(out) is not None:
             return
@@ -59,7 +82,7 @@ class Finetuning:
         goes_on = resume and last.is_file()
         base = last if goes_on else base_of(data)
         yolo = _ultralytics(out)
-        _look_for_pictures(dataset)
+        _checked(dataset)
         net = _opened(yolo, base or BASES[self.kind], _TASKS[self.kind])
         rounds = EPOCHS if epochs is None else epochs
         net.train(
@@ -81,11 +104,13 @@ class Finetuning:
             "seed": net.trainer.args.seed,
             "base": (base or Path(BASES[self.kind])).name,
             "torch": torch.__version__,
+            "learnt": f"The {_pictures(net)} pictures of `train` in {dataset.name} of *{dataset.parent.name}*.",
+            "validation": {name: round(float(value), 4) for name, value in net.trainer.metrics.items()},
         }
         (out / STORY).write_text(json.dumps(told) + "\n", encoding="utf-8")
 
     def export_into(self, data: Path, trained: Path, out: Path) -> Path:
-        """Write ONNX file and manifest, once onnxruntime says of pictures of ``data`` what the trainer says.
+        """Write ONNX file, manifest and card, once onnxruntime says of pictures of ``data`` what the trainer says.
 
         Raises:
             InvalidError: ``training.missing`` when ``trained`` holds no training of this kind, ``model.parity`` when the
@@ -110,11 +135,20 @@ class Finetuning:
         )
         name = head or self.kind
         file = out / f"{name}.onnx"
-        _write(whole, file)
-        # Boxes are pixels of some hundreds: a hundredth of one is rounding.
-        parity = compare(whole, file, _examples(data), rounding=1e-2 if head is None else 1e-4)
+        _write(whole, file, names if head is None else [])
         content = described(file, name, head, names, story)
-        return write_manifest(content | ({} if head is None else {"parity": parity}), out / f"{name}.yaml")
+        examples = _examples(data, self.kind)
+        differs = (_compare_finds if head is None else compare)(whole, file, examples)
+        path = write_manifest(content | {"parity": float(f"{differs:.1e}")}, out / f"{name}.yaml")
+        manifest = read_manifest(path)
+        figures, fails = (
+            _measured(data, manifest, out) if head is None else (_validated(story), [_UNMEASURED])
+        )
+        compared = f"{len(examples)} pictures of *{data.resolve().name}* ({_UNIT[self.kind]})"
+        write_card(
+            manifest, out, Told(str(story.get("learnt", "Not known.")), differs, compared, figures, fails)
+        )
+        return path
 
 
 class _Looking(nn.Module):
@@ -149,7 +183,8 @@ def _foreground(names: list[str]) -> list[int]:
     return [place for place, name in enumerate(names) if name != "background"]
 
 
-def _write(whole: nn.Module, file: Path) -> None:
+def _write(whole: nn.Module, file: Path, names: list[str]) -> None:
+    """The file; a detector's says which classes it has, so that a box can hold the manifest's labels to it."""
     torch.onnx.export(
         whole,
         (torch.zeros((1, 3, SIDE, SIDE)),),
@@ -159,26 +194,84 @@ def _write(whole: nn.Module, file: Path) -> None:
         opset_version=_OPSET,
         dynamo=False,
     )
+    if names:
+        model = onnx.load(str(file))
+        model.metadata_props.add(key="names", value=repr(dict(enumerate(names))))
+        onnx.save(model, str(file))
 
 
-def _examples(data: Path) -> Tensor:
-    """A few of the pictures it was trained for, stretched to the input."""
+def _compare_finds(whole: nn.Module, file: Path, examples: Tensor) -> float:
+    """As ``compare`` does for maps; raises InvalidError ``model.parity``."""
+    session = open_session(file, threads=1)
+    worst = 0.0
+    with torch.no_grad():
+        for example in examples.split(1):
+            found = np.asarray(session.run(None, {"pixels": example.numpy()})[0])
+            worst = max(worst, apart(whole(example).numpy(), found))
+    return agreeing(worst)
+
+
+def _measured(data: Path, manifest: ModelManifest, out: Path) -> tuple[str, list[str]]:
+    """What the detector in ``out`` finds in the pictures of ``val``, asked as a box asks it, and what it does not."""
+    labelled = _labelled(dataset_of(data))
+    if not any(len(one.labels) for one in labelled):
+        return "Not measured: nothing is labelled in `val`.", [_UNMEASURED]
+    with tempfile.TemporaryDirectory() as place:
+        laid_out = lay_out(labelled, manifest.names, Path(place))
+        report = section_of(manifest.name, out).measure(laid_out, out)
+    assert isinstance(report, DetectorReport)
+    head = (
+        "On the pictures of `val`, which chose the round that was kept and are likely of the same streets as `train`: "
+        "elsewhere less is to be expected."
+    )
+    return f"{head}\n{report.table()}", list(failures(report, manifest.names))
+
+
+def _labelled(dataset: Path) -> list[Labelled]:
+    """The pictures of ``val`` with their boxes, as ultralytics reads them."""
+    from ultralytics.data import YOLODataset  # noqa: PLC0415 - the other trainings do without it
+
+    described = _checked(dataset)
+    read = YOLODataset(img_path=described["val"], data=described, task="detect", imgsz=SIDE, augment=False)
+    shown = []
+    for one in read.labels:
+        boxes = np.asarray(one["bboxes"], np.float64).reshape(-1, 4)
+        shown.append(Labelled(Path(one["im_file"]), boxes, np.asarray(one["cls"]).ravel().astype(np.intp)))
+    return shown
+
+
+def _validated(story: Mapping[str, Any]) -> str:
+    """What ultralytics said of the pictures of ``val``."""
+    said = story.get("validation") or {}
+    rows = [f"| {name} | {value:g} |" for name, value in said.items()]
+    head = "ultralytics' own figures on `val` at the end of the training; of what lies between two drawings of it they say nothing."
+    return "\n".join([head, "", "| | |", "|---|---|", *rows])
+
+
+def _pictures(net: Any) -> int:
+    return len(net.trainer.train_loader.dataset)
+
+
+def _examples(data: Path, kind: Kind) -> Tensor:
+    """A few of the pictures it was trained for, as a box shows them."""
     paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    demand({"pictures to compare on": len(paths)}, data)
     chosen = paths[:: max(1, len(paths) // _PICTURES)][:_PICTURES]
-    size = (SIDE, SIDE)
+    pictures = [read_picture(path) for path in chosen]
     shown = [
-        np.asarray(cv2.resize(read_picture(path), size, interpolation=cv2.INTER_AREA), np.uint8)
-        for path in chosen
+        framed(picture) if kind == "detector" else np.asarray(cv2.resize(picture, (SIDE, SIDE)), np.uint8)
+        for picture in pictures
     ]
     return (pictures_to_tensor(shown) + 1.0) * 127.5
 
 
-def _look_for_pictures(dataset: Path) -> None:
-    """What ultralytics thinks of a description, before it begins; raises InvalidError ``dataset.broken``."""
+def _checked(dataset: Path) -> dict[str, Any]:
+    """What a data set's description says, as ultralytics reads it; raises InvalidError ``dataset.broken``."""
     from ultralytics.data.utils import check_det_dataset  # noqa: PLC0415 - the other trainings do without it
 
     try:
-        check_det_dataset(str(dataset), autodownload=False)
+        said: dict[str, Any] = check_det_dataset(str(dataset), autodownload=False)
+        return said
     except (FileNotFoundError, SyntaxError, TypeError) as error:
         # These are what it raises for pictures and keys that are not there, and for keys of another type.
         raise InvalidError(
