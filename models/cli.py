@@ -100,6 +100,12 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Rounds over the data; the model's own if not given.")
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="At most so many steps: to see in seconds whether data and machine will do."
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed gives the same weights on the same machine.")
     ] = 0,
@@ -111,7 +117,7 @@ def train(
     """
     with _extra("models"):
         from models.train.runs import run_of  # noqa: PLC0415 - torch is nowhere but where one trains
-    run_of(name).train_into(data, out, epochs=epochs, seed=seed, resume=resume)
+    run_of(name).train_into(data, out, epochs=epochs, seed=seed, resume=resume, most=steps)
     typer.echo(f"{name}: trained, in {out}; next: drumtower models export {name}")
 
 
@@ -123,9 +129,9 @@ def export(
     ],
     data: Data,
     trained: Annotated[Path, typer.Option("--trained", help="Folder that `train` wrote.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the ONNX file and its manifest.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the ONNX file, its manifest and its card.")],
 ) -> None:
-    """Write ONNX file and manifest, once onnxruntime says what the trainer says; needs the extra `models`."""
+    """Write ONNX file, manifest and card, once onnxruntime says what the trainer says; needs the extra `models`."""
     with _extra("models"):
         from models.train.runs import run_of  # noqa: PLC0415 - torch is nowhere but where one trains
     path = run_of(name).export_into(data, trained, out)

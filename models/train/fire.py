@@ -158,7 +158,7 @@ def train(
     scenes: Sequence[Scene],
     calm: Sequence[NDArray[np.uint8]],
     street_weights: Path,
-    epochs: int,
+    steps: int,
     seed: int = 0,
     *,
     checkpoint: Path | None = None,
@@ -170,14 +170,13 @@ def train(
         scenes: labelled frames, of fires and of none.
         calm: pictures of the network's size without fire and smoke.
         street_weights: the detector whose layers it begins from.
-        epochs: of ``STEPS`` steps each.
+        steps: of the optimiser.
         seed: of everything random.
         checkpoint: written after each epoch.
         resume: whether to go on from it.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    steps = epochs * STEPS
 
     def tell(step: int, loss: float) -> None:
         if step % 25 == 0:

@@ -17,25 +17,36 @@ from models.data.water_split import names_of
 from models.fire import FireSegmenter
 from models.manifest import FireManifest
 from models.store import WEIGHTS, Model
+from models.train.begin import demand
+from models.train.card import Told, as_the_shipped, to_be_measured
 from models.train.dense import HEIGHT, WIDTH
 from models.train.export import export
-from models.train.fire import fitted, new_net, train
-from models.train.kept import keep, load_kept, write_manifest
-from models.train.loop import pictures_to_tensor
+from models.train.fire import STEPS, fitted, new_net, train
+from models.train.kept import keep, leave, load_kept
+from models.train.loop import pictures_to_tensor, steps_of
 
 EPOCHS: Final = 12
 STREET: Final = WEIGHTS / "cocossd_mbv2lite.onnx"
 _EXAMPLES: Final = 16
 
 
-def train_into(data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool) -> None:
+def train_into(
+    data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool, most: int | None = None
+) -> None:
     """Train on the learnt videos of ``fire-smoke``, with the learnt streets of ``helmet-riders`` as what burns not."""
     out.mkdir(parents=True, exist_ok=True)
     scenes = learnt_scenes(data / FRAMES)
     calm = learnt_streets(data / "helmet-riders")
-    rounds = EPOCHS if epochs is None else epochs
-    net = train(scenes, calm, STREET, rounds, seed, checkpoint=out / "checkpoint.pt", resume=resume)
-    keep(net, out, "fire", epochs=rounds, seed=seed, frames=len(scenes), streets=len(calm))
+    demand({"frames of learnt videos": len(scenes), "learnt streets": len(calm)}, data)
+    steps = steps_of(EPOCHS if epochs is None else epochs, STEPS, most)
+    net = train(scenes, calm, STREET, steps, seed, checkpoint=out / "checkpoint.pt", resume=resume)
+    videos = len({scene.group for scene in scenes})
+    burning = sum(bool(scene.boxes) for scene in scenes)
+    learnt = (
+        f"{len(scenes)} frames of {videos} videos of *{FRAMES.name}*, fire or smoke in {burning} of them, and {len(calm)} "
+        "streets of *helmet-riders* where nothing burns, onto which flames and smoke are painted."
+    )
+    keep(net, out, "fire", steps=steps, seed=seed, learnt=learnt)
 
 
 def learnt_scenes(data: Path) -> list[Scene]:
@@ -56,7 +67,9 @@ def export_into(data: Path, trained: Path, out: Path) -> Path:
     net = new_net(STREET)
     story = load_kept(net, trained, "fire")
     out.mkdir(parents=True, exist_ok=True)
-    examples = [fitted(read_picture(scene.picture)) for scene in learnt_scenes(data / FRAMES)[:_EXAMPLES]]
+    shown = learnt_scenes(data / FRAMES)[:_EXAMPLES]
+    demand({"frames of learnt videos": len(shown)}, data)
+    examples = [fitted(read_picture(scene.picture)) for scene in shown]
     file = out / "fire.onnx"
     parity = export(net, file, (1, 3, HEIGHT, WIDTH), (pictures_to_tensor(examples) + 1.0) * 127.5)
     manifest = _manifest(file, parity, story)
@@ -66,7 +79,9 @@ def export_into(data: Path, trained: Path, out: Path) -> Path:
     content = manifest.model_copy(update={"thresholds": thresholds}).model_dump(
         mode="json", exclude_defaults=True
     )
-    return write_manifest(content, out / "fire.yaml")
+    compared = f"{len(shown)} frames of learnt videos (probabilities)"
+    told = Told(story["learnt"], parity, compared, to_be_measured("fire"), as_the_shipped("fire"))
+    return leave(content, out, told)
 
 
 def _manifest(file: Path, parity: float, story: dict[str, Any]) -> FireManifest:
@@ -94,7 +109,7 @@ def _manifest(file: Path, parity: float, story: dict[str, Any]) -> FireManifest:
             "parity": float(f"{parity:.1e}"),
             "licence": "Apache-2.0; trained on photos under CC BY 4.0",
             "origin": (
-                f"trained by `drumtower models train fire` ({story['epochs']} epochs, seed {story['seed']}, "
+                f"trained by `drumtower models train fire` ({story['steps']} steps, seed {story['seed']}, "
                 f"torch {story['torch']}) on frames of fire-smoke, streets of helmet-riders as what burns not, "
                 "from the layers of cocossd"
             ),

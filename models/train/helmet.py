@@ -31,7 +31,7 @@ SIZE = 80
 """Pixels across and down of the network's input."""
 CONTEXT = 1.6
 """Side of the crop, as a multiple of the head's longer side: a rim or a strap shows best against what is around."""
-_BATCH = 48
+BATCH = 48
 #: Labels are wrong now and then: nobody shall be sure.
 _DOUBT = 0.04
 _SMALLEST_TRAINED = 12.0
@@ -157,18 +157,23 @@ class HeadCrops:
         return self._photos[head.picture]
 
 
+def sides(heads: Sequence[Head]) -> tuple[list[Head], list[Head], list[Head]]:
+    """What is learnt from: bare heads, those in full helmets, those in half ones; suspects and tiny ones are left out."""
+    trained = [head for head in heads if not head.suspect and head.size >= _SMALLEST_TRAINED]
+    return (
+        [head for head in trained if head.bare],
+        [head for head in trained if not head.bare and not head.half],
+        [head for head in trained if head.half],
+    )
+
+
 def batches(
     heads: Sequence[Head], crops: HeadCrops, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, ...]]:
     """Half bare, half helmeted, for ever; of these a third half helmets, which elsewhere are the common ones."""
-    trained = [head for head in heads if not head.suspect and head.size >= _SMALLEST_TRAINED]
-    sides = (
-        ([head for head in trained if head.bare], _BATCH // 2),
-        ([head for head in trained if not head.bare and not head.half], _BATCH // 3),
-        ([head for head in trained if head.half], _BATCH // 6),
-    )
+    drawn = list(zip(sides(heads), (BATCH // 2, BATCH // 3, BATCH // 6), strict=True))
     while True:
-        chosen = [side[place] for side, share in sides for place in rng.integers(0, len(side), share)]
+        chosen = [side[place] for side, share in drawn for place in rng.integers(0, len(side), share)]
         # Beside the bare come the helmeted, and the other way round.
         neighbours = chosen[::-1]
         pictures = [
@@ -186,7 +191,7 @@ def loss_of(net: HelmetNet, batch: tuple[Tensor, ...]) -> Tensor:
 def train(
     heads: Sequence[Head],
     street_weights: Path,
-    epochs: int = 24,
+    steps: int,
     seed: int = 0,
     *,
     checkpoint: Path | None = None,
@@ -197,13 +202,12 @@ def train(
     Args:
         heads: to learn from; suspects and tiny ones are left out.
         street_weights: the detector whose layers it begins from.
-        epochs: rounds over the heads.
+        steps: of the optimiser.
         seed: of everything that is drawn.
         checkpoint: file to keep the training in, so that it may be broken off.
         resume: go on from that file if it is there.
     """
     torch.manual_seed(seed)
-    steps = epochs * (len(heads) // _BATCH)
     rng = np.random.default_rng(seed)
 
     def tell(step: int, loss: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +16,12 @@ from models.helmet import HelmetJudge
 from models.manifest import HelmetManifest
 from models.store import WEIGHTS, Model
 from models.train.augment import other_camera
+from models.train.begin import demand
+from models.train.card import Told, as_the_shipped, to_be_measured
 from models.train.export import export
-from models.train.helmet import CONTEXT, SIZE, HeadCrops, HelmetNet, Mirrored, train
-from models.train.kept import keep, load_kept, write_manifest
-from models.train.loop import pictures_to_tensor
+from models.train.helmet import BATCH, CONTEXT, SIZE, HeadCrops, HelmetNet, Mirrored, sides, train
+from models.train.kept import keep, leave, load_kept
+from models.train.loop import pictures_to_tensor, steps_of
 
 EPOCHS: Final = 48
 STREET: Final = WEIGHTS / "cocossd_mbv2lite.onnx"
@@ -29,13 +32,22 @@ _MOST_FALSE, _MOST_MISSED = 0.03, 0.08
 _WEATHERS = 3
 
 
-def train_into(data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool) -> None:
+def train_into(
+    data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool, most: int | None = None
+) -> None:
     """Train on the learnt part of ``helmet-riders``."""
     out.mkdir(parents=True, exist_ok=True)
     heads = parts(read_heads(data)).learnt
-    rounds = EPOCHS if epochs is None else epochs
-    net = train(heads, STREET, rounds, seed, checkpoint=out / "checkpoint.pt", resume=resume)
-    keep(net, out, "helmet", epochs=rounds, seed=seed, heads=len(heads))
+    bare, full, half = (len(side) for side in sides(heads))
+    demand({"bare heads to learn from": bare, "full helmets": full, "half helmets": half}, data)
+    steps = steps_of(EPOCHS if epochs is None else epochs, len(heads) // BATCH, most)
+    net = train(heads, STREET, steps, seed, checkpoint=out / "checkpoint.pt", resume=resume)
+    groups = len({head.group for head in heads})
+    learnt = (
+        f"{bare} bare heads, {full} in full helmets and {half} in half ones ({groups} groups of photos) of "
+        f"*{data.resolve().name}*; doubtful labels are left out."
+    )
+    keep(net, out, "helmet", steps=steps, seed=seed, learnt=learnt)
 
 
 def export_into(data: Path, trained: Path, out: Path) -> Path:
@@ -44,29 +56,35 @@ def export_into(data: Path, trained: Path, out: Path) -> Path:
     story = load_kept(net, trained, "helmet")
     out.mkdir(parents=True, exist_ok=True)
     tuned = parts(read_heads(data)).tuned
+    trusted = [head for head in tuned if not head.suspect and head.size >= SMALLEST]
+    bare = sum(head.bare for head in trusted)
+    demand(
+        {"bare heads to choose thresholds on": bare, "helmets to choose them on": len(trusted) - bare}, data
+    )
     file = out / "helmet.onnx"
     parity = export(Mirrored(net), file, (0, 3, SIZE, SIZE), _pixels(tuned[:_EXAMPLES]))
     manifest = _manifest(file, parity, story)
-    judged = _in_any_weather(tuned, HelmetJudge(Model(manifest, file), threads=2))
+    judged = _in_any_weather(trusted, HelmetJudge(Model(manifest, file), threads=2))
     thresholds = choose_thresholds(judged, _MOST_FALSE, _MOST_MISSED)
     content = manifest.model_copy(update={"thresholds": thresholds}).model_dump(
         mode="json", exclude_defaults=True
     )
-    return write_manifest(content, out / "helmet.yaml")
+    compared = f"{len(tuned[:_EXAMPLES])} heads neither learnt nor judged on (probabilities)"
+    told = Told(story["learnt"], parity, compared, to_be_measured("helmet"), as_the_shipped("helmet"))
+    return leave(content, out, told)
 
 
-def _in_any_weather(heads: list[Head], model: HelmetJudge) -> Judged:
+def _in_any_weather(heads: Sequence[Head], model: HelmetJudge) -> Judged:
     """What the model makes of heads as they stand and as other cameras, nights and networks would show them."""
-    trusted = [head for head in heads if not head.suspect and head.size >= SMALLEST]
     rng = np.random.default_rng(0)
     crops = [
         crop
-        for head in trusted
+        for head in heads
         for plain in model.crops(read_picture(head.picture), np.array([head.box]))
         for crop in (plain, *(other_camera(plain, rng) for _ in range(_WEATHERS)))
     ]
     probability = model.of_crops(crops).astype(np.float64)
-    return Judged([head for head in trusted for _ in range(1 + _WEATHERS)], probability)
+    return Judged([head for head in heads for _ in range(1 + _WEATHERS)], probability)
 
 
 def _pixels(heads: list[Head]) -> torch.Tensor:
@@ -101,7 +119,7 @@ def _manifest(file: Path, parity: float, story: dict[str, Any]) -> HelmetManifes
             "parity": float(f"{parity:.1e}"),
             "licence": "Apache-2.0; trained on photos under CC BY 4.0",
             "origin": (
-                f"trained by `drumtower models train helmet` ({story['epochs']} epochs, seed {story['seed']}, "
+                f"trained by `drumtower models train helmet` ({story['steps']} steps, seed {story['seed']}, "
                 f"torch {story['torch']}) on helmet-riders, from the layers of cocossd"
             ),
         }

@@ -12,14 +12,24 @@ from torch import nn
 
 from common.runtime.errors import InvalidError
 from models.manifest import read_manifest
+from models.train.card import Told, write_card
 
 _STORY: Final = "training.json"
 
 
-def keep(net: nn.Module, out: Path, model: str, **story: object) -> None:
-    """Write a model's weights and what they came from into ``out``."""
+def keep(net: nn.Module, out: Path, model: str, *, steps: int, seed: int, learnt: str) -> None:
+    """Write a model's weights and what they came from into ``out``.
+
+    Args:
+        net: trained.
+        out: the training's folder.
+        model: its name.
+        steps: of the optimiser.
+        seed: of everything random.
+        learnt: what it was trained on, for its card.
+    """
     torch.save(net.state_dict(), out / f"{model}.pt")
-    told = {"model": model, **story, "torch": torch.__version__}
+    told = {"model": model, "steps": steps, "seed": seed, "learnt": learnt, "torch": torch.__version__}
     (out / _STORY).write_text(json.dumps(told) + "\n", encoding="utf-8")
 
 
@@ -39,6 +49,13 @@ def load_kept(net: nn.Module, trained: Path, model: str) -> dict[str, Any]:
     net.load_state_dict(torch.load(weights, weights_only=True))
     story: dict[str, Any] = json.loads((trained / _STORY).read_text(encoding="utf-8"))
     return story
+
+
+def leave(content: dict[str, Any], out: Path, told: Told) -> Path:
+    """Write a manifest and a card beside the file that is in ``out``; the manifest's path."""
+    path = write_manifest(content, out / f"{content['name']}.yaml")
+    write_card(read_manifest(path), out, told)
+    return path
 
 
 def write_manifest(content: dict[str, Any], path: Path) -> Path:

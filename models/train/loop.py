@@ -143,8 +143,18 @@ class _Training:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step = state["step"]
+        if self.plan.hold:
+            # The rate kept is that of the old end, at which it had gone down.
+            for group, top in zip(self.optimiser.param_groups, self.cycle.base_lrs, strict=True):
+                group["lr"] = top * _held(self.step, self.plan)
         torch.set_rng_state(state["torch_rng"])
         checkpoint.rng.bit_generator.state = state["batch_rng"]
+
+
+def steps_of(epochs: int, each: int, most: int | None) -> int:
+    """Steps of the optimiser in so many epochs of so many steps, or fewer where somebody only tries it out."""
+    whole = epochs * max(each, 1)
+    return whole if most is None else min(whole, most)
 
 
 def _held(step: int, plan: Plan) -> float:

@@ -95,7 +95,7 @@ def new_net(street_weights: Path) -> DenseNet:
 def train(
     photos: Sequence[Labelled],
     street_weights: Path,
-    epochs: int,
+    steps: int,
     seed: int = 0,
     *,
     checkpoint: Path | None = None,
@@ -106,14 +106,13 @@ def train(
     Args:
         photos: with boxes of heads and plates.
         street_weights: the detector whose layers it begins from.
-        epochs: of ``STEPS`` steps each.
+        steps: of the optimiser.
         seed: of everything random.
         checkpoint: file to keep what has been reached.
         resume: whether to go on from it.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    steps = epochs * STEPS
 
     def tell(step: int, loss: float) -> None:
         if step % 25 == 0:
@@ -121,6 +120,6 @@ def train(
 
     net = new_net(street_weights)
     kept = None if checkpoint is None else Checkpoint(checkpoint, rng, every=STEPS, resume=resume)
-    album = Album(photos, net, street_weights, _PARTS, np.random.default_rng(seed))
+    album = Album(photos, net, street_weights, min(_PARTS, steps * _BATCH), np.random.default_rng(seed))
     plan = Plan(steps, backbone_rate=4e-4, head_rate=2e-3, seed=seed, hold=True, half=True)
     return fit(net, plan, album.batches(rng), loss_of, tell, checkpoint=kept)

@@ -15,9 +15,11 @@ from models.data.riders import read_picture
 from models.manifest import PrivacyManifest
 from models.privacy import THRESHOLDS
 from models.store import WEIGHTS
+from models.train.begin import demand
+from models.train.card import Told, as_the_shipped, to_be_measured
 from models.train.export import export
-from models.train.kept import keep, load_kept, write_manifest
-from models.train.loop import pictures_to_tensor
+from models.train.kept import keep, leave, load_kept
+from models.train.loop import pictures_to_tensor, steps_of
 from models.train.privacy import STEPS, new_net, train
 
 EPOCHS: Final = 14
@@ -27,13 +29,23 @@ STREET: Final = WEIGHTS / "cocossd_mbv2lite.onnx"
 _EXAMPLES: Final = 6
 
 
-def train_into(data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool) -> None:
+def train_into(
+    data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool, most: int | None = None
+) -> None:
     """Train on the learnt side of ``helmet-riders``."""
     out.mkdir(parents=True, exist_ok=True)
     photos = read_labelled(data, "learnt")
-    rounds = EPOCHS if epochs is None else epochs
-    net = train(photos, STREET, rounds, seed, checkpoint=out / "checkpoint.pt", resume=resume)
-    keep(net, out, "privacy", steps=rounds * STEPS, seed=seed, photos=len(photos))
+    heads = sum(len(one.heads) for one in photos)
+    plates = sum(len(one.plates) for one in photos)
+    demand({"learnt photos": len(photos), "heads": heads, "number plates": plates}, data)
+    steps = steps_of(EPOCHS if epochs is None else epochs, STEPS, most)
+    net = train(photos, STREET, steps, seed, checkpoint=out / "checkpoint.pt", resume=resume)
+    groups = len({one.group for one in photos})
+    learnt = (
+        f"{heads} heads and {plates} number plates in {len(photos)} photos ({groups} groups) of *{data.resolve().name}*, "
+        "plates of other kinds drawn over some."
+    )
+    keep(net, out, "privacy", steps=steps, seed=seed, learnt=learnt)
 
 
 def export_into(data: Path, trained: Path, out: Path) -> Path:
@@ -41,12 +53,15 @@ def export_into(data: Path, trained: Path, out: Path) -> Path:
     net = new_net(STREET)
     story = load_kept(net, trained, "privacy")
     out.mkdir(parents=True, exist_ok=True)
-    photos = read_labelled(data, "tuned")
+    photos = read_labelled(data, "tuned")[:_EXAMPLES]
+    demand({"photos neither learnt nor judged on": len(photos)}, data)
     file = out / "privacy.onnx"
-    examples = pictures_to_tensor([_small(photo) for photo in photos[:_EXAMPLES]])
+    examples = pictures_to_tensor([_small(photo) for photo in photos])
     parity = export(net, file, (1, 3, SIDE, SIDE), (examples + 1.0) * 127.5)
     content = _manifest(file, parity, story).model_dump(mode="json", exclude_defaults=True)
-    return write_manifest(content, out / "privacy.yaml")
+    compared = f"{len(photos)} photos neither learnt nor judged on (probabilities)"
+    told = Told(story["learnt"], parity, compared, to_be_measured("privacy"), as_the_shipped("privacy"))
+    return leave(content, out, told)
 
 
 def _small(photo: Labelled) -> NDArray[np.uint8]:

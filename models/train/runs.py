@@ -14,12 +14,14 @@ from models.train.finetune import Finetuning
 class Run(Protocol):
     """One model's way from labelled pictures to a file that ships; modules are such."""
 
-    def train_into(self, data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool) -> None:
-        """Train on ``data``; leave weights and what they came from in ``out``."""
+    def train_into(
+        self, data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool, most: int | None = None
+    ) -> None:
+        """Train on ``data``, for at most so many steps; leave weights and what they came from in ``out``."""
         ...
 
     def export_into(self, data: Path, trained: Path, out: Path) -> Path:
-        """Write ONNX file and manifest to ``out`` from what ``train_into`` left; give back the manifest."""
+        """Write ONNX file, manifest and card to ``out`` from what ``train_into`` left; give back the manifest."""
         ...
 
 

@@ -95,7 +95,7 @@ def train(
     roads: Sequence[Road],
     dry: Sequence[NDArray[np.uint8]],
     street_weights: Path,
-    epochs: int,
+    steps: int,
     seed: int = 0,
     *,
     checkpoint: Path | None = None,
@@ -107,14 +107,13 @@ def train(
         roads: dry roads, to be flooded.
         dry: whatever else shall not be taken for water.
         street_weights: the detector whose layers it begins from.
-        epochs: of ``STEPS`` steps each.
+        steps: of the optimiser.
         seed: of everything random.
         checkpoint: written after each epoch.
         resume: whether to go on from it.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    steps = epochs * STEPS
 
     def tell(step: int, loss: float) -> None:
         if step % 25 == 0:

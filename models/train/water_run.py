@@ -16,9 +16,11 @@ from models.data.water_split import roads_of, small_pictures
 from models.data.water_views import HEIGHT, WIDTH, seen_elsewhere
 from models.manifest import WaterManifest
 from models.store import WEIGHTS, Model
+from models.train.begin import demand
+from models.train.card import Told, as_the_shipped, to_be_measured
 from models.train.export import export
-from models.train.kept import keep, load_kept, write_manifest
-from models.train.loop import pictures_to_tensor
+from models.train.kept import keep, leave, load_kept
+from models.train.loop import pictures_to_tensor, steps_of
 from models.train.water import STEPS, Mirrored, new_net, train
 from models.water import WaterSegmenter
 
@@ -29,14 +31,21 @@ _EXAMPLES: Final = 16
 _EVERY: Final = 4
 
 
-def train_into(data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool) -> None:
+def train_into(
+    data: Path, out: Path, *, epochs: int | None, seed: int, resume: bool, most: int | None = None
+) -> None:
     """Train on the learnt side of the roads, with frames of fires as what is dry whatever it looks like."""
     out.mkdir(parents=True, exist_ok=True)
     roads = [one.road for one in roads_of(data / ROADS, data / SEGMENTER, judged=False)]
     dry = small_pictures(learnt_others(data / OTHERS))
-    rounds = EPOCHS if epochs is None else epochs
-    net = train(roads, dry, STREET, rounds, seed, checkpoint=out / "checkpoint.pt", resume=resume)
-    keep(net, out, "water", steps=rounds * STEPS, seed=seed, roads=len(roads), dry=len(dry))
+    demand({"learnt roads": len(roads), "frames without water": len(dry)}, data)
+    steps = steps_of(EPOCHS if epochs is None else epochs, STEPS, most)
+    net = train(roads, dry, STREET, steps, seed, checkpoint=out / "checkpoint.pt", resume=resume)
+    learnt = (
+        f"{len(roads)} dry roads of *{ROADS.name}*, onto which water, rain and night are composed, and {len(dry)} frames of "
+        f"*{OTHERS.name}* as what is dry whatever it looks like."
+    )
+    keep(net, out, "water", steps=steps, seed=seed, learnt=learnt)
 
 
 def learnt_others(data: Path) -> list[Path]:
@@ -52,6 +61,7 @@ def export_into(data: Path, trained: Path, out: Path) -> Path:
     story = load_kept(net, trained, "water")
     out.mkdir(parents=True, exist_ok=True)
     roads = roads_of(data / ROADS, data / SEGMENTER, judged=True)
+    demand({"held-out roads": len(roads)}, data)
     rng = np.random.default_rng(0)
     views = [seen_elsewhere(one.road.picture, one.road.road, rng)[0] for one in roads[:_EXAMPLES]]
     file = out / "water.onnx"
@@ -65,7 +75,9 @@ def export_into(data: Path, trained: Path, out: Path) -> Path:
         "extent": EXTENT,
     }
     content = manifest.model_dump(mode="json", exclude_defaults=True) | {"thresholds": thresholds}
-    return write_manifest(content, out / "water.yaml")
+    compared = f"{len(views)} held-out roads (probabilities)"
+    told = Told(story["learnt"], parity, compared, to_be_measured("water"), as_the_shipped("water"))
+    return leave(content, out, told)
 
 
 def _manifest(file: Path, parity: float, story: dict[str, Any]) -> WaterManifest:
