@@ -1,0 +1,64 @@
+"""What the tracker is measured against, as it was written down when it was last measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import tracker_package as package
+from benchmarks.tracker_plays import DROPPED, ONE_DRAW, SCORED, TUNED, plays
+
+MODELS = ("cocossd", "yolox_nano")
+WAYS = ["defaults", "tuned", "tuned here"]
+
+
+def test_no_frame_that_is_scored_was_tuned_on() -> None:
+    assert not set(TUNED) & set(SCORED)
+    for frames in (TUNED, SCORED):
+        shown = {n for group in plays(frames).values() for play in group for n in play.numbers}
+        assert shown == set(frames)
+
+
+def test_the_first_draw_by_itself_is_one_of_those_the_mean_is_over() -> None:
+    by_name = plays(SCORED)
+    assert by_name[ONE_DRAW] == by_name[DROPPED][:1]
+    assert len({play.frames for play in by_name[DROPPED]}) == 12
+
+
+@pytest.mark.parametrize("tracker", package.GRID)
+def test_the_defaults_of_a_tracker_are_among_what_is_tried(tracker: str) -> None:
+    tried = package.settings_in(tracker)
+    assert tried[0] == {}
+    assert all(set(one) == set(package.GRID[tracker]) for one in tried[1:])
+    assert len({tuple(sorted(one.items())) for one in tried}) == len(tried)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_tracker_is_told_in_every_play_untuned_and_tuned(model: str) -> None:
+    kept = package.read_kept()
+    rows = kept[model]["plays"]
+    assert list(rows) == list(plays(SCORED))
+    for by_tracker in rows.values():
+        assert list(by_tracker) == list(package.GRID)
+        for by_way in by_tracker.values():
+            assert list(by_way) == WAYS
+            assert all({"mota", "idf1", "switches", "ms"} <= set(told) for told in by_way.values())
+
+
+def test_what_was_chosen_was_among_what_was_tried() -> None:
+    for tracker, chosen in package.read_kept()["settings"].items():
+        tried = package.settings_in(tracker)
+        assert chosen["tuned"] in tried
+        assert all(one in tried for by_play in chosen["tuned here"].values() for one in by_play.values())
+
+
+def test_the_best_of_a_play_may_be_two_trackers_each_by_its_own_measure() -> None:
+    quick = {"mota": 0.7, "idf1": 0.5, "switches": 3, "ms": 0.1}
+    steady = {"mota": 0.6, "idf1": 0.8, "switches": 1, "ms": 0.2}
+    assert package.best(
+        {"Quick": {"defaults": quick}, "Steady": {"defaults": quick | {"mota": 0.1}, "tuned": steady}}
+    ) == {
+        "best_mota": 0.7,
+        "best_mota_by": "Quick, defaults",
+        "best_idf1": 0.8,
+        "best_idf1_by": "Steady, tuned",
+    }
