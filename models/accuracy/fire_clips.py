@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from models.accuracy.fire_changes import CHANGES
 from models.data.riders import read_picture
 from models.data.water import after_dark
 from models.data.water_split import names_of
-from models.fire import FireLook, FireSegmenter
+from models.fire import FireLook
 
 EVERY_MS: Final = 2000
 """Between two looks, as the scene's configuration ships."""
@@ -36,6 +36,14 @@ _CHANGED_BEGINNINGS: Final = 2
 _STILL_FROM: Final = 25
 """Pictures whose median is what a place mostly looks like."""
 _SHORTEST_SIDE: Final = 240
+
+
+class Looker(Protocol):
+    """Whatever says where something burns: the model that ships, or one that it is held against."""
+
+    def look(self, picture: NDArray[np.uint8]) -> FireLook:
+        """What is seen in a uint8 BGR picture of any size."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,14 +67,14 @@ class Clip:
         return max((count(run) for run in self.runs), default=0)
 
 
-def clips(data: Path, segmenter: FireSegmenter) -> Iterator[Clip]:
+def clips(data: Path, segmenter: Looker, kinds: Collection[str] = (STREETS, NIGHTS)) -> Iterator[Clip]:
     """All footage at hand in which nothing burns, and the same after dark."""
     for name in _VIDEOS:
-        yield _clip(data, name, segmenter, STREETS)
-        yield _clip(data, name, segmenter, NIGHTS)
+        for kind in kinds:
+            yield _clip(data, name, segmenter, kind)
 
 
-def changed_clips(data: Path, segmenter: FireSegmenter) -> Iterator[Clip]:
+def changed_clips(data: Path, segmenter: Looker) -> Iterator[Clip]:
     """The same footage, changed in each of the ways of ``fire_changes``."""
     for name in _VIDEOS:
         taken = [
@@ -83,7 +91,7 @@ def changed_clips(data: Path, segmenter: FireSegmenter) -> Iterator[Clip]:
             yield Clip(name, kind, taken[-1][0], runs)
 
 
-def burning_clip(data: Path, segmenter: FireSegmenter) -> Clip:
+def burning_clip(data: Path, segmenter: Looker) -> Clip:
     """A video in which every frame burns."""
     return _clip(data, _BURNING, segmenter, STREETS)
 
@@ -99,7 +107,7 @@ def calm_photos(data: Path) -> Iterator[NDArray[np.uint8]]:
         yield read_picture(path)
 
 
-def _clip(data: Path, name: str, segmenter: FireSegmenter, kind: str) -> Clip:
+def _clip(data: Path, name: str, segmenter: Looker, kind: str) -> Clip:
     runs: list[list[FireLook]] = [[] for _ in range(_BEGINNINGS)]
     seconds = 0.0
     # The same lamps in every frame, and other ones in every video.

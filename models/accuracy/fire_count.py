@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from models.accuracy.figures import Figure, bootstrapped
 from models.accuracy.fire_clips import (
     EVERY_MS,
+    NIGHTS,
     STREETS,
     Clip,
+    Looker,
     burning_clip,
     calm_photos,
     changed_clips,
@@ -26,7 +28,7 @@ from models.accuracy.fire_clips import (
 from models.burning import EXIT_LOOKS, START_SHARE, STOP_SHARE, Agreement, Rule
 from models.data.flames import CLASSES, DOUBTFUL, Scene, judged_groups, read_scenes
 from models.data.riders import read_picture
-from models.fire import FireLook, FireSegmenter
+from models.fire import FireLook
 from models.manifest import FireThresholds
 
 FRAMES: Final = Path("fire-smoke")
@@ -207,17 +209,17 @@ class Watched:
     changed: list[Clip]
 
 
-def watch(data: Path, segmenter: FireSegmenter) -> Watched:
-    """Look at everything."""
+def watch(data: Path, segmenter: Looker, *, as_taken: bool = False) -> Watched:
+    """Look at everything; ``as_taken`` leaves out what was darkened or changed by machine."""
     scenes = read_scenes(data / FRAMES)
     judged = judged_groups(scenes)
     shown = sorted((scene for scene in scenes if scene.group in judged), key=lambda scene: scene.place)
     return Watched(
         [(scene, segmenter.look(read_picture(scene.picture))) for scene in shown],
-        list(clips(data, segmenter)),
+        list(clips(data, segmenter, (STREETS,) if as_taken else (STREETS, NIGHTS))),
         [segmenter.look(photo) for photo in calm_photos(data)],
         burning_clip(data, segmenter),
-        list(changed_clips(data, segmenter)),
+        [] if as_taken else list(changed_clips(data, segmenter)),
     )
 
 
