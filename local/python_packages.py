@@ -196,7 +196,7 @@ _CAUSES = (
     ),
     (
         r"No matching distribution found|Could not find a version",
-        r"^ERROR: .*",
+        r"^ERROR: (?:No matching distribution|Could not find a version).*",
         "the Python package index does not have a pinned package for this machine",
         "check that pip's index is complete, and that this is Python 3.11–3.13 on amd64 or arm64",
     ),

@@ -251,7 +251,10 @@ def test_what_training_needs_is_installed_again_when_its_pins_change(
 
 
 def test_a_build_of_torch_that_no_index_has_is_told_with_what_else_helps(tmp_path: Path) -> None:
-    said = "ERROR: No matching distribution found for torch==2.13.0+cpu\n"
+    said = (
+        "ERROR: Ignored the following versions that require a different python version: 3.7\n"
+        "ERROR: No matching distribution found for torch==2.13.0+cpu\n"
+    )
     told = training.not_to_be_had(explain(said, tmp_path / "pip.log"), tmp_path / "pip.log")
     assert "requirements/torch.txt" in told.message
     assert "torch==2.13.0+cpu" in told.message
