@@ -17,7 +17,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -45,6 +45,19 @@ DATA: Final = Path(__file__).parents[2] / "shared" / "data" / "helmet-riders"
 _CARD: Final = Path(__file__).parents[1] / "models" / "cards" / "privacy.md"
 
 
+class Look(NamedTuple):
+    """What the box sees in one photo: persons, and what the privacy model finds, if there is one.
+
+    ``seconds`` is how long both took.
+    """
+
+    photo: Labelled
+    size: tuple[int, int]
+    persons: Detections
+    found: Private | None
+    seconds: float
+
+
 class _Counts(NamedTuple):
     """Of each photo: heads as the box hides them, with the mislabelled boxes, by persons alone; plates."""
 
@@ -54,23 +67,31 @@ class _Counts(NamedTuple):
     plates: Hidden
 
 
-def measure(photos: Sequence[Labelled]) -> dict[str, Any]:
-    """Hide what the box would hide, with and without the privacy model."""
-    detector, finder = OnnxDetector(open_model("cocossd")), _finder()
+def looks(photos: Iterable[Labelled], threads: int = 2) -> Iterator[Look]:
+    """See what the box sees, photo by photo."""
+    detector, finder = OnnxDetector(open_model("cocossd"), threads=threads), _finder(threads)
     maker = EvidenceMaker(EvidenceSettings(), detector, finder)
-    counts: list[_Counts] = []
-    sizes: list[float] = []
-    spent = 0.0
     for photo in photos:
         picture = read_picture(photo.picture)
         height, width = picture.shape[:2]
         began = time.perf_counter()
         present = maker.present(picture, detector.detect(picture), ())
         found = None if finder is None else finder.find(picture)
-        spent += time.perf_counter() - began
-        counts.append(_count(photo, present.persons, found, (width, height)))
-        across = (photo.heads[:, 2:] - photo.heads[:, :2]) * (width, height)
+        yield Look(photo, (width, height), present.persons, found, time.perf_counter() - began)
+
+
+def measure(seen: Iterable[Look]) -> dict[str, Any]:
+    """Hide what the box would hide, with and without the privacy model, and count."""
+    counts: list[_Counts] = []
+    sizes: list[float] = []
+    spent: list[float] = []
+    by = "persons alone"
+    for look in seen:
+        counts.append(_count(look.photo, look.persons, look.found, look.size))
+        across = (look.photo.heads[:, 2:] - look.photo.heads[:, :2]) * look.size
         sizes += [side for side in across.min(axis=1).tolist() if side >= SMALLEST]
+        spent.append(look.seconds)
+        by = by if look.found is None else "privacy model and persons"
     ours, every, without, theirs = (figures(list(one)) for one in zip(*counts, strict=True))
     hidden = np.concatenate([one.heads.shares for one in counts]) >= HIDDEN
     return {
@@ -81,7 +102,7 @@ def measure(photos: Sequence[Labelled]) -> dict[str, Any]:
         "heads": ours.many,
         "photos": ours.photos,
         "groups": ours.groups,
-        "by": "persons alone" if finder is None else "privacy model and persons",
+        "by": by,
         "by_size": _by_size(np.array(sizes), hidden),
         "mislabelled": every.many - ours.many,
         "recall_with_mislabelled": round(every.recall.value, 4),
@@ -91,7 +112,7 @@ def measure(photos: Sequence[Labelled]) -> dict[str, Any]:
         "plate_excess": round(theirs.excess.value, 3),
         "persons_alone_recall": round(without.recall.value, 4),
         "persons_alone_excess": round(without.excess.value, 3),
-        "ms_a_photo": round(spent / max(len(photos), 1) * 1000, 1),
+        "ms_a_photo": round(float(np.mean(spent)) * 1000, 1),
     }
 
 
@@ -119,10 +140,10 @@ def _by_size(sizes: NDArray[np.float64], hidden: NDArray[np.bool_]) -> dict[str,
     }
 
 
-def _finder() -> PrivacyFinder | None:
+def _finder(threads: int) -> PrivacyFinder | None:
     """The privacy model, if this build has one."""
     try:
-        return open_finder(threads=2)
+        return open_finder(threads=threads)
     except InvalidError as error:
         if error.code != "model.unknown":
             raise
@@ -177,7 +198,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         photos = read_labelled(options.data) if options.all else read_labelled(options.data, "judged")
-        found = measure(photos)
+        found = measure(looks(photos))
     except DrumtowerError as error:
         raise SystemExit(f"blur: {error}") from error
     short = missed(found)
