@@ -44,7 +44,7 @@ what it does:
   checkers  Compose and systemd's verifier, for tests of docker/ only
   promtool  Prometheus' own checker, for tests of the alert rules only
   training  PyTorch without an accelerator, in an environment of its own, for tests of training only; where pip has
-            no such build, --with goes on without it and says so (in CI it fails)
+            no such build, --with goes on without it and says so
 
 environment:
   DRUMTOWER_DATA   where prefix, databases and logs are (default: .drumtower in the repository)
@@ -62,7 +62,7 @@ examples:
 class Part:
     """One part of the set-up: whether it is up to date, and what brings it there.
 
-    What is optional is not to be had for every machine; asked for beside others it stops nobody but CI.
+    What is optional is not to be had for every machine; asked for beside others it stops nobody.
     """
 
     is_ready: Callable[[], bool]
@@ -133,8 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     progress = Progress()
     try:
-        demanded = bool(chosen.only or os.environ.get("CI"))
-        set_up(list(dict.fromkeys(chosen.only or [*_USUAL, *chosen.also])), progress, demanded=demanded)
+        parts = list(dict.fromkeys(chosen.only or [*_USUAL, *chosen.also]))
+        set_up(parts, progress, demanded=bool(chosen.only))
     except SetupError as error:
         progress.say(f"error: {error.message}")
         progress.say(f"  what to do: {error.hint}")

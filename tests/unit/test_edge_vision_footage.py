@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.mot import Labelled, evaluate, read_mot_truth
+from benchmarks.mot import Labelled, read_mot_truth
 from common.runtime.clock import ManualClock
 from edge.camera.file import FileSource
 from edge.camera.frame import Frame
@@ -20,7 +20,6 @@ from edge.vision.detector import OnnxDetector
 from edge.vision.evidence import Picture
 from edge.vision.pipeline import VisionPipeline, VisionSettings
 from edge.vision.scenes.scene import SceneEvent
-from edge.vision.tracker import Tracker
 from models.store import open_model
 from tests.fixtures.vision import BIKES
 
@@ -144,49 +143,6 @@ def test_people_walking_against_the_lane_are_each_seen_once(vtest: Played) -> No
     assert 4 <= len(acts) <= 14
     assert len({event.tracks[0].id for event in acts}) == len(acts)
     assert all(float(event.detail["angle"]) <= 45 for event in acts)
-
-
-@pytest.mark.shared_data
-def test_the_shipped_detector_finds_people_as_its_card_says(
-    vtest: Played, truth: Labelled, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = {}
-    for n, found in enumerate(vtest.detections):
-        sure = found.where(found.score >= 0.3).of("person")
-        given[n] = (np.arange(len(sure), dtype=np.int64), sure.xyxy)
-    score = evaluate(truth, given, range(len(vtest.detections)))
-    with capsys.disabled():
-        print(
-            f"\ncocossd on vtest.avi: recall {score.recall:.3f}, precision {score.precision:.3f} at IoU 0.5"
-        )
-    assert score.recall >= 0.74
-    assert score.precision >= 0.66
-
-
-@pytest.mark.shared_data
-def test_the_tracker_is_as_good_as_was_measured(
-    vtest: Played, truth: Labelled, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # Of the frames that it was tuned on; measured .50 and .49. The others are `benchmarks.tracker`.
-    for step, floor in ((1, 0.48), (2, 0.46)):
-        tracker, given = Tracker(), {}
-        frames = range(0, len(vtest.detections), step)
-        for n in frames:
-            tracks = [
-                track
-                for track in tracker.update(vtest.detections[n].of("person"), n * 100)
-                if track.confirmed and track.last_seen_ms == n * 100
-            ]
-            ids = np.array([track.id for track in tracks], np.int64)
-            given[n] = (ids, np.array([track.xyxy for track in tracks], np.float32).reshape(-1, 4))
-        score = evaluate(truth, given, frames)
-        with capsys.disabled():
-            print(
-                f"\ntracker on vtest.avi, cocossd, every {step}. frame: MOTA {score.mota:.3f}, "
-                f"IDF1 {score.idf1:.3f}, {score.switches} switches"
-            )
-        assert score.mota >= floor
-        assert score.idf1 >= floor
 
 
 @pytest.mark.shared_data
