@@ -44,6 +44,8 @@ _BESIDE_SECONDS = 20
 _SUSTAINED_ROUNDS = 6
 #: How long the disk may take to be done with the tables thrown away before; see ``benchmarks.disk_pace``.
 _CALM_WITHIN_S = 120.0
+#: How long the rollups of a long round may take.
+_SETTLED_WITHIN_S = 120.0
 #: Of the time that each gateway may run where what a second one adds is to be seen beside everything else.
 _HELD_SHARE = 0.2
 
@@ -117,10 +119,12 @@ class Measurement:
     def delays(self, rate: float, at_once: int, seconds: float) -> dict[str, float]:
         """Publish to commit of every packet at a rate, ``at_once`` of a box in a row, in ms.
 
-        Beside it, what the disk took meanwhile for a flush of a file that has nothing to do with it.
+        It begins when what came before it is rolled up and the disk is calm: what is measured is this rate alone. Beside
+        it, what the disk took meanwhile for a flush of a file that has nothing to do with it.
         """
         first = self.seq + 1
         count = max(int(rate * seconds) // self.boxes, 10)
+        _say(f"rolled up after {self.rig.settle(_SETTLED_WITHIN_S):.0f} s")
         self.rig.empty()
         os.sync()
         waited = calm_disk(self.rig.directory, _CALM_WITHIN_S)

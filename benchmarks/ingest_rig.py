@@ -46,6 +46,7 @@ _A_GIGABYTE_OF_LOG = (
 _COMMITTED = "SELECT coalesce(sum(upper(received) - 1), 0)::bigint FROM device_stream"
 #: Of each box, for a look every few ms: looking must not take what it looks at its processor time.
 _COMMITTED_BY_BOX = "SELECT device_id, coalesce(upper(received) - 1, 0)::bigint FROM device_stream"
+_NOTES = "SELECT count(*) FROM rollup_dirty"
 _NAMES = "SELECT device_id, site || '/' || name FROM device"
 _LOOK_S = 0.01
 
@@ -198,6 +199,17 @@ class Rig:
     def empty(self) -> None:
         """An empty hypertable for the next round, like the ceiling's."""
         self._psql("-c", "TRUNCATE reading", "-c", "CHECKPOINT")
+
+    def settle(self, patience_s: float) -> float:
+        """Wait until the rollups of what came before are computed; seconds waited, at most so many."""
+        began = time.monotonic()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            while time.monotonic() - began < patience_s:
+                row = connection.execute(_NOTES).fetchone()
+                if row is not None and not row[0]:
+                    break
+                time.sleep(0.5)
+        return time.monotonic() - began
 
     def age(self) -> None:
         """Have the database's log stand as after hours of work: its files are used again, no longer made."""
