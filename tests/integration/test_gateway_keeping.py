@@ -45,6 +45,17 @@ def test_a_reading_has_the_times_of_its_capture_receipt_and_commit(store: Store,
     assert rows(database_url, times) == [(True, True, True)]
 
 
+def test_no_page_of_readings_is_gone_through_only_to_mark_that_all_see_it(
+    store: Store, database_url: str
+) -> None:
+    store.commit([packet(1, readings(1.0, at=now_ms() - 5000))])
+    options = (
+        "SELECT DISTINCT 'autovacuum_vacuum_insert_threshold=-1' = ANY(reloptions) FROM pg_class"
+        " WHERE oid IN (SELECT show_chunks('reading'))"
+    )
+    assert rows(database_url, options) == [(True,)]
+
+
 @pytest.mark.parametrize(
     ("kind", "column", "days"),
     [
