@@ -14,7 +14,7 @@ import os
 import subprocess
 import tempfile
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -71,8 +71,6 @@ GRID: Final[Mapping[str, Mapping[str, Sequence[float]]]] = {
 #: Three draws of dropped frames are tuned on: a quarter of those scored.
 _TUNING_DRAWS: Final = (1, 2, 3)
 
-#: The settings for one play with one detector's finds.
-HERE: Final = "tuned here"
 Found = Mapping[int, Detections]
 Settings = dict[str, float]
 Chosen = dict[str, dict[str, Any]]
@@ -195,7 +193,7 @@ def choose(reached: Mapping[tuple[str, str], Mapping[str, Sequence[float]]]) -> 
         chosen[tracker] = {
             "tuned": tried[int(mean.argmax())],
             "tuning half": {"defaults": round(float(mean[0]), 4), "tuned": round(float(mean.max()), 4)},
-            HERE: here,
+            "tuned here": here,
         }
     return chosen
 
@@ -204,7 +202,7 @@ def ways_of(chosen: Chosen, model: str) -> Ways:
     """How each tracker is set with one detector's finds."""
     return {
         play: {
-            tracker: {"defaults": {}, "tuned": one["tuned"], HERE: one[HERE][model][play]}
+            tracker: {"defaults": {}, "tuned": one["tuned"], "tuned here": one["tuned here"][model][play]}
             for tracker, one in chosen.items()
         }
         for play in plays(TUNED)
@@ -255,20 +253,17 @@ def _rows(
 
 
 def best(by_tracker: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
-    """The best MOTA and the best IDF1 of any single tracker in a play, and by whom.
-
-    ``best_…`` with one setting for all plays and detectors, as ours has; ``best_here_…`` also when set for this one alone.
-    """
+    """The best MOTA and the best IDF1 of any single tracker in a play, however it was set, and by whom."""
     told: dict[str, Any] = {}
-    for key, name in itertools.product(("mota", "idf1"), ("best", "best_here")):
-        first = max(
-            (
-                (figures[key], f"{tracker}, {way}")
-                for tracker, by_way in by_tracker.items()
-                for way, figures in by_way.items()
-                if name == "best_here" or way != HERE
-            ),
-            key=lambda one: one[0],
-        )
-        told |= {f"{name}_{key}": first[0], f"{name}_{key}_by": first[1]}
+    for key in ("mota", "idf1"):
+        first = max(_ways(by_tracker), key=lambda one: one[2][key])
+        told |= {f"best_{key}": first[2][key], f"best_{key}_by": f"{first[0]}, {first[1]}"}
     return told
+
+
+def _ways(
+    by_tracker: Mapping[str, Mapping[str, Mapping[str, float]]],
+) -> Iterator[tuple[str, str, Mapping[str, float]]]:
+    for tracker, by_way in by_tracker.items():
+        for way, told in by_way.items():
+            yield tracker, way, told

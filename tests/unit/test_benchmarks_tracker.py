@@ -59,17 +59,6 @@ def test_the_best_of_a_play_may_be_two_trackers_each_by_its_own_measure() -> Non
     ) == {
         "best_mota": 0.7,
         "best_mota_by": "Quick, defaults",
-        "best_here_mota": 0.7,
-        "best_here_mota_by": "Quick, defaults",
         "best_idf1": 0.8,
         "best_idf1_by": "Steady, tuned",
-        "best_here_idf1": 0.8,
-        "best_here_idf1_by": "Steady, tuned",
     }
-
-
-def test_what_was_tuned_for_one_play_alone_is_told_and_not_counted_as_the_best() -> None:
-    usual = {"mota": 0.7, "idf1": 0.5}
-    told = package.best({"Quick": {"tuned": usual, "tuned here": {"mota": 0.6, "idf1": 0.9}}})
-    assert (told["best_idf1"], told["best_here_idf1"]) == (0.5, 0.9)
-    assert told["best_here_idf1_by"] == "Quick, tuned here"
