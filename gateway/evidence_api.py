@@ -10,7 +10,6 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -30,7 +29,6 @@ from gateway.evidence import BusyError, DiskFullError, EvidenceFiles, Part, is_m
 from gateway.fleet import repo
 from gateway.fleet.attempts import Attempts
 from gateway.fleet.credentials import CredentialChecker
-from gateway.repo import DISTRICT
 
 _RANGE: Final = re.compile(r"bytes (\d{1,12})-(\d{1,12})/(\d{1,12})")
 _MEBIBYTE: Final = 2**20
@@ -104,7 +102,6 @@ class Door:
         self.chunk_s = settings.chunk_s
         self._settings = settings
         self._ledger = ledger
-        self._clock = clock
         self._checker = CredentialChecker(clock=clock)
         self._attempts = Attempts(settings.failures_per_minute, clock)
 
@@ -191,10 +188,8 @@ class Door:
 
     def _check_day(self, device_id: int, more: int) -> None:
         """Whether so much more is within the day's quota, in which parts count with what came of them."""
-        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, DISTRICT)
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         used = self._ledger.ask(
-            lambda connection: repo.evidence_bytes_since(connection, device_id, midnight)
+            lambda connection: repo.evidence_bytes_today(connection, device_id)
         ) + self.files.partial_bytes(device_id)
         limit = self._settings.per_device_day_mb * _MEBIBYTE
         if used + more > limit:

@@ -169,11 +169,13 @@ def evidence(connection: Connection, sha256: str) -> tuple[int, str] | None:
     return None if row is None else (int(row[0]), str(row[1]))
 
 
-def evidence_bytes_since(connection: Connection, device_id: int, since: datetime) -> int:
-    """How much a device has stored since an instant."""
+def evidence_bytes_today(connection: Connection, device_id: int) -> int:
+    """How much a device has stored on the district's day that it is by the clock that dates what is stored."""
     row = connection.execute(
-        "SELECT coalesce(sum(size), 0)::bigint FROM evidence WHERE device_id = %s AND stored_at >= %s",
-        [device_id, since],
+        "SELECT coalesce(sum(size), 0)::bigint FROM evidence"
+        " CROSS JOIN date_trunc('day', now(), 'Asia/Shanghai') AS midnight"
+        " WHERE device_id = %s AND stored_at >= midnight AND stored_at < midnight + interval '1 day'",
+        [device_id],
     ).fetchone()
     return int(row[0]) if row else 0
 

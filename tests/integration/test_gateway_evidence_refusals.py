@@ -13,6 +13,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from benchmarks.chaos.clock import MovedClock, set_offset
 from common.runtime.clock import ManualClock, SystemClock
 from common.runtime.errors import ConfigError
 from gateway.config import EvidenceSettings
@@ -137,6 +138,21 @@ def test_a_device_has_so_much_a_day(rig: Rig) -> None:
     assert [rig.put(jpeg(LIMIT - 100)).status_code for _ in range(3)] == [201] * 3
     answer = rig.put(jpeg(LIMIT - 100))
     assert (answer.status_code, code(answer)) == (413, "evidence.day_full")
+
+
+@pytest.mark.parametrize("off_days", [-30, 30])
+def test_the_day_is_the_stores_however_wrong_the_machines_clock_is(
+    tmp_path: Path, database_url: str, off_days: int
+) -> None:
+    set_offset(tmp_path / "clock", off_days * 86_400.0)
+    with opened_door(tmp_path, database_url, clock=MovedClock(tmp_path / "clock")) as rig:
+        assert [rig.put(jpeg(LIMIT - 100)).status_code for _ in range(3)] == [201] * 3
+        answer = rig.put(jpeg(LIMIT - 100))
+        assert (answer.status_code, code(answer)) == (413, "evidence.day_full")
+        rows(rig.url, "UPDATE evidence SET stored_at = stored_at - interval '1 day' RETURNING 1")
+        assert rig.put(jpeg(LIMIT - 100)).status_code == 201, "a new day"
+        rows(rig.url, "UPDATE evidence SET stored_at = now() + interval '9 days' RETURNING 1")
+        assert rig.put(jpeg(LIMIT - 100)).status_code == 201, "stored while the database was ahead"
 
 
 def test_content_that_is_not_what_its_name_says_is_thrown_away(rig: Rig) -> None:
