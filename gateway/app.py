@@ -166,7 +166,7 @@ class Gateway:
         settings = self._settings
         content = rules_text(settings.rules) if self._rules is None else self._rules
         try:
-            follow_file(self._environment.database_url, content, settings.catalogue())
+            follow_file(self._environment.database_url, content, settings.catalogue(), self._clock)
         except TransientError as error:
             _log.warning("rules not looked at", error=error.message)
             return False

@@ -199,6 +199,13 @@ def versions(connection: Connection, limit: int) -> list[RuleSet]:
     return [RuleSet(*row) for row in rows]
 
 
+def now_ms(connection: Connection) -> int:
+    """The database's clock: milliseconds since the Unix epoch."""
+    row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def hold_batches(connection: Connection) -> None:
     """Wait until no batch is under way, and let none begin before this transaction ends.
 

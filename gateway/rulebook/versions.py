@@ -14,7 +14,7 @@ from typing import Final
 
 import yaml
 
-from common.runtime.clock import Clock, SystemClock
+from common.runtime.clock import Clock
 from common.runtime.config import InvalidConfigError, load_config, parse_config
 from common.runtime.errors import InvalidError
 from common.runtime.log import get_logger
@@ -121,17 +121,17 @@ def apply(
         note: why.
         only_after: the version that must still be the newest.
         actor: a person, for the audit.
-        clock: whose time the ends are of.
+        clock: whose time the ends are of; the database's when None.
 
     Raises:
         InvalidConfigError: when the rules are faulty; nothing changes.
         InvalidError: when another version came in between.
         TransientError: when the database went away or a batch takes too long.
     """
-    now = (clock or SystemClock()).now_ms()
     rules = {rule.rule_id: rule for rule in parse(content, Path("rules"), metrics)}
     with transaction(connection):
         repo.hold_batches(connection)
+        now = repo.now_ms(connection) if clock is None else clock.now_ms()
         newest = repo.newest(connection)
         version = 1 if newest is None else newest.version + 1
         if only_after is not None and version != only_after + 1:
@@ -149,8 +149,10 @@ def apply(
     return Applied(version, ended)
 
 
-def follow_file(url: str, content: str, metrics: Mapping[str, Metric]) -> None:
+def follow_file(url: str, content: str, metrics: Mapping[str, Metric], clock: Clock | None = None) -> None:
     """Make the file's rules the first version, or the next one where no person applied others since.
+
+    ``clock`` is as in ``apply``.
 
     Raises:
         InvalidConfigError: when they are faulty.
@@ -174,7 +176,9 @@ def follow_file(url: str, content: str, metrics: Mapping[str, Metric]) -> None:
         after = 0 if newest is None else newest.version
         note = "the first" if newest is None else "the file was changed"
         try:
-            applied = apply(connection, content, metrics, author=FILE, note=note, only_after=after)
+            applied = apply(
+                connection, content, metrics, author=FILE, note=note, only_after=after, clock=clock
+            )
         except InvalidError as error:
             if error.code != "rules.changed_meanwhile":
                 raise

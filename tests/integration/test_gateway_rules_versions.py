@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from common.runtime.clock import ManualClock
 from common.runtime.config import InvalidConfigError
 from common.runtime.errors import InvalidError, TransientError
 from common.runtime.stop import Stop
@@ -20,7 +21,8 @@ from gateway.metrics_catalogue import catalogue
 from gateway.rulebook import repo, versions
 from gateway.store import Store
 from tests.fixtures.gateway_rules import BOX, OTHER, SMOKE, apply, phases, smoke, store_of
-from tests.integration.gateway_rig import eventually, rows
+from tests.fixtures.moved_database import set_ahead
+from tests.integration.gateway_rig import eventually, now_ms, rows
 
 pytestmark = pytest.mark.services
 
@@ -46,6 +48,31 @@ def test_a_rule_that_is_removed_ends_what_it_raised_with_the_reason(database_url
     assert rows(database_url, "SELECT * FROM rule_state") == []
     store.commit([smoke(2, 0.3)])
     assert phases(database_url) == ["start", "start", "end", "end"], "nobody steps it any more"
+
+
+def ends_after_s(database_url: str) -> list[float]:
+    """How far from now, by a clock that is right, each end is dated."""
+    query = "SELECT extract(epoch FROM ended_at - now())::float8 FROM observation WHERE phase = 'end'"
+    return [after_s for (after_s,) in rows(database_url, query)]
+
+
+def test_the_end_of_a_rule_that_a_person_removed_is_of_the_databases_clock(
+    database_url: str, store: Store
+) -> None:
+    apply(database_url, SMOKE)
+    store.commit([smoke(1, 0.3)])
+    apply(set_ahead(database_url, 3600), "rules: []")
+    assert ends_after_s(database_url) == [pytest.approx(3600, abs=30)]
+
+
+def test_the_end_of_a_rule_that_left_the_file_is_of_the_gateways_clock(
+    database_url: str, store: Store
+) -> None:
+    versions.follow_file(database_url, SMOKE, catalogue())
+    store.commit([smoke(1, 0.3)])
+    clock = ManualClock(now_ms() + 1_800_000)
+    versions.follow_file(database_url, "rules: []", catalogue(), clock)
+    assert ends_after_s(database_url) == [pytest.approx(1800, abs=30)]
 
 
 def test_a_rule_with_other_thresholds_goes_on_and_is_judged_by_them(database_url: str, store: Store) -> None:
