@@ -90,7 +90,11 @@ class Intake(Protocol):
         ...
 
     def has_ended(self) -> bool:
-        """Whether it gave up: another client took the session over, or it may not connect again."""
+        """Whether it gave up (another client took the session over, or it may not connect again), or died."""
+        ...
+
+    def has_died(self) -> bool:
+        """Whether its thread died of a fault of ours; asked of one that has ended and was not closed."""
         ...
 
     def waiting(self) -> int:
@@ -221,8 +225,13 @@ class PahoIntake:
 
     def has_ended(self) -> bool:
         """Whether it gave up, or paho's thread died of a fault: nobody is to wait for messages then."""
+        return self._ended.is_set() or self.has_died()
+
+    def has_died(self) -> bool:
+        """Whether paho's thread died of a fault."""
         thread = self._client.thread
-        return self._ended.is_set() or (thread is not None and not thread.is_alive())
+        # In this order: a thread that gives up says so before it ends.
+        return thread is not None and not thread.is_alive() and not self._ended.is_set()
 
     def waiting(self) -> int:
         """How many messages are queued."""

@@ -129,7 +129,7 @@ class Tenure:
         self._ended = threading.Event()
 
     def run(self, stop: Stop) -> str:
-        """Why it ended: ``stopped``, ``lease lost`` or ``session taken over``."""
+        """Why it ended: ``stopped``, ``lease lost``, ``session taken over`` or ``intake died``."""
         try:
             for committer in self._committers:
                 committer.store.commit([])  # reads registry, series and rule states
@@ -169,7 +169,7 @@ class Tenure:
             if self._lease.is_lost():
                 return "lease lost"
             if self._intake.has_ended():
-                return "session taken over"
+                return self._why_no_intake()
             self._note_results()
             self._send_receipts()
             self._lease.committed(min(committer.committed_at for committer in self._committers))
@@ -180,6 +180,15 @@ class Tenure:
                 refreshed_at = self._clock.monotonic()
                 self._listen()
             stop.wait(_TOGETHER_SECONDS)
+
+    def _why_no_intake(self) -> str:
+        if not self._intake.has_died():
+            return "session taken over"
+        _log.error(
+            "the intake's thread died of a fault of ours; another intake takes over where it was",
+            hint="no gateway took anything away: report it, with what stands above as the thread's exception",
+        )
+        return "intake died"
 
     def _listen(self) -> None:
         """Hear the sites that are ours now, and no others.

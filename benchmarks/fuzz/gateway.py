@@ -106,6 +106,10 @@ class PipeIntake:
         """Never by itself."""
         return False
 
+    def has_died(self) -> bool:
+        """Never."""
+        return False
+
     def waiting(self) -> int:
         """How many messages are queued."""
         return len(self._queue)

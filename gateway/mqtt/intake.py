@@ -189,7 +189,12 @@ class FramesIntake:
 
     def has_ended(self) -> bool:
         """Whether it gave up, or its thread died of a fault: nobody is to wait for messages then."""
-        return self._ended.is_set() or (self._thread.ident is not None and not self._thread.is_alive())
+        return self._ended.is_set() or self.has_died()
+
+    def has_died(self) -> bool:
+        """Whether its thread died of a fault."""
+        begun = self._thread.ident is not None
+        return begun and not self._thread.is_alive() and not self._ended.is_set()
 
     def waiting(self) -> int:
         """How many messages are queued."""

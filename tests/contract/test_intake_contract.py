@@ -288,6 +288,7 @@ def test_a_successor_ends_its_predecessor(rig: Rig) -> None:
     first = rig.intake()
     second = rig.intake()
     eventually(first.has_ended)
+    assert not first.has_died()
     rig.say("for the second")
     assert texts(take(second, 1)) == ["for the second"]
     assert not second.has_ended()
@@ -299,6 +300,7 @@ def test_an_intake_that_may_not_connect_again_gives_up(rig: Rig) -> None:
     allowed[0] = False
     rig.proxy.cut()
     eventually(intake.has_ended)
+    assert not intake.has_died()
     time.sleep(1.5)
     assert not intake.is_connected()
 
@@ -406,8 +408,10 @@ def test_an_intake_that_dies_of_a_fault_keeps_nobody_waiting(rig: Rig) -> None:
 
     intake = rig.intake(started=False, on_connection=fail)
     assert not intake.has_ended()
+    assert not intake.has_died()
     intake.start()
     eventually(intake.has_ended)
+    assert intake.has_died()
     intake.close()
     assert not intake.is_connected()
 
