@@ -23,6 +23,7 @@ from local.postgres import PostgresServer
 from tests.conftest import Credential
 from tests.fixtures.centre import Centre
 from tests.fixtures.edge_gateway import PlayedGateway
+from tests.fixtures.moved_database import set_ahead
 from tests.integration.gateway_rig import (
     add_box,
     eventually,
@@ -151,6 +152,13 @@ def test_a_dead_gateway_is_said_with_what_to_type_and_its_queue_is_left_alone(
     finally:
         box.close()
         broker.remove_client(f"kiln/{name}")
+
+
+def test_a_machine_and_a_database_whose_clocks_differ_are_said(database_url: str) -> None:
+    moved = set_ahead(database_url, 3600)
+    said = ask("gateway", DRUMTOWER_DATABASE_URL=moved, DRUMTOWER_BROKER_URL="mqtt://127.0.0.1:1")
+    assert said("clock") == ("fail", "this machine's clock is 3600.0 s behind the database's")
+    assert "timedatectl set-ntp true" in said.fix("clock")
 
 
 def test_a_wrong_password_and_a_dead_broker_are_told_apart(
