@@ -21,7 +21,6 @@ from edge.evidence import EvidenceStore
 from edge.outbox import SqliteOutbox
 from edge.settings import UploadSettings
 from edge.upload import Uploader
-from edge.upload_order import UploadOrder
 from local.certificates import ensure_certificates
 from local.ports import free_port
 from tests.fixtures.edge_door import PlayedDoor, play_door
@@ -413,33 +412,6 @@ def test_a_picture_that_the_door_always_fails_keeps_no_other_and_is_not_lost(
     assert set(bad) <= door.stored.keys()
     if status != 403:
         assert any("others pass, so it is this one" in log.get("hint", "") for log in logs)
-
-
-def test_pauses_stay_within_bounds_however_long_the_door_is_away() -> None:
-    """An evidence door that is gone for a week is thousands of failures in a row."""
-    order = UploadOrder(2.0, 300.0)
-    assert all(1 <= order.failed("a", 0.0) <= 300 for _ in range(5000))
-    assert 150 <= order.failed("a", 0.0) <= 300
-
-
-def test_who_failed_for_the_doors_sake_goes_on_at_once_when_the_door_is_well() -> None:
-    order = UploadOrder(2.0, 300.0)
-    for name in ("a", "b", "a", "b", "a"):
-        assert order.failed(name, 0.0) > 0
-    assert order.tried() == {"a", "b"}
-    assert order.resting(0.0) == {"a", "b"}
-    order.taken("c", 1.0)
-    assert (order.tried(), order.resting(1.0)) == (set(), set())
-    assert order.failed("a", 2.0) == 0, "c passed, so it is this one"
-    assert order.resting(2.0) == {"a"}
-    assert order.tried() == set()
-    order.taken("b", 3.0)
-    assert order.resting(3.0) == {"a"}
-    before = order.rests_s("a", 3.0)
-    while order.rests_s("a", 3.0) <= before:  # jittered, and longer and longer
-        assert order.failed("a", 3.0) == 0
-    order.forget_but(set())
-    assert order.resting(3.0) == set()
 
 
 def test_nothing_is_sent_while_an_alarm_waits(database: Database, door: PlayedDoor) -> None:
