@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,7 @@ def backup_folder(folder: Path) -> Iterator[None]:
 
     Raises:
         ConfigError: when it cannot be made, or holds something already.
-        TransientError: when the disk does not take what is written.
+        TransientError: when the disk does not take what is written, or the system refuses something else.
     """
     made = _make(folder)
     finished = False
@@ -41,8 +41,10 @@ def backup_folder(folder: Path) -> Iterator[None]:
             raise _full(folder, error.strerror or "") from error
         raise TransientError(
             "backup.not_written",
-            f"expected a disk that takes the backup, got: {error.strerror or error} ({error.filename or folder})",
-            "see to that, or name a folder on another disk; nothing was left of it",
+            f"expected the system to run PostgreSQL's programs, read the evidence and write the backup into {folder}, "
+            f"got: {error.strerror or error} ({error.filename or folder})",
+            "see to what it names, or where that is the backup's disk name a folder on another; "
+            "what it had written is removed as far as the disk lets it",
         ) from error
     except TransientError as error:
         if any(said in error.message for words in _FULL.values() for said in words):
@@ -75,21 +77,27 @@ def _make(folder: Path) -> bool:
 
 
 def _full(folder: Path, said: str) -> TransientError:
-    written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    free = shutil.disk_usage(folder).free
+    measured = ""
+    with suppress(OSError):  # the disk may be past being asked
+        written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        free = shutil.disk_usage(folder).free
+        measured = f" after {written / _MB:.1f} MB ({free / _MB:.1f} MB are free)"
     return TransientError(
         "backup.disk_full",
-        f"expected room for the whole backup in {folder}, found the disk full after {written / _MB:.1f} MB"
-        f" ({free / _MB:.1f} MB are free): {said}",
-        "free some room there, or name a folder on a larger disk; nothing was left of it",
+        f"expected room for the whole backup in {folder}, found the disk full{measured}: {said}",
+        "free some room there, or name a folder on a larger disk; "
+        "what it had written is removed as far as the disk lets it",
     )
 
 
 def _remove(folder: Path, *, itself: bool) -> None:
-    for path in folder.glob("*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    """As far as the disk lets it: one that is read-only by now must not hide why the work ended."""
+    with suppress(OSError):
+        for path in folder.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
     if itself:
         shutil.rmtree(folder, ignore_errors=True)

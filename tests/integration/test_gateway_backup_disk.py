@@ -16,6 +16,7 @@ import pytest
 
 from common.runtime.errors import ConfigError, DrumtowerError, TransientError
 from gateway.backup.folder import backup_folder
+from gateway.backup.programs import run_program
 from gateway.evidence import whole_path
 from local.processes import installed_binaries
 from tests.integration.gateway_rig import register, rows
@@ -59,6 +60,26 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     yield made
     for place in mounted:
         subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A place, and what makes it read-only: its file system's mount, or for an account that may not mount, its mode."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() != 0:
+        yield place, lambda: (place / "backup").chmod(0o500)
+        (place / "backup").chmod(0o700)
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("root writes whatever the mode is, and may mount nothing here")
+
+    def freeze() -> None:
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+
+    yield place, freeze
+    subprocess.run(["umount", str(place)], check=True)
 
 
 def assert_full(error: DrumtowerError, folder: Path) -> None:
@@ -142,3 +163,43 @@ def test_a_folder_that_was_there_stays_and_is_empty_again(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match="empty folder"), backup_folder(folder):
         pytest.fail("nothing is written there")
     assert (folder / "mine").exists(), "what was there before is nobody's to remove"
+
+
+def test_a_disk_that_turns_read_only_is_said_although_nothing_can_be_removed_from_it(
+    read_only: tuple[Path, Callable[[], None]],
+) -> None:
+    place, freeze = read_only
+    folder = place / "backup"
+
+    def write() -> None:
+        (folder / "store.dump").write_bytes(b"half")
+        freeze()
+        (folder / "evidence.txt").write_bytes(b"")
+
+    with pytest.raises(TransientError, match=r"evidence\.txt") as caught, backup_folder(folder):
+        write()
+    assert caught.value.code == "backup.not_written"
+    assert (folder / "store.dump").exists()
+
+
+def test_a_full_disk_that_cannot_be_measured_is_said_without_figures(tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+
+    def vanish() -> None:
+        folder.rename(tmp_path / "elsewhere")
+        raise OSError(28, "No space left on device")
+
+    full = r"found the disk full: No space left"
+    with pytest.raises(TransientError, match=full) as caught, backup_folder(folder):
+        vanish()
+    assert caught.value.code == "backup.disk_full"
+
+
+def test_a_program_that_may_not_be_run_is_not_called_the_disks_fault(tmp_path: Path) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text("#!/bin/sh\n", encoding="utf-8")
+    with pytest.raises(TransientError) as caught, backup_folder(tmp_path / "backup"):
+        run_program([program], {}, lambda _: None)
+    assert "to run PostgreSQL's programs" in caught.value.message
+    assert f"Permission denied ({program})" in caught.value.message
+    assert "see to what it names" in caught.value.hint
