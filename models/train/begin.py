@@ -11,6 +11,8 @@ from common.runtime.errors import InvalidError
 
 Kind = Literal["detector", "segmenter"]
 STORY: Final = "training.json"
+#: What the export of a model trained here tells of its training.
+_TOLD: Final = ("steps", "seed", "learnt", "torch")
 BASES: Final[Mapping[Kind, str]] = {"detector": "yolo26n.pt", "segmenter": "yolo26n-sem.pt"}
 """What ultralytics fetches by itself."""
 _OWN: Final = ("base.pt", "base.yaml")
@@ -48,3 +50,24 @@ def trained_in(out: Path) -> dict[str, Any] | None:
     """What a training that came to its end left in ``out``; None when there was none."""
     story = out / STORY
     return dict(json.loads(story.read_text(encoding="utf-8"))) if story.is_file() else None
+
+
+def story_of(trained: Path, model: str) -> dict[str, Any]:
+    """What the training of a model left in ``trained``.
+
+    Raises:
+        InvalidError: ``training.story`` when that is less than its export tells, as an earlier release left it.
+    """
+    try:
+        story = trained_in(trained) or {}
+    except (ValueError, TypeError) as error:
+        found, story = f"found {error}", {}
+    else:
+        found = f"found no {', '.join(key for key in _TOLD if key not in story)}"
+    if not story.keys() >= set(_TOLD):
+        raise InvalidError(
+            "training.story",
+            f"expected {', '.join(_TOLD)} in {trained / STORY}, {found}",
+            f"an earlier release trained it, or it was cut short: train it again, `drumtower models train {model} --out`",
+        )
+    return story

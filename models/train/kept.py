@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 import yaml
@@ -12,9 +12,8 @@ from torch import nn
 
 from common.runtime.errors import InvalidError
 from models.manifest import read_manifest
+from models.train.begin import STORY, story_of
 from models.train.card import Told, write_card
-
-_STORY: Final = "training.json"
 
 
 def keep(net: nn.Module, out: Path, model: str, *, steps: int, seed: int, learnt: str) -> None:
@@ -30,14 +29,15 @@ def keep(net: nn.Module, out: Path, model: str, *, steps: int, seed: int, learnt
     """
     torch.save(net.state_dict(), out / f"{model}.pt")
     told = {"model": model, "steps": steps, "seed": seed, "learnt": learnt, "torch": torch.__version__}
-    (out / _STORY).write_text(json.dumps(told) + "\n", encoding="utf-8")
+    (out / STORY).write_text(json.dumps(told) + "\n", encoding="utf-8")
 
 
 def load_kept(net: nn.Module, trained: Path, model: str) -> dict[str, Any]:
     """Fill ``net`` with the weights in ``trained``; what they came from.
 
     Raises:
-        InvalidError: ``training.missing`` when no training of this model left anything there.
+        InvalidError: ``training.missing`` when no training of this model left anything there, ``training.story`` when it
+            left less than is told of it now, as that of an earlier release did.
     """
     weights = trained / f"{model}.pt"
     if not weights.is_file():
@@ -46,8 +46,8 @@ def load_kept(net: nn.Module, trained: Path, model: str) -> dict[str, Any]:
             f"expected {weights.name} in {trained}, found none",
             f"name the folder that `drumtower models train {model} --out` wrote",
         )
+    story = story_of(trained, model)
     net.load_state_dict(torch.load(weights, weights_only=True))
-    story: dict[str, Any] = json.loads((trained / _STORY).read_text(encoding="utf-8"))
     return story
 
 

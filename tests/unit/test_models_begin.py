@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.runtime.errors import InvalidError
-from models.train.begin import BASES, STORY, base_of, dataset_of, trained_in
+from models.train.begin import BASES, STORY, base_of, dataset_of, story_of, trained_in
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -34,6 +35,32 @@ def test_a_training_that_did_not_come_to_its_end_left_no_story(tmp_path: Path) -
     assert trained_in(tmp_path) is None
     (tmp_path / STORY).write_text('{"epochs": 3}\n', encoding="utf-8")
     assert trained_in(tmp_path) == {"epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("left", "found"),
+    [
+        ('{"model": "fire", "steps": 3, "seed": 1, "torch": "2.13"}', "found no learnt"),
+        (None, "found no steps, seed, learnt, torch"),
+        ('{"steps"', "found Expecting"),
+        ("3", "found 'int'"),
+    ],
+)
+def test_a_training_of_an_earlier_release_is_named_and_to_be_done_again(
+    tmp_path: Path, left: str | None, found: str
+) -> None:
+    if left is not None:
+        (tmp_path / STORY).write_text(left, encoding="utf-8")
+    with pytest.raises(InvalidError, match=found) as caught:
+        story_of(tmp_path, "fire")
+    assert caught.value.code == "training.story"
+    assert "drumtower models train fire" in caught.value.hint
+
+
+def test_a_training_that_told_everything_is_taken(tmp_path: Path) -> None:
+    told = {"model": "fire", "steps": 3, "seed": 1, "learnt": "streets", "torch": "2.13"}
+    (tmp_path / STORY).write_text(json.dumps(told), encoding="utf-8")
+    assert story_of(tmp_path, "fire") == told
 
 
 def test_every_kind_has_something_to_begin_from_and_none_of_it_needs_torch() -> None:
