@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from local.python_packages import ENVIRONMENT, explain, install_pinned
 
 #: torch stands by itself: its build for the processor alone is on no index by default.
 _LISTS = (REPOSITORY / "requirements" / "training.txt", REPOSITORY / "requirements" / "torch.txt")
+#: The build that torch.txt has the hash of. Another's would fail by that hash, as if somebody had served something else.
+_BUILT_FOR = ("CPython", "Linux", "x86_64", "3.11")
 _ROOM_BYTES = 1_500_000_000
 
 
@@ -43,7 +46,7 @@ def training_is_ready() -> bool:
 
 
 def ensure_training(progress: Progress) -> None:
-    """Make the environment; raises SetupError where pip has no build of torch for this machine."""
+    """Make the environment; raises SetupError where no build of torch is pinned, or to be had, for this machine."""
     log = make_directory(data_directory() / "logs") / "pip-training.log"
     with exclusive_lock(
         data_directory() / "training.lock",
@@ -51,6 +54,7 @@ def ensure_training(progress: Progress) -> None:
     ):
         if training_is_ready():
             return
+        require_build(_this_machine())
         require_room(data_directory(), _ROOM_BYTES)
         log.write_text("", encoding="utf-8")
         python = training_environment() / "bin" / "python"
@@ -63,6 +67,25 @@ def ensure_training(progress: Progress) -> None:
                 raise not_to_be_had(error, log) from error
         _try_it(python, log)
         write_stamp()
+
+
+def _this_machine() -> tuple[str, str, str, str]:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return platform.python_implementation(), platform.system(), platform.machine(), python
+
+
+def require_build(machine: tuple[str, str, str, str]) -> None:
+    """Raises SetupError unless requirements/torch.txt pins a build for this Python on this machine."""
+    if machine != _BUILT_FOR:
+        raise SetupError(
+            f"no build of torch for this Python is pinned: expected {_named(_BUILT_FOR)}, found {_named(machine)}",
+            "run the set-up by that Python, or name an interpreter that has torch by DRUMTOWER_TRAINER",
+        )
+
+
+def _named(machine: tuple[str, str, str, str]) -> str:
+    implementation, system, processor, python = machine
+    return f"{implementation} {python} on {system} {processor}"
 
 
 def write_stamp() -> None:

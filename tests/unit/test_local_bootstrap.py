@@ -250,6 +250,39 @@ def test_what_training_needs_is_installed_again_when_its_pins_change(
     assert training.training_python() is None
 
 
+@pytest.mark.parametrize(
+    "machine",
+    [
+        ("CPython", "Linux", "x86_64", "3.12"),
+        ("CPython", "Linux", "x86_64", "3.13"),
+        ("CPython", "Linux", "aarch64", "3.11"),
+        ("PyPy", "Linux", "x86_64", "3.11"),
+    ],
+)
+def test_a_python_that_no_build_of_torch_is_pinned_for_is_told_before_pip_calls_it_a_forgery(
+    machine: tuple[str, str, str, str],
+) -> None:
+    with pytest.raises(SetupError, match="no build of torch for this Python is pinned") as caught:
+        training.require_build(machine)
+    assert "expected CPython 3.11 on Linux x86_64" in caught.value.message
+    assert "DRUMTOWER_TRAINER" in caught.value.hint
+    training.require_build(("CPython", "Linux", "x86_64", "3.11"))
+
+
+def test_torch_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
+    monkeypatch.setattr(training, "_BUILT_FOR", ("CPython", "Linux", "x86_64", "3.99"))
+    with pytest.raises(SetupError, match="no build of torch for this Python"):
+        training.ensure_training(Progress(io.StringIO()))
+    assert not training.training_environment().exists()
+
+
+def test_the_one_build_that_torchs_list_has_a_hash_of_is_the_one_that_is_asked_for() -> None:
+    pinned = (Path(__file__).parents[2] / "requirements" / "torch.txt").read_text(encoding="utf-8")
+    assert pinned.count("--hash=") == 1, "more builds: local/training.py may take more machines"
+    assert "CPython 3.11 on x86-64" in pinned
+
+
 def test_a_build_of_torch_that_no_index_has_is_told_with_what_else_helps(tmp_path: Path) -> None:
     said = (
         "ERROR: Ignored the following versions that require a different python version: 3.7\n"
