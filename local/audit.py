@@ -32,6 +32,9 @@ from local.withdrawn import pins, withdrawn
 REPOSITORY: Final = Path(__file__).parents[1]
 #: It holds what every tier's own lock holds: they are parts of one resolution (requirements/compile.sh).
 LOCK: Final = REPOSITORY / "requirements" / "dev.txt"
+#: Of the environment that trains, on its own, and torch, whose build no database knows by its local version ("+cpu").
+TRAINING: Final = REPOSITORY / "requirements" / "training.txt"
+TORCH: Final = REPOSITORY / "requirements" / "torch.txt"
 EXCEPTIONS: Final = REPOSITORY / "requirements" / "audit.yaml"
 #: A release that every database of advisories knows of: PYSEC-2019-217, CVE-2019-10906.
 CANARY: Final = ("jinja2", "2.10")
@@ -125,6 +128,24 @@ def ask(lock: Path, service: str, osv_url: str | None = None) -> Answer:
         for flaw in one.get("vulns", ())
     )
     return Answer(len(said) - len(unknown), unknown, found)
+
+
+def join(locks: Sequence[Path], joined: Path) -> Path:
+    """Write the pins of several lock files as one, each once and without its local version; that file.
+
+    The hashes are made up: nothing is installed from it.
+    """
+    markers: dict[str, str] = {}
+    for pin in (pin for lock in locks for pin in pins(lock)):
+        release, _, marker = (part.strip() for part in pin.partition(";"))
+        release = release.partition("+")[0]
+        markers[release] = marker if markers.get(release, marker) == marker else ""
+    lines = [
+        f"{release}{marker and ' ; '}{marker} \\\n    --hash=sha256:{'0' * 64}\n"
+        for release, marker in markers.items()
+    ]
+    joined.write_text("".join(lines), encoding="utf-8")
+    return joined
 
 
 def check_canary(service: str, osv_url: str | None = None) -> None:
@@ -245,17 +266,19 @@ def _failed(
 def main(arguments: list[str] | None = None) -> int:
     """The command; the exit code is 2 for a faulty file of exceptions or lock."""
     parser = argparse.ArgumentParser(prog="python -m local.audit", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--lock", type=Path, default=LOCK, help="requirements with hashes")
+    parser.add_argument("--lock", type=Path, help="requirements with hashes; all of ours otherwise")
     parser.add_argument("--exceptions", type=Path, default=EXCEPTIONS, help="what is lived with, and why")
     parser.add_argument("--osv-url", help="a mirror of the OSV database; then nobody else is asked")
     parser.add_argument("--required", action="store_true", help="fail when nobody can be asked")
     chosen = parser.parse_args(arguments)
     today = datetime.datetime.now(datetime.UTC).date()
     try:
-        advised = audit(
-            chosen.lock, chosen.exceptions, today, required=chosen.required, osv_url=chosen.osv_url
-        )
-        return max(advised, audit_withdrawn(chosen.lock, chosen.exceptions, today, required=chosen.required))
+        with tempfile.TemporaryDirectory() as directory:
+            lock = chosen.lock or join([LOCK, TRAINING, TORCH], Path(directory) / "known.txt")
+            advised = audit(lock, chosen.exceptions, today, required=chosen.required, osv_url=chosen.osv_url)
+            # Not torch: the index's own release of that number is another build, and gigabytes.
+            lock = chosen.lock or join([LOCK, TRAINING], Path(directory) / "offered.txt")
+            return max(advised, audit_withdrawn(lock, chosen.exceptions, today, required=chosen.required))
     except DrumtowerError as error:
         print(f"{error.code}: {error.message}\n  what to do: {error.hint}", file=sys.stderr)
         return 2

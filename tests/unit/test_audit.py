@@ -16,6 +16,7 @@ import pytest
 from common.runtime.config import load_config
 from local import audit
 from local.ports import free_port
+from local.withdrawn import pins
 
 REPOSITORY = Path(__file__).parents[2]
 TODAY = datetime.date(2026, 11, 22)
@@ -147,6 +148,27 @@ def test_an_exception_that_ended_or_means_another_counts_for_nothing(
     entry, told = case
     assert audit.audit(lock, exceptions(tmp_path, **entry), TODAY, osv_url=database) == 1
     assert told in capsys.readouterr().err
+
+
+def test_several_lists_are_asked_about_as_one_each_pin_once_and_without_its_local_version(
+    database: str, lock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.txt"
+    hashed = f"--hash=sha256:{'0' * 64}"
+    other.write_text(f"sound==2.0.0 {hashed}\nleaky==1.2.0+cpu \\\n    {hashed}\n", encoding="utf-8")
+    joined = audit.join([lock, other], tmp_path / "joined.txt")
+    assert pins(joined) == ["leaky==1.2.0", "sound==2.0.0"]
+    assert pins(audit.join([lock], joined)) == ["leaky==1.2.0", "sound==2.0.0 ; python_version > '3'"]
+    assert audit.audit(audit.join([other], joined), exceptions(tmp_path), TODAY, osv_url=database) == 1
+    assert "leaky 1.2.0: PYSEC-2026-7" in capsys.readouterr().err
+
+
+def test_what_trains_is_asked_about_too(database: str, tmp_path: Path) -> None:
+    joined = audit.join([audit.LOCK, audit.TRAINING, audit.TORCH], tmp_path / "joined.txt")
+    names = {pin.partition("==")[0] for pin in pins(joined)}
+    assert {"torch", "sympy", "networkx", "pytest"} <= names
+    assert not any("+" in pin for pin in pins(joined))
+    assert audit.ask(joined, "osv", database).audited >= len(names) / 2
 
 
 def test_an_exception_that_nothing_needs_any_more_is_told(
