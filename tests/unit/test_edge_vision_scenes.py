@@ -341,7 +341,6 @@ def test_every_category_a_scene_may_give_is_known_and_of_its_kind() -> None:
 @pytest.mark.parametrize(
     ("scene", "said"),
     [
-        ("{scene: zone, id: a, zone: [[0, 0], [1.2, 0], [1, 1]]}", "less than or equal to 1"),
         ("{scene: zone, id: a, zone: [[0, 0], [1, 0]]}", "at least 3"),
         ("{scene: zone, id: a, zone: [[0, 0], [0.5, 0.5], [1, 1]]}", "enclose an area"),
         (
