@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,23 +18,13 @@ from gateway.backup.folder import backup_folder
 from gateway.backup.programs import run_program
 from gateway.evidence import whole_path
 from local.processes import installed_binaries
+from tests.fixtures.full_files import files_up_to
 from tests.integration.gateway_rig import register, rows
 from tests.integration.test_gateway_backup import some_store, take
 
 pytestmark = pytest.mark.services
 #: Less than the dump of an empty store takes; and more than it, but less than the evidence.
 _LITTLE, _SOME = 32 * 1024, 6 * 2**20
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Let the kernel refuse to write any file of this process, and of those that it starts, beyond a size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 #: A folder for backups on a disk with so many bytes, and what to take them in.

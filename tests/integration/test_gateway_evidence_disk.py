@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from edge.database import Database
 from edge.evidence import EvidenceStore
 from edge.settings import UploadSettings
 from edge.upload import Uploader
+from tests.fixtures.full_files import files_up_to
 from tests.fixtures.gateway_door import Rig, code, jpeg, opened_door, sha
 from tests.integration.gateway_rig import eventually, rows
 
@@ -30,15 +29,11 @@ def rig(tmp_path: Path, database_url: str) -> Iterator[Rig]:
         yield opened
 
 
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Let the kernel refuse to write any file of this process beyond a size, as it does where a disk is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def impatient(rig: Rig, store: EvidenceStore, tmp_path: Path) -> Uploader:
+    """What sends a box's pictures to the door, and tries again soon."""
+    certificate = tmp_path / "certificates" / "ca.pem"
+    door = Where((f"https://127.0.0.1:{rig.port}",), "kiln/box-0", "right", certificate)
+    return Uploader(store, door, UploadSettings(retry_s=0.1, longest_retry_s=0.3), lambda: False)
 
 
 def test_a_full_disk_is_said_and_the_file_goes_on_where_it_stopped_when_there_is_room(rig: Rig) -> None:
@@ -60,10 +55,7 @@ def test_a_box_brings_its_picture_once_the_full_disk_has_room(rig: Rig, tmp_path
     store = EvidenceStore(database, SystemClock())
     content = jpeg(900_000)
     store.keep(content, "image/jpeg", 3)
-    door = Where(
-        (f"https://127.0.0.1:{rig.port}",), "kiln/box-0", "right", tmp_path / "certificates" / "ca.pem"
-    )
-    uploader = Uploader(store, door, UploadSettings(retry_s=0.1, longest_retry_s=0.3), lambda: False)
+    uploader = impatient(rig, store, tmp_path)
     stop = Stop()
     thread = threading.Thread(target=uploader.run, args=(stop,))
     try:
@@ -87,10 +79,7 @@ def test_a_picture_that_the_door_has_no_room_for_keeps_no_smaller_one(rig: Rig, 
     store.keep(large, "image/jpeg", 4)
     for content in small:
         store.keep(content, "image/jpeg", 1)
-    door = Where(
-        (f"https://127.0.0.1:{rig.port}",), "kiln/box-0", "right", tmp_path / "certificates" / "ca.pem"
-    )
-    uploader = Uploader(store, door, UploadSettings(retry_s=0.1, longest_retry_s=0.3), lambda: False)
+    uploader = impatient(rig, store, tmp_path)
     stop = Stop()
     thread = threading.Thread(target=uploader.run, args=(stop,))
     try:
