@@ -90,7 +90,7 @@ class Rig:
         self._seq = 0
         self._started = 0
         self._file = directory / "rows.bin"
-        self.start_ms = time.time_ns() // 1_000_000 - 18 * 3_600_000
+        self.start_ms = time.time_ns() // 1_000_000 - 40 * 3_600_000
 
     def close(self) -> None:
         """Leave nothing running."""
