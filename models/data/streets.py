@@ -54,7 +54,7 @@ def read_streets(directory: Path) -> tuple[tuple[str, ...], list[Street]]:
             "name a folder that holds images/, labels/ and data.yaml, or a video NAME with its truth in NAME-gt/gt.txt",
         )
     names = _names(told)
-    groups = _groups(directory / "manifest.csv")
+    groups = read_groups(directory / "manifest.csv")
     streets = []
     for picture in sorted(images.iterdir()):
         labels, boxes = _boxes(directory / "labels" / f"{picture.stem}.txt", names)
@@ -97,7 +97,8 @@ def _names(told: Path) -> tuple[str, ...]:
     return tuple(str(name).replace(" ", "_") for name in names)
 
 
-def _groups(manifest: Path) -> dict[str, str]:
+def read_groups(manifest: Path) -> dict[str, str]:
+    """The group of each picture, by its name without ending, as a ``manifest.csv`` says; nothing where there is none."""
     if not manifest.is_file():
         return {}
     with manifest.open(newline="", encoding="utf-8") as file:

@@ -1,7 +1,8 @@
-"""A fine-tuned detector's file beside its trainer's network, and beside what was labelled; no torch."""
+"""A fine-tuned model's file beside its trainer's network, and beside what was labelled; no torch."""
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from models.accuracy.detector import DetectorReport
+from models.accuracy.detector import DetectorReport, LabelFigures
+from models.accuracy.segmenter import SegmenterReport
 from models.describe import SIDE, ends_by_itself
 
 Floats = NDArray[np.float64]
@@ -31,11 +33,13 @@ class Labelled:
         picture: the file.
         boxes: float64 ``(N, 4)``, centre, width and height as shares of the picture.
         labels: ``(N,)``, each a place in the model's names.
+        group: near-duplicates share it; its own where nobody said.
     """
 
     picture: Path
     boxes: Floats
     labels: NDArray[np.intp]
+    group: str | None = None
 
 
 def framed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -79,6 +83,7 @@ def lay_out(labelled: Sequence[Labelled], names: Sequence[str], directory: Path)
     """These pictures as ``drumtower models evaluate`` takes them, by reference; the directory."""
     for part in ("images", "labels"):
         (directory / part).mkdir(parents=True)
+    groups = []
     for number, one in enumerate(labelled):
         # Of two folders of `val` both may have a 1.jpg.
         name = f"{number}-{one.picture.stem}"
@@ -86,18 +91,22 @@ def lay_out(labelled: Sequence[Labelled], names: Sequence[str], directory: Path)
         rows = zip(one.labels.tolist(), one.boxes.tolist(), strict=True)
         lines = (f"{label} {' '.join(map(repr, box))}\n" for label, box in rows)
         (directory / "labels" / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+        groups.append((name, one.group or name))
+    with (directory / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("file", "group"), *groups])
     (directory / "data.yaml").write_text(yaml.safe_dump({"names": list(names)}), encoding="utf-8")
     return directory
 
 
-def failures(report: DetectorReport, names: Sequence[str]) -> Iterator[str]:
+def failures(report: DetectorReport | SegmenterReport, names: Sequence[str]) -> Iterator[str]:
     """What it fails at, as far as these pictures show it."""
     for name in names:
         found = report.labels.get(name)
-        if found is None or not found.labelled:
+        if found is None:
             yield f"{name}: no picture of `val` shows one, so nothing is known of it."
         elif found.recall.value < _POOR:
-            yield f"{name}: of {found.labelled} labelled ones {found.recall.value:.0%} are found."
+            labelled = f"{found.labelled} labelled ones" if isinstance(found, LabelFigures) else "its cells"
+            yield f"{name}: of {labelled} {found.recall.value:.0%} are found."
         elif found.precision.value < _POOR:
             yield f"{name}: of what is called so {found.precision.value:.0%} are right."
     yield "Of cameras, weather and hours that `val` does not show nothing is known."

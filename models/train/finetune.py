@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,10 +27,15 @@ from torch import Tensor, nn
 from common.runtime.errors import InvalidError, MissingExtraError, TransientError
 from models.accuracy.detector import DetectorReport
 from models.accuracy.sections import section_of
+from models.accuracy.segmenter import Masked, Segmenter, SegmenterReport
+from models.accuracy.segmenter import measure as measure_cells
 from models.data.riders import read_picture
+from models.data.streets import read_groups
 from models.describe import SIDE, described, segmenter_of
 from models.manifest import ModelManifest, read_manifest
+from models.maps import MapModel
 from models.runtime import open_session
+from models.store import Model
 from models.train.begin import BASES, STORY, Kind, base_of, dataset_of, demand, trained_in
 from models.train.card import Told, write_card
 from models.train.export import agreeing, compare
@@ -141,9 +146,10 @@ class Finetuning:
         differs = (_compare_finds if head is None else compare)(whole, file, examples)
         path = write_manifest(content | {"parity": float(f"{differs:.1e}")}, out / f"{name}.yaml")
         manifest = read_manifest(path)
-        figures, fails = (
-            _measured(data, manifest, out) if head is None else (_validated(story), [_UNMEASURED])
-        )
+        if head is None:
+            figures, fails = _told(_measured(data, manifest, out), manifest)
+        else:
+            figures, fails = _told(_measured_cells(data, manifest, names, out), manifest)
         compared = f"{len(examples)} pictures of *{data.resolve().name}* ({_UNIT[self.kind]})"
         write_card(
             manifest, out, Told(str(story.get("learnt", "Not known.")), differs, compared, figures, fails)
@@ -211,20 +217,37 @@ def _compare_finds(whole: nn.Module, file: Path, examples: Tensor) -> float:
     return agreeing(worst)
 
 
-def _measured(data: Path, manifest: ModelManifest, out: Path) -> tuple[str, list[str]]:
-    """What the detector in ``out`` finds in the pictures of ``val``, asked as a box asks it, and what it does not."""
-    labelled = _labelled(dataset_of(data))
-    if not any(len(one.labels) for one in labelled):
+def _told(report: DetectorReport | SegmenterReport | None, manifest: ModelManifest) -> tuple[str, list[str]]:
+    """What a card says of the pictures of ``val``, and of what the model misses there."""
+    if report is None or not report.labels:
         return "Not measured: nothing is labelled in `val`.", [_UNMEASURED]
-    with tempfile.TemporaryDirectory() as place:
-        laid_out = lay_out(labelled, manifest.names, Path(place))
-        report = section_of(manifest.name, out).measure(laid_out, out)
-    assert isinstance(report, DetectorReport)
     head = (
         "On the pictures of `val`, which chose the round that was kept and are likely of the same streets as `train`: "
         "elsewhere less is to be expected."
     )
     return f"{head}\n{report.table()}", list(failures(report, manifest.names))
+
+
+def _measured(data: Path, manifest: ModelManifest, out: Path) -> DetectorReport | None:
+    """What the detector in ``out`` finds in the pictures of ``val``, asked as a box asks it."""
+    labelled = _labelled(dataset_of(data))
+    if not any(len(one.labels) for one in labelled):
+        return None
+    with tempfile.TemporaryDirectory() as place:
+        laid_out = lay_out(labelled, manifest.names, Path(place))
+        report = section_of(manifest.name, out).measure(laid_out, out)
+    assert isinstance(report, DetectorReport)
+    return report
+
+
+def _measured_cells(data: Path, manifest: ModelManifest, names: list[str], out: Path) -> SegmenterReport:
+    """What the segmenter in ``out`` makes of the pictures of ``val``, asked as a box asks it."""
+    assert isinstance(manifest, Segmenter)
+    model: Model[Segmenter] = Model(manifest, out / manifest.file)
+    # Of a single class the masks say where it is, 1, and where it is not.
+    numbers = [1] if len(names) == 1 else _foreground(names)
+    classes = dict(zip(manifest.names, numbers, strict=True))
+    return measure_cells(MapModel(model, threads=2), _masked(dataset_of(data)), classes)
 
 
 def _labelled(dataset: Path) -> list[Labelled]:
@@ -233,19 +256,32 @@ def _labelled(dataset: Path) -> list[Labelled]:
 
     described = _checked(dataset)
     read = YOLODataset(img_path=described["val"], data=described, task="detect", imgsz=SIDE, augment=False)
+    groups = read_groups(dataset.with_name("manifest.csv"))
     shown = []
     for one in read.labels:
-        boxes = np.asarray(one["bboxes"], np.float64).reshape(-1, 4)
-        shown.append(Labelled(Path(one["im_file"]), boxes, np.asarray(one["cls"]).ravel().astype(np.intp)))
+        picture, boxes = Path(one["im_file"]), np.asarray(one["bboxes"], np.float64).reshape(-1, 4)
+        labels = np.asarray(one["cls"]).ravel().astype(np.intp)
+        shown.append(Labelled(picture, boxes, labels, groups.get(picture.stem)))
     return shown
 
 
-def _validated(story: Mapping[str, Any]) -> str:
-    """What ultralytics said of the pictures of ``val``."""
-    said = story.get("validation") or {}
-    rows = [f"| {name} | {value:g} |" for name, value in said.items()]
-    head = "ultralytics' own figures on `val` at the end of the training; of what lies between two drawings of it they say nothing."
-    return "\n".join([head, "", "| | |", "|---|---|", *rows])
+def _masked(dataset: Path) -> Iterator[Masked]:
+    """The pictures of ``val`` with their masks, or their polygons drawn as such, as ultralytics reads them."""
+    from ultralytics.data.dataset import PolygonSemanticDataset, SemanticDataset  # noqa: PLC0415 - as above
+    from ultralytics.data.utils import add_polygon_background  # noqa: PLC0415 - as above
+
+    described = add_polygon_background(_checked(dataset))
+    kind = SemanticDataset if described.get("masks_dir") else PolygonSemanticDataset
+    read = kind(img_path=described["val"], data=described, task="semantic", imgsz=SIDE, augment=False)
+    groups = read_groups(dataset.with_name("manifest.csv"))
+    for place, one in enumerate(read.labels):
+        path = Path(one["im_file"])
+        picture = read_picture(path)
+        height, width = picture.shape[:2]
+        mask = read.load_mask(place, (height, width))
+        if mask.shape != (height, width):
+            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+        yield Masked(picture, groups.get(path.stem, str(path)), np.asarray(mask, np.uint8))
 
 
 def _pictures(net: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -95,7 +96,31 @@ def test_a_segmenter_takes_the_place_of_the_fire_model(tmp_path: Path) -> None:
     segmenter = FireSegmenter(open_as(FireManifest, "fire", out), threads=1)
     look = segmenter.look(np.zeros((96, 128, 3), np.uint8))
     assert look.fire.shape == look.smoke.shape == (SIDE // 8, SIDE // 8)
-    assert "ultralytics' own figures on `val`" in (out / "fire.md").read_text(encoding="utf-8")
+    told = (out / "fire.md").read_text(encoding="utf-8")
+    assert (
+        "in 2 pictures of 2 groups, from the thresholds on that the manifest believes (fire 0.5, smoke 0.5)"
+        in told
+    )
+    for label in ("fire", "smoke"):
+        # Of two pictures one shows each: three eighths by a half of it.
+        assert re.search(rf"^\| {label} \| 1 \| 9\.\d\d% \| [\d.]+ \(.+–.+\) \|", told, re.MULTILINE)
+
+
+def test_a_segmenter_of_masks_is_measured_by_groups_of_pictures_that_are_alike(tmp_path: Path) -> None:
+    data = _photos(tmp_path / "data", ["background", "water"], _SEGMENTER | {"nc": 2}, polygons=True)
+    for labels in sorted((data / "labels").rglob("*.txt")):
+        mask = np.zeros((96, 128), np.uint8)
+        cv2.rectangle(mask, (32, 24), (79, 71), 1, -1)
+        place = data / "masks" / labels.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place / f"{labels.stem}.png"), mask)
+    described = yaml.safe_load((data / "data.yaml").read_text(encoding="utf-8")) | {"masks_dir": "masks"}
+    (data / "data.yaml").write_text(yaml.safe_dump(described), encoding="utf-8")
+    (data / "manifest.csv").write_text("file,group\n0,night\n1,night\n", encoding="utf-8")
+    out = _made("segmenter", data, tmp_path)
+    told = (out / "water.md").read_text(encoding="utf-8")
+    assert "in 2 pictures of 1 groups" in told
+    assert re.search(r"^\| water \| 2 \| 1[89]\.\d\d% \| [\d.]+ \(.+–.+\) \|", told, re.MULTILINE)
 
 
 def test_pictures_that_are_not_where_the_description_says_are_named(tmp_path: Path) -> None:

@@ -52,11 +52,12 @@ def test_pictures_of_several_folders_are_laid_out_as_evaluate_takes_them(tmp_pat
         (tmp_path / folder).mkdir()
         picture = tmp_path / folder / "1.png"
         cv2.imwrite(str(picture), np.zeros((40, 80, 3), np.uint8))
-        labelled.append(Labelled(picture, np.array([[0.5, 0.5, 0.25, 0.5]]), np.array([1])))
+        labelled.append(Labelled(picture, np.array([[0.5, 0.5, 0.25, 0.5]]), np.array([1]), folder))
     labelled.append(Labelled(picture, np.zeros((0, 4)), np.zeros(0, np.intp)))
     names, streets = read_streets(lay_out(labelled, NAMES, tmp_path / "laid_out"))
     assert names == tuple(NAMES)
     assert [street.labels for street in streets] == [("scooter",), ("scooter",), ()]
+    assert [street.group for street in streets] == ["north", "south", "2-1"]
     assert streets[0].boxes.tolist() == [[0.375, 0.25, 0.625, 0.75]]
     assert read_picture(streets[2].picture).shape == (40, 80, 3)
 
