@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from common.runtime.clock import SystemClock, to_ms
+from common.runtime.clock import to_datetime, to_ms
 from common.runtime.config import load_config
 from common.runtime.errors import InvalidError
 from common.schema.cli import database_url
@@ -74,8 +74,8 @@ def try_rules(
     """Try rules against what is stored, beside those in force. Writes nothing."""
     path = file or config
     _, rules, metrics = _read(path, config)
-    begin, end = _span(since, until)
     with connect(database_url(), "rules test") as connection:
+        begin, end = _span(since, until, to_datetime(repo.now_ms(connection)))
         newest = repo.newest(connection)
         current = () if newest is None else versions.parse(newest.content, _named(newest), metrics)
         done = _run(connection, (current, rules), begin, end)
@@ -147,8 +147,8 @@ def _is_configuration(path: Path) -> bool:
     return bool(keys & (GatewaySettings.model_fields.keys() - {"rules"}))
 
 
-def _span(since: str, until: str | None) -> tuple[datetime, datetime]:
-    now = datetime.fromtimestamp(SystemClock().now_ms() / 1000, DISTRICT)
+def _span(since: str, until: str | None, now: datetime) -> tuple[datetime, datetime]:
+    """From when to when; ``now`` is the database's, which dates what is stored."""
     try:
         end = now if until is None else spans.instant(until)
         begin = spans.instant(since) if "-" in since else end - spans.length(since)

@@ -30,6 +30,7 @@ from tests.fixtures.gateway_rules import (
     store_of,
     storm,
 )
+from tests.fixtures.moved_database import set_ahead
 from tests.integration.gateway_rig import now_ms, rows
 
 pytestmark = pytest.mark.services
@@ -134,6 +135,23 @@ def test_a_dry_run_tells_what_would_have_been_and_writes_nothing(
     assert "9 readings of 2 boxes" in said.stdout
     assert rows(database_url, "SELECT relname, n_tup_ins FROM pg_stat_user_tables ORDER BY 1") == before
     assert phases(database_url).count("start") == 3
+
+
+@pytest.mark.parametrize("ahead_s", [3600, -3600])
+def test_a_dry_run_goes_back_from_the_databases_now(
+    database_url: str, lease: Lease, config: Path, ahead_s: int
+) -> None:
+    apply(database_url, SMOKE)
+    with store_of(database_url, lease) as store:
+        store.commit([smoke(1, 0.3, now_ms()), smoke(2, 0.0, now_ms() + 1000)])
+    moved = set_ahead(database_url, ahead_s)
+    read = []
+    for span in ("30m", "2h"):
+        said = rules(moved, "test", "--since", span, "--config", config)
+        assert said.returncode == 0, said.stderr
+        read.append(said.stdout.partition(" of ")[0])
+    of_now = "2 readings" if ahead_s > 0 else "0 readings"
+    assert read == ["0 readings", of_now], "the machine's clock would have found them in both spans"
 
 
 def test_a_dry_run_finds_what_a_gateway_found(database_url: str, lease: Lease) -> None:
