@@ -13,7 +13,7 @@ from common.runtime.disk import sync
 from common.runtime.errors import InvalidError
 from gateway.backup import manifest, repo
 from gateway.backup.folder import backup_folder
-from gateway.backup.pictures import Copied, copy_files
+from gateway.backup.pictures import Copied, copy_files, write_list
 from gateway.backup.programs import find_program, list_archive, run_program
 
 
@@ -74,9 +74,7 @@ def _write(
         _check(list_archive(pg_restore, dump), dump)
         # Of the snapshot, a little earlier and a little later: none is left out.
         rows = sorted({*before, *repo.evidence(connection)}, key=lambda row: row.sha256)
-        (folder / manifest.EVIDENCE_LIST).write_text(
-            "".join(f"{row.sha256} {row.size} {row.media_type}\n" for row in rows), encoding="ascii"
-        )
+        write_list(folder / manifest.EVIDENCE_LIST, rows)
         watcher.step("evidence", sum(row.size for row in rows) if evidence else 0)
         to = folder / manifest.EVIDENCE
         copied = copy_files(rows, evidence, to, watcher.advance) if evidence else Copied()

@@ -1,4 +1,7 @@
-"""The folder that a backup is written into: it holds a whole backup in the end, or nothing."""
+"""The folders that a backup is written into and that its evidence comes back to, on disks that may take no more.
+
+The first holds a whole backup in the end, or nothing. In the other what came whole stays.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,38 @@ def backup_folder(folder: Path) -> Iterator[None]:
     finally:
         if not finished:
             _remove(folder, itself=made)
+
+
+@contextmanager
+def evidence_folder(folder: Path) -> Iterator[None]:
+    """Complete a folder of evidence before the store is restored; what came whole stays there.
+
+    Raises:
+        TransientError: when the disk does not take what is written, or the system refuses something else.
+    """
+    again = "restore again: the database was not touched, and what came whole is not copied a second time"
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise TransientError(
+                "backup.disk_full",
+                f"expected room for the backup's evidence in {folder}, "
+                f"found the disk full{_free(folder)}: {error.strerror}",
+                f"free some room there, or name a folder on a larger disk in DRUMTOWER_EVIDENCE_DIR, and {again}",
+            ) from error
+        raise TransientError(
+            "backup.evidence_not_restored",
+            f"expected the system to read the backup's evidence and write it into {folder}, "
+            f"got: {error.strerror or error} ({error.filename or folder})",
+            f"see to what it names, and {again}",
+        ) from error
+
+
+def _free(folder: Path) -> str:
+    with suppress(OSError):  # the disk may be past being asked
+        return f" ({shutil.disk_usage(folder).free / _MB:.1f} MB are free)"
+    return ""
 
 
 def _make(folder: Path) -> bool:

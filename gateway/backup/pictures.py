@@ -4,41 +4,85 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from common.runtime.errors import InvalidError
 from gateway.backup.repo import EvidenceRow
 from gateway.evidence import whole_path
 
 _PIECE: Final = 1 << 20
+#: SHA-256, size, media type.
+_LINE: Final = re.compile(r"([0-9a-f]{64}) (\d+) (\S+)")
 
 
 @dataclass(slots=True)
 class Copied:
     """What came of copying: ``missing`` are files that are not there, or not what their names say."""
 
-    files: int = 0
-    bytes: int = 0
-    missing: list[str] = field(default_factory=list)
+    came: list[EvidenceRow] = field(default_factory=list)
+    missing: list[EvidenceRow] = field(default_factory=list)
+
+
+def write_list(path: Path, rows: Iterable[EvidenceRow]) -> None:
+    """Name files, a line each."""
+    path.write_text("".join(f"{row.sha256} {row.size} {row.media_type}\n" for row in rows), encoding="ascii")
+
+
+def read_list(path: Path) -> list[EvidenceRow]:
+    """The files that a list names.
+
+    Raises:
+        InvalidError: when it is missing, or no such list.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _no_list(path, str(error)) from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise _no_list(path, f"line {number} is {line[:100]!r}")
+        rows.append(EvidenceRow(match[1], match[3], int(match[2])))
+    return rows
+
+
+def missing_of(rows: Iterable[EvidenceRow], folder: Path) -> int:
+    """How many of these files a folder does not have whole."""
+    return sum(not _is_whole(row, whole_path(folder, row.sha256, row.media_type)) for row in rows)
+
+
+def remove_files(rows: Iterable[EvidenceRow], folder: Path) -> None:
+    """Take files out of a folder."""
+    for row in rows:
+        whole_path(folder, row.sha256, row.media_type).unlink(missing_ok=True)
 
 
 def copy_files(
     rows: Iterable[EvidenceRow], source: Path, target: Path, on_file: Callable[[int], None]
 ) -> Copied:
-    """Copy files that ``target`` does not have whole; ``on_file`` is told the size of each row dealt with."""
+    """Copy files that ``target`` does not have whole; ``on_file`` is told the size of each row dealt with.
+
+    Raises:
+        OSError: when one cannot be written or read; those before it are whole then, and nothing is left of it.
+    """
     done = Copied()
     for row in rows:
         to = whole_path(target, row.sha256, row.media_type)
-        if not (to.is_file() and to.stat().st_size == row.size):
-            if _copy(whole_path(source, row.sha256, row.media_type), to, row.sha256):
-                done.files += 1
-                done.bytes += row.size
-            else:
-                done.missing.append(row.sha256)
+        if not _is_whole(row, to):
+            copied = _copy(whole_path(source, row.sha256, row.media_type), to, row.sha256)
+            (done.came if copied else done.missing).append(row)
         on_file(row.size)
     return done
+
+
+def _is_whole(row: EvidenceRow, path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == row.size
 
 
 def _copy(source: Path, target: Path, sha256: str) -> bool:
@@ -56,9 +100,21 @@ def _copy(source: Path, target: Path, sha256: str) -> bool:
     except FileNotFoundError:
         partial.unlink(missing_ok=True)
         return False
+    except OSError:
+        with suppress(OSError):  # a disk that turned read-only must not hide what happened first
+            partial.unlink(missing_ok=True)
+        raise
     if digest.hexdigest() != sha256:
         partial.unlink()
         return False
     partial.chmod(0o440)
     partial.replace(target)
     return True
+
+
+def _no_list(path: Path, found: str) -> InvalidError:
+    return InvalidError(
+        "backup.damaged",
+        f"expected {path} to name the evidence, a line each (SHA-256, size, media type), found otherwise: {found}",
+        "use another backup; or unset DRUMTOWER_EVIDENCE_DIR to restore the store without the evidence",
+    )

@@ -2,10 +2,12 @@
 
 Nobody may work with half a store, and boxes must learn that this is another one before anything is committed to it:
 
-1. All but one table comes in *one* transaction: until it commits, everybody else sees an empty database, and when it
+1. Evidence that the folder of evidence lacks is copied there: files of which no store knows yet do no harm, and where the
+   disk takes no more of them the database is as empty as before, so the same command may be given again.
+2. All but one table comes in *one* transaction: until it commits, everybody else sees an empty database, and when it
    fails the database is empty again.
-2. The store gets a new incarnation. ``partition_lease`` is still missing, so no gateway can commit anything before.
-3. The leases come, with fencing numbers that no gateway of the lost store can hold.
+3. The store gets a new incarnation. ``partition_lease`` is still missing, so no gateway can commit anything before.
+4. The leases come, with fencing numbers that no gateway of the lost store can hold.
 
 Source: TimescaleDB documentation, "Logical backup with pg_dump and pg_restore": the same version of the extension,
 ``timescaledb_pre_restore()`` and ``timescaledb_post_restore()`` around it, and no parallel jobs.
@@ -23,7 +25,8 @@ from common.runtime.errors import InvalidError
 from common.schema.runner import migrate, shipped
 from gateway.backup import manifest, repo
 from gateway.backup.create import Watcher
-from gateway.backup.pictures import copy_files
+from gateway.backup.folder import evidence_folder
+from gateway.backup.pictures import copy_files, missing_of, read_list, remove_files
 from gateway.backup.programs import find_program, list_archive, run_program
 from gateway.fleet.repo import Connection
 
@@ -56,7 +59,8 @@ def restore(
     Raises:
         InvalidError: when the backup or the database cannot be used; nothing was changed then.
         ConfigError: when pg_restore is missing or too old.
-        TransientError: when the database or pg_restore gives up; the database is empty then.
+        TransientError: when the database or pg_restore gives up, or the disk takes no more evidence; the database is
+            empty then.
     """
     made = manifest.read_manifest(folder)
     dump = folder / manifest.DUMP
@@ -70,6 +74,8 @@ def restore(
     contents = list_archive(pg_restore, dump)
     with repo.connect(url) as connection:
         _check_empty(connection)
+        came = _bring_evidence(folder, evidence, watcher)
+        _check_empty(connection)  # that took its time
         repo.prepare(connection, made.timescaledb)
     try:
         watcher.step("the store", sum("TABLE DATA" in line for line in contents))
@@ -87,9 +93,10 @@ def restore(
         rows = repo.evidence(connection)
     if evidence is None:
         return Restored(incarnation, migrated, 0, None)
-    watcher.step("evidence", sum(row.size for row in rows))
-    copied = copy_files(rows, folder / manifest.EVIDENCE, evidence, watcher.advance)
-    return Restored(incarnation, migrated, copied.files, len(copied.missing))
+    # The list names what came while the backup was taken as well: of that the store may know nothing.
+    strangers = set(came) - set(rows)
+    remove_files(strangers, evidence)
+    return Restored(incarnation, migrated, len(came) - len(strangers), missing_of(rows, evidence))
 
 
 def begin_anew(url: str) -> str:
@@ -104,6 +111,16 @@ def begin_anew(url: str) -> str:
         incarnation = repo.begin_incarnation(connection)
         repo.void_leases(connection)
         return incarnation
+
+
+def _bring_evidence(folder: Path, evidence: Path | None, watcher: Watcher) -> list[repo.EvidenceRow]:
+    """Complete a folder of evidence from a backup; which files came."""
+    if evidence is None:
+        return []
+    rows = read_list(folder / manifest.EVIDENCE_LIST)
+    watcher.step("evidence", sum(row.size for row in rows))
+    with evidence_folder(evidence):
+        return copy_files(rows, folder / manifest.EVIDENCE, evidence, watcher.advance).came
 
 
 def _check_release(made: manifest.Manifest) -> None:

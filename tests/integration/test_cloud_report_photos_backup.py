@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +19,6 @@ from cloud.reports.service import forget
 from gateway.backup import repo as backup_repo
 from gateway.backup.create import create
 from gateway.backup.restore import restore
-from local.postgres import PostgresServer
 from local.processes import installed_binaries
 from tests.fixtures.reporting import MANY, Served, photo, remove_all, served, snap
 
@@ -42,14 +40,6 @@ class Silent:
 def centre(database_url: str, tmp_path: Path) -> Iterator[Served]:
     with served(database_url, tmp_path, MANY) as running:
         yield running
-
-
-@pytest.fixture
-def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """An empty database."""
-    name = f"empty_{secrets.token_hex(6)}"
-    yield postgres_server.create_database(name)
-    postgres_server.drop_database(name)
 
 
 def filed(centre: Served) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,16 +10,8 @@ import pytest
 
 from common.runtime.errors import InvalidError, TransientError
 from common.schema.runner import Migration, migrate, shipped
-from local.postgres import PostgresServer
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
-    name = f"test_{secrets.token_hex(6)}"
-    yield postgres_server.create_database(name)
-    postgres_server.drop_database(name)
 
 
 def test_a_database_is_brought_to_this_release_and_then_left_alone(empty_url: str) -> None:

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -58,14 +58,6 @@ def bring_back(url: str, folder: Path, evidence: Path | None = None) -> int | No
     """Restore; how many files of evidence are missing."""
     programs = installed_binaries().postgres_programs
     return restore(url, folder, Silent(), programs=programs, evidence=evidence).evidence_missing
-
-
-@pytest.fixture
-def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """An empty database."""
-    name = f"empty_{secrets.token_hex(6)}"
-    yield postgres_server.create_database(name)
-    postgres_server.drop_database(name)
 
 
 def once(url: str, box: Box, numbered: int) -> bool:

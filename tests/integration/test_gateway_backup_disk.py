@@ -1,9 +1,10 @@
-"""A backup onto a disk that is full, or fills: said with what to do, and nothing is left that looks like a backup."""
+"""A backup onto a disk that is full, or fills, and its evidence back onto one: said, with nothing left that looks whole."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from common.runtime.errors import ConfigError, DrumtowerError, TransientError
+from common.runtime.errors import ConfigError, DrumtowerError, InvalidError, TransientError
 from gateway.backup.folder import backup_folder
+from gateway.backup.manifest import EVIDENCE, EVIDENCE_LIST
 from gateway.backup.programs import run_program
 from gateway.evidence import whole_path
 from local.processes import installed_binaries
 from tests.fixtures.full_files import files_up_to
 from tests.integration.gateway_rig import register, rows
-from tests.integration.test_gateway_backup import some_store, take
+from tests.integration.test_gateway_backup import bring_back, some_store, take
 
 pytestmark = pytest.mark.services
 #: Less than the dump of an empty store takes; and more than it, but less than the evidence.
@@ -71,6 +73,22 @@ def read_only(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+def pictures(url: str, evidence: Path, *sizes: int) -> list[Path]:
+    """A store that knows pictures of so many bytes, and where they are; in the order in which they are copied."""
+    register(url, "kiln", "box-0")
+    made = []
+    for number, size in enumerate(sizes):
+        content = b"\xff\xd8\xff" + bytes([number]) * (size - 3)
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = whole_path(evidence, sha256, "image/jpeg")
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        insert = "INSERT INTO evidence SELECT %s, 'image/jpeg', %s, device_id FROM device RETURNING 1"
+        rows(url, insert, sha256, size)
+        made.append(path)
+    return sorted(made)
+
+
 def assert_full(error: DrumtowerError, folder: Path) -> None:
     """It says what was expected, what was found and what to do, and nothing is left."""
     assert (error.code, type(error)) == ("backup.disk_full", TransientError)
@@ -91,15 +109,8 @@ def test_a_disk_that_fills_under_the_dump_is_said_and_nothing_is_left(database_u
 def test_a_disk_that_fills_under_the_evidence_is_said_and_nothing_is_left(
     database_url: str, disk: Disk, tmp_path: Path
 ) -> None:
-    register(database_url, "kiln", "box-0")
     evidence = tmp_path / "evidence"
-    content = b"\xff\xd8\xff" + bytes(2 * _SOME)
-    sha256 = hashlib.sha256(content).hexdigest()
-    path = whole_path(evidence, sha256, "image/jpeg")
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    insert = "INSERT INTO evidence SELECT %s, 'image/jpeg', %s, device_id FROM device RETURNING 1"
-    rows(database_url, insert, sha256, len(content))
+    pictures(database_url, evidence, 2 * _SOME)
     place, refusing = disk(_SOME)
     with refusing:
         with pytest.raises(TransientError) as caught:
@@ -107,6 +118,82 @@ def test_a_disk_that_fills_under_the_evidence_is_said_and_nothing_is_left(
         assert_full(caught.value, place / "backup")
         made = take(database_url, place / "backup")
     assert made.evidence_files == 1, "once there is room, into the same folder: here without the pictures"
+
+
+def test_a_disk_that_fills_under_restored_evidence_is_said_before_the_database_is_touched(
+    database_url: str, empty_url: str, disk: Disk, tmp_path: Path
+) -> None:
+    # One of them fits, whichever comes first; the kernel's refusal lets none through that is too large.
+    pictures(database_url, tmp_path / "evidence", _SOME // 2 - 1000, _SOME + 1000)
+    take(database_url, tmp_path / "backup", tmp_path / "evidence")
+    place, refusing = disk(_SOME)
+    with refusing, pytest.raises(TransientError) as caught:
+        bring_back(empty_url, tmp_path / "backup", place / "evidence")
+    assert caught.value.code == "backup.disk_full"
+    assert (
+        f"room for the backup's evidence in {place / 'evidence'}, found the disk full ("
+        in caught.value.message
+    )
+    assert "restore again" in caught.value.hint
+    left = [path for path in (place / "evidence").rglob("*") if path.is_file()]
+    assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.stem for path in left), "no half picture"
+    assert rows(empty_url, "SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+    assert bring_back(empty_url, tmp_path / "backup", tmp_path / "larger") == 0
+    assert rows(empty_url, "SELECT count(*)::int FROM evidence") == [(2,)]
+
+
+def test_a_restore_goes_on_with_the_evidence_that_is_missing_still(
+    database_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    first, last = pictures(database_url, tmp_path / "evidence", 40_000, 50_000)
+    take(database_url, tmp_path / "backup", tmp_path / "evidence")
+    back = tmp_path / "restored"
+    here = [back / path.relative_to(tmp_path / "evidence") for path in (first, last)]
+    here[1].parent.mkdir(parents=True)
+    blocked = here[1].with_name(f".{here[1].name}.partial")
+    blocked.mkdir()
+    with pytest.raises(TransientError, match=re.escape(str(blocked))) as caught:
+        bring_back(empty_url, tmp_path / "backup", back)
+    assert caught.value.code == "backup.evidence_not_restored"
+    assert [path.exists() for path in here] == [True, False]
+    made_at = here[0].stat().st_mtime_ns
+    blocked.rmdir()
+    assert bring_back(empty_url, tmp_path / "backup", back) == 0
+    assert (here[0].stat().st_mtime_ns, here[1].read_bytes()) == (made_at, last.read_bytes())
+
+
+def test_a_picture_that_came_after_the_stores_snapshot_is_not_left_behind(
+    database_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    (known,) = pictures(database_url, tmp_path / "evidence", 1000)
+    take(database_url, tmp_path / "backup", tmp_path / "evidence")
+    content = b"\xff\xd8\xff later"
+    sha256 = hashlib.sha256(content).hexdigest()
+    later = whole_path(tmp_path / "backup" / EVIDENCE, sha256, "image/jpeg")
+    later.parent.mkdir(exist_ok=True)
+    later.write_bytes(content)
+    with (tmp_path / "backup" / EVIDENCE_LIST).open("a", encoding="ascii") as listed:
+        listed.write(f"{sha256} {len(content)} image/jpeg\n")
+    assert bring_back(empty_url, tmp_path / "backup", tmp_path / "restored") == 0
+    came = [path for path in (tmp_path / "restored").rglob("*") if path.is_file()]
+    assert [path.name for path in came] == [known.name]
+
+
+def test_a_list_of_evidence_that_cannot_be_read_is_said_before_anything_is_touched(
+    database_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    pictures(database_url, tmp_path / "evidence", 1000)
+    take(database_url, tmp_path / "backup")
+    listed = tmp_path / "backup" / EVIDENCE_LIST
+    listed.write_text("ab 12\n", encoding="ascii")
+    with pytest.raises(InvalidError, match="line 1 is 'ab 12'") as caught:
+        bring_back(empty_url, tmp_path / "backup", tmp_path / "restored")
+    assert caught.value.code == "backup.damaged"
+    listed.unlink()
+    with pytest.raises(InvalidError, match="No such file"):
+        bring_back(empty_url, tmp_path / "backup", tmp_path / "restored")
+    assert rows(empty_url, "SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+    assert bring_back(empty_url, tmp_path / "backup") is None, "without the evidence it comes back"
 
 
 def test_the_command_says_it_too(database_url: str, disk: Disk) -> None:
