@@ -211,7 +211,7 @@ class Gateway:
             self._partition,
             receive_maximum=self._settings.intake.receive_maximum,
             queue_bytes=self._settings.intake.queue_mb * 2**20,
-            may_connect=lease.is_fresh,
+            may_connect=lease.may_connect,
             on_connection=connection_changed,
             clock=self._clock,
         )

@@ -79,6 +79,7 @@ class Lease:
         self._ended = threading.Event()
         self._wake = threading.Event()
         self._listening = False
+        self._forbade = False
         self._committed = clock.monotonic()
         self._thread = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
         self._thread.start()
@@ -94,6 +95,16 @@ class Lease:
     def is_fresh(self) -> bool:
         """Whether it was renewed within its time; when not, another may have it without our knowing yet."""
         return not self.is_lost() and self._clock.monotonic() - self._renewed < self._ttl_s
+
+    def may_connect(self) -> bool:
+        """Whether an intake may take the broker's session; an intake that may not gives up."""
+        fresh = self.is_fresh()
+        self._forbade = not fresh
+        return fresh
+
+    def forbade(self) -> bool:
+        """Whether the last intake that asked was told that it may not connect."""
+        return self._forbade
 
     def listening(self, *, connected: bool) -> None:
         """Write down whether messages can come in: a device is only silent while somebody listens."""

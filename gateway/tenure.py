@@ -129,7 +129,7 @@ class Tenure:
         self._ended = threading.Event()
 
     def run(self, stop: Stop) -> str:
-        """Why it ended: ``stopped``, ``lease lost``, ``session taken over`` or ``intake died``."""
+        """Why it ended: ``stopped``, ``lease lost``, ``lease not fresh``, ``session taken over`` or ``intake died``."""
         try:
             for committer in self._committers:
                 committer.store.commit([])  # reads registry, series and rule states
@@ -183,7 +183,10 @@ class Tenure:
 
     def _why_no_intake(self) -> str:
         if not self._intake.has_died():
-            return "session taken over"
+            if self._lease.is_lost():
+                return "lease lost"
+            # It may be fresh again by now: what counts is what the intake was told when it gave up.
+            return "lease not fresh" if self._lease.forbade() else "session taken over"
         _log.error(
             "the intake's thread died of a fault of ours; another intake takes over where it was",
             hint="no gateway took anything away: report it, with what stands above as the thread's exception",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,7 +13,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.stop import Stop
 from gateway.config import BrokerAddress, GatewaySettings
 from gateway.intake import Intake, PahoIntake
-from gateway.lease import Lease
+from gateway.lease import Lease, LeaseKeeper
 from gateway.metrics import GatewayMetrics
 from gateway.mqtt.intake import FramesIntake
 from gateway.tenure import Tenure
@@ -24,10 +25,48 @@ from tests.integration.gateway_rig import PATIENCE, eventually
 pytestmark = pytest.mark.services
 
 
+_TTL_S = 1.0
+
+
 def fail_of_ours(connected: bool) -> None:
     """A fault on the intake's own thread."""
     if connected:
         raise RuntimeError("a fault of ours")
+
+
+@pytest.fixture
+def address(broker: Broker, gateway_credential: Credential) -> BrokerAddress:
+    """Where the broker is, and as whom."""
+    name, password = gateway_credential.username, gateway_credential.password
+    return BrokerAddress("127.0.0.1", broker.port, True, name, password, broker.ca_file)
+
+
+def hung_lease(url: str) -> Lease:
+    """A lease that was not renewed within its time."""
+    lease = LeaseKeeper(url, "default", "hung", ttl_s=_TTL_S).try_acquire()
+    assert lease is not None
+    lease._ended.set()  # as if its process were hung
+    eventually(lambda: not lease.is_fresh())
+    return lease
+
+
+@contextmanager
+def running(url: str, lease: Lease, intake: Intake) -> Iterator[Future[str]]:
+    """A tenure, and why it ends."""
+    with store_of(url, lease) as store, ThreadPoolExecutor(1) as pool:
+        tenure = Tenure(
+            GatewaySettings(),
+            lease=lease,
+            intake=intake,
+            stores=[store],
+            metrics=GatewayMetrics(),
+            clock=SystemClock(),
+        )
+        stop = Stop()
+        try:
+            yield pool.submit(tenure.run, stop)
+        finally:
+            stop.set("the test is over")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -39,42 +78,48 @@ def fail_of_ours(connected: bool) -> None:
 def test_an_intake_that_died_is_not_taken_for_one_whose_session_was_taken_over(  # noqa: PLR0917 - fixtures
     database_url: str,
     lease: Lease,
-    broker: Broker,
-    gateway_credential: Credential,
+    address: BrokerAddress,
     make: Callable[..., Intake],
     on_connection: Callable[[bool], None],
     why: str,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    address = BrokerAddress(
-        "127.0.0.1",
-        broker.port,
-        True,
-        gateway_credential.username,
-        gateway_credential.password,
-        broker.ca_file,
-    )
     partition = f"part-{secrets.token_hex(4)}"
-    intake = make(address, partition, on_connection=on_connection)
+    intake = make(address, partition, on_connection=on_connection, may_connect=lease.may_connect)
     rival = make(address, partition)
-    clock = SystemClock()
-    with store_of(database_url, lease) as store, ThreadPoolExecutor(1) as pool:
-        tenure = Tenure(
-            GatewaySettings(),
-            lease=lease,
-            intake=intake,
-            stores=[store],
-            metrics=GatewayMetrics(),
-            clock=clock,
-        )
-        stop = Stop()
-        running = pool.submit(tenure.run, stop)
+    with running(database_url, lease, intake) as ended:
         try:
             if why == "session taken over":
                 eventually(intake.is_connected)
                 rival.start()
-            assert running.result(PATIENCE) == why
+            assert ended.result(PATIENCE) == why
         finally:
-            stop.set("the test is over")
             rival.close()
     assert ("died of a fault" in "".join(capfd.readouterr())) == (why == "intake died")
+
+
+@pytest.mark.parametrize("make", [PahoIntake, FramesIntake])
+@pytest.mark.parametrize("why", ["lease not fresh", "lease lost"])
+def test_an_intake_that_may_not_connect_is_not_taken_for_one_whose_session_was_taken_over(
+    database_url: str, address: BrokerAddress, make: Callable[..., Intake], why: str
+) -> None:
+    lease = hung_lease(database_url)
+
+    def may_connect() -> bool:
+        if why == "lease lost":
+            lease.mark_lost()
+        return lease.may_connect()
+
+    intake = make(address, f"part-{secrets.token_hex(4)}", may_connect=may_connect)
+    with running(database_url, lease, intake) as ended:
+        assert ended.result(PATIENCE) == why
+
+
+def test_a_lease_that_is_fresh_again_still_knows_that_it_forbade_the_intake_to_connect(
+    database_url: str,
+) -> None:
+    lease = hung_lease(database_url)
+    assert (lease.may_connect(), lease.forbade()) == (False, True)
+    lease._renewed = lease._clock.monotonic()
+    assert (lease.is_fresh(), lease.forbade()) == (True, True)
+    assert (lease.may_connect(), lease.forbade()) == (True, False)
