@@ -11,8 +11,9 @@ JOBS   ?= 3
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
+# Asked for by its name it tries again what could not be had lately; as the beginning of another target it does not.
 setup:  ## everything a run needs: Python packages, TimescaleDB, Mosquitto, footage
-	@$(PYTHON) -m local.bootstrap
+	@$(PYTHON) -m local.bootstrap $(if $(filter setup,$(MAKECMDGOALS)),--again)
 
 demo: setup  ## street video and sensors in, dispatched tickets out: http://127.0.0.1:8080
 	@$(VENV)/drumtower demo $(ARGS)

@@ -17,9 +17,10 @@ if sys.version_info < (3, 11):  # noqa: UP036 - said here, in words, before newe
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from local import attempts
 from local.apt import require_apt
 from local.browser import browser_is_ready, ensure_browser
 from local.checkers import checkers_are_ready, ensure_checkers
@@ -30,7 +31,7 @@ from local.progress import Progress
 from local.promtool import ensure_promtool, promtool_is_ready
 from local.python_packages import ensure_python, python_is_ready
 from local.rtsp import ensure_rtsp, rtsp_is_ready
-from local.training import ensure_training, training_is_ready
+from local.training import ensure_training, training_is_ready, training_requirement
 
 _HELP_END = """\
 what it does:
@@ -44,7 +45,7 @@ what it does:
   checkers  Compose and systemd's verifier, for tests of docker/ only
   promtool  Prometheus' own checker, for tests of the alert rules only
   training  PyTorch without an accelerator, in an environment of its own, for tests of training only; where pip has
-            no such build, --with goes on without it and says so
+            no such build, --with goes on without it, says so, and tries again a day later
 
 environment:
   DRUMTOWER_DATA   where prefix, databases and logs are (default: .drumtower in the repository)
@@ -53,6 +54,7 @@ environment:
 
 examples:
   python3 -m local.bootstrap
+  python3 -m local.bootstrap --again
   python3 -m local.bootstrap --with browser
   python3 -m local.bootstrap --only services
 """
@@ -62,12 +64,14 @@ examples:
 class Part:
     """One part of the set-up: whether it is up to date, and what brings it there.
 
-    What is optional is not to be had for every machine; asked for beside others it stops nobody.
+    What is optional is not to be had for every machine; asked for beside others it stops nobody, and where it could not be
+    had it is not tried again for a day while its requirement stays the same.
     """
 
     is_ready: Callable[[], bool]
     ensure: Callable[[Progress], object]
     optional: bool = False
+    requirement: Callable[[], Mapping[str, str]] = dict
 
 
 def _services_are_elsewhere() -> bool:
@@ -82,7 +86,7 @@ PARTS = {
     "rtsp": Part(rtsp_is_ready, ensure_rtsp),
     "checkers": Part(checkers_are_ready, ensure_checkers),
     "promtool": Part(promtool_is_ready, ensure_promtool),
-    "training": Part(training_is_ready, ensure_training, optional=True),
+    "training": Part(training_is_ready, ensure_training, optional=True, requirement=training_requirement),
 }
 _USUAL = ("python", "services", "footage")
 
@@ -90,25 +94,56 @@ _USUAL = ("python", "services", "footage")
 def set_up(names: list[str], progress: Progress, *, demanded: bool = True) -> None:
     """Bring the parts `names` up to date; raises SetupError at the first that cannot be.
 
-    Unless all are demanded, an optional one that cannot be had is told and left out.
+    Unless all are demanded, an optional one that cannot be had, or lately could not, is told and left out.
     """
     started = time.monotonic()
-    due = [name for name in names if not PARTS[name].is_ready()]
+    missing = [name for name in names if not PARTS[name].is_ready()]
+    due = [name for name in missing if demanded or not _could_not_be_had(name, progress)]
     if not due:
-        progress.say("everything is set up")
+        progress.say("everything else is set up" if missing else "everything is set up")
         return
     progress.say(f"setting up {', '.join(due)} (the first time takes a minute or two)")
     if "services" in due:
         require_apt()  # said now, not after a quarter of a gigabyte of Python packages
     for name in due:
-        try:
-            PARTS[name].ensure(progress)
-        except SetupError as error:
-            if demanded or not PARTS[name].optional:
-                raise
-            progress.say(f"{name} is left out, and its tests will say so: {error.message}")
-            progress.say(f"  what to do: {error.hint}")
+        _set_up_one(name, progress, demanded=demanded)
     progress.say(f"set up in {time.monotonic() - started:.0f} s")
+
+
+def _set_up_one(name: str, progress: Progress, *, demanded: bool) -> None:
+    part = PARTS[name]
+    try:
+        part.ensure(progress)
+    except SetupError as error:
+        if part.optional:
+            attempts.remember(name, part.requirement(), error.message)
+        if demanded or not part.optional:
+            raise
+        progress.say(f"{name} is left out, and its tests will say so: {error.message}")
+        progress.say(f"  what to do: {error.hint}")
+    else:
+        attempts.forget(name)
+
+
+def _could_not_be_had(name: str, progress: Progress) -> bool:
+    """Whether a part is not worth another try yet; says so."""
+    part = PARTS[name]
+    failure = attempts.failed_lately(name, part.requirement()) if part.optional else None
+    if failure is None:
+        return False
+    progress.say(
+        f"{name} is left out, and its tests will say so: it could not be had at {failure.when} ({failure.reason});"
+        " `make setup` tries again at once"
+    )
+    return True
+
+
+def _forget_failures() -> list[str]:
+    """The parts that could not be had, no longer remembered as such."""
+    failed = [name for name in attempts.failed_parts() if name in PARTS]
+    for name in failed:
+        attempts.forget(name)
+    return failed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -130,9 +165,16 @@ def main(arguments: list[str] | None = None) -> int:
         default=[],
         help="and this part as well",
     )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="and the parts that could not be had lately, as `make setup` does",
+    )
     chosen = parser.parse_args(arguments)
     progress = Progress()
     try:
+        if chosen.again:
+            chosen.also += _forget_failures()
         parts = list(dict.fromkeys(chosen.only or [*_USUAL, *chosen.also]))
         set_up(parts, progress, demanded=bool(chosen.only))
     except SetupError as error:

@@ -42,7 +42,16 @@ def training_is_ready() -> bool:
         held = json.loads(_stamp().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(held == _inputs())
+    return bool(held == training_requirement())
+
+
+def training_requirement() -> dict[str, str]:
+    """What the environment is made from; it names .venv by its path."""
+    return {
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "environment": str(ENVIRONMENT),
+        **{file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in _LISTS if file.exists()},
+    }
 
 
 def ensure_training(progress: Progress) -> None:
@@ -90,20 +99,11 @@ def _named(machine: tuple[str, str, str, str]) -> str:
 
 def write_stamp() -> None:
     """Note what the environment was made from, once it is complete."""
-    write_atomically(_stamp(), json.dumps(_inputs()).encode())
+    write_atomically(_stamp(), json.dumps(training_requirement()).encode())
 
 
 def _stamp() -> Path:
     return training_environment() / "drumtower.json"
-
-
-def _inputs() -> dict[str, str]:
-    """What the environment is made from; it names .venv by its path."""
-    return {
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-        "environment": str(ENVIRONMENT),
-        **{file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in _LISTS if file.exists()},
-    }
 
 
 def _make_environment(log: Path) -> None:

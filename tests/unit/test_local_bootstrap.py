@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from local import bootstrap, python_packages, training
+from local import attempts, bootstrap, python_packages, training
 from local.errors import SetupError
 from local.packages import service_binaries
 from local.paths import REPOSITORY, data_directory, exclusive_lock, write_atomically
@@ -220,8 +221,9 @@ def _refusing(progress: Progress) -> None:
 
 
 def test_an_optional_part_that_cannot_be_had_is_told_and_stops_nobody(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
     said = io.StringIO()
     made: list[str] = []
     parts = {
@@ -234,6 +236,95 @@ def test_an_optional_part_that_cannot_be_had_is_told_and_stops_nobody(
     assert "training is left out, and its tests will say so: no index has it" in said.getvalue()
     with pytest.raises(SetupError, match="no index has it"):
         bootstrap.set_up(["training"], Progress(said))
+
+
+def _training(ensure: Callable[[Progress], object], **requirement: str) -> dict[str, bootstrap.Part]:
+    return {"training": bootstrap.Part(lambda: False, ensure, optional=True, requirement=lambda: requirement)}
+
+
+def test_a_part_that_could_not_be_had_is_not_tried_again_for_a_day_unless_somebody_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
+    tried: list[float] = []
+    now = [1_767_225_600.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+
+    def refusing(progress: Progress) -> None:
+        tried.append(now[0])
+        _refusing(progress)
+
+    def set_up(*, demanded: bool = False, torch: str = "2") -> str:
+        monkeypatch.setattr(bootstrap, "PARTS", _training(refusing, torch=torch))
+        said = io.StringIO()
+        bootstrap.set_up(["training"], Progress(said), demanded=demanded)
+        return said.getvalue()
+
+    assert "what to do: name another index" in set_up()
+    now[0] += 86_000
+    told = set_up()
+    assert len(tried) == 1
+    assert told.splitlines()[1:] == ["everything else is set up"]
+    for part in (
+        "training is left out",
+        "could not be had at 20",
+        "(no index has it)",
+        "`make setup` tries again",
+    ):
+        assert part in told.splitlines()[0]
+    with pytest.raises(SetupError, match="no index has it"):
+        set_up(demanded=True)
+    assert len(tried) == 2, "asked for by its name"
+    now[0] += 86_000
+    set_up()
+    assert len(tried) == 2, "the last attempt counts"
+    set_up(torch="3")
+    assert len(tried) == 3, "another build is wanted"
+    now[0] += 86_401
+    set_up(torch="3")
+    assert len(tried) == 4, "a day has passed"
+    now[0] -= 3600
+    set_up(torch="3")
+    assert len(tried) == 5, "the clock was set back: nobody knows how long ago that was"
+
+
+def test_what_could_not_be_had_is_tried_by_make_setup_and_forgotten_once_it_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
+    monkeypatch.setattr(bootstrap, "_USUAL", ())
+    made: list[str] = []
+    monkeypatch.setattr(bootstrap, "PARTS", _training(lambda _: made.append("training")))
+    assert bootstrap.main(["--again"]) == 0
+    assert made == [], "nobody asked for it yet"
+    monkeypatch.setattr(bootstrap, "PARTS", _training(_refusing))
+    assert bootstrap.main(["--with", "training"]) == 0
+    monkeypatch.setattr(bootstrap, "PARTS", _training(lambda _: made.append("training")))
+    assert bootstrap.main(["--with", "training"]) == 0
+    assert made == []
+    assert bootstrap.main(["--again"]) == 0
+    assert made == ["training"]
+    assert attempts.failed_parts() == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"training": 7}', '{"training": {"at": 1}}'])
+def test_a_memory_that_cannot_be_read_costs_one_more_try(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
+) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
+    (tmp_path / "not_had.json").write_text(content, encoding="utf-8")
+    assert attempts.failed_lately("training", {}) is None
+    attempts.remember("training", {"torch": "2"}, "no index has it")
+    assert attempts.failed_lately("training", {"torch": "2"}) is not None
+
+
+def test_make_setup_tries_again_and_what_begins_with_it_does_not() -> None:
+    def told(*goals: str) -> str:
+        command = ["make", "--dry-run", "--no-print-directory", *goals]
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+    assert "local.bootstrap --again" in told("setup")
+    assert "--again" not in told("check")
 
 
 def test_what_training_needs_is_installed_again_when_its_pins_change(
