@@ -54,12 +54,32 @@ class Checkpoint:
         rng: the generator that the batches draw from; the batches themselves keep nothing between two steps.
         every: steps between two writings.
         resume: whether to go on from the file if there is one.
+        store: of how many examples made beforehand the batches are drawn; 0 where that never hangs on the steps.
     """
 
     path: Path
     rng: np.random.Generator
     every: int = 100
     resume: bool = False
+    store: int = 0
+
+    def require_same_store(self) -> None:
+        """Let nobody go on with other examples, which would give what no seed gives; asked before they are made.
+
+        Raises:
+            InvalidError: ``training.other``.
+        """
+        if not (self.resume and self.path.is_file()):
+            return
+        # What an earlier release wrote does not say.
+        found = torch.load(self.path, weights_only=True).get("store", self.store)
+        if found != self.store:
+            raise InvalidError(
+                "training.other",
+                f"expected {self.path} to be of a training on {self.store} examples, as so many steps make beforehand, "
+                f"found one on {found}, which its own steps made",
+                "a training of few steps makes fewer: resume it with the same steps and epochs, or name another folder",
+            )
 
 
 class _Training:
@@ -118,6 +138,7 @@ class _Training:
         state["plan"] = self._promise()
         state["turn"] = self.plan.turn
         state["step"] = self.step
+        state["store"] = checkpoint.store
         state["torch_rng"] = torch.get_rng_state()
         state["batch_rng"] = checkpoint.rng.bit_generator.state
         beside = checkpoint.path.with_suffix(".part")

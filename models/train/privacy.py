@@ -110,6 +110,10 @@ def train(
         seed: of everything random.
         checkpoint: file to keep what has been reached.
         resume: whether to go on from it.
+
+    Raises:
+        InvalidError: ``training.other`` when the checkpoint is of another plan, or of an album of another size: fewer
+            steps than fill the whole one make a smaller one, to be tried out in seconds.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -119,7 +123,11 @@ def train(
             print(f"privacy: step {step} of {steps}, loss {loss:.3f}", flush=True)
 
     net = new_net(street_weights)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, rng, every=STEPS, resume=resume)
-    album = Album(photos, net, street_weights, min(_PARTS, steps * _BATCH), np.random.default_rng(seed))
+    parts = min(_PARTS, steps * _BATCH)
+    kept = None
+    if checkpoint is not None:
+        kept = Checkpoint(checkpoint, rng, every=STEPS, resume=resume, store=parts)
+        kept.require_same_store()
+    album = Album(photos, net, street_weights, parts, np.random.default_rng(seed))
     plan = Plan(steps, backbone_rate=4e-4, head_rate=2e-3, seed=seed, hold=True, half=True)
     return fit(net, plan, album.batches(rng), loss_of, tell, checkpoint=kept)

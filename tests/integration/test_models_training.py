@@ -215,6 +215,22 @@ def test_a_training_gone_on_with_gives_the_weights_of_one_that_went_through(
     assert told["steps"] == 2
 
 
+def test_a_privacy_training_gone_on_with_draws_the_album_of_one_that_went_through_or_is_refused(
+    trainer: Path, data: Path, tmp_path: Path
+) -> None:
+    few = _train(trainer, "privacy", data, tmp_path / "few", "--steps", "1")
+    told = (tmp_path / "few" / "training.json").read_text(encoding="utf-8")
+    assert _train(trainer, "privacy", data, tmp_path / "few", "--steps", "1", "--resume") == few
+    named = ["--data", str(data / "helmet-riders"), "--out", str(tmp_path / "few"), "--steps", "2"]
+    ran = run_models(trainer, "train", "privacy", *named, "--resume")
+    assert ran.returncode == 1
+    assert "training.other" in ran.stderr
+    assert "of a training on 16 examples" in ran.stderr
+    assert "found one on 8" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert (tmp_path / "few" / "training.json").read_text(encoding="utf-8") == told
+
+
 def test_a_file_that_says_something_else_than_the_trainer_is_refused(trainer: Path, tmp_path: Path) -> None:
     ran = run_code(trainer, _CHANGED_AFTERWARDS, str(tmp_path / "water.onnx"))
     assert ran.stdout == "agrees\n"
