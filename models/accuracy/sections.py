@@ -11,7 +11,7 @@ from common.runtime.errors import InvalidError, MissingExtraError
 from common.runtime.settings import closest
 from models.accuracy import fire, helmet, privacy, water
 from models.manifest import Manifest
-from models.store import list_manifests
+from models.store import list_manifests, load_manifest
 
 GROUP: Final = "drumtower.accuracy"
 """Entry points by which a tier says how what it alone opens is measured."""
@@ -57,11 +57,14 @@ SECTIONS: Final[tuple[Section, ...]] = (fire, helmet, privacy, water)
 def section_of(name: str, directory: Path | None = None) -> Section:
     """The section of that model; any detector that has a manifest, in ``directory`` or here, has one.
 
+    What a model is its manifest says: a detector that somebody called ``fire`` is measured as a detector.
+
     Raises:
         InvalidError: ``model.unmeasured`` when it has none.
+        ConfigError: ``config.invalid`` when its manifest is faulty.
     """
     known = {section.NAME: section for section in SECTIONS}
-    if name in known:
+    if name in known and not isinstance(load_manifest(name, directory), Manifest):
         return known[name]
     detectors = [one.name for one in list_manifests(directory) if isinstance(one, Manifest)]
     if name in detectors:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from common.runtime.errors import InvalidError
 from models.accuracy.detector import Looked, figures, paired
-from models.accuracy.sections import section_of
+from models.accuracy.sections import SECTIONS, section_of
 from models.cli import app
 from models.data.streets import read_mot_truth, read_streets
 from tests.fixtures.onnx_files import answering
@@ -77,7 +77,7 @@ def pictures(tmp_path: Path) -> Path:
     return data
 
 
-def _brought(directory: Path) -> Path:
+def _brought(directory: Path, name: str = "carts") -> Path:
     """A detector that sees a cart where the first picture has one, surely, and another below, whatever it is shown."""
     directory.mkdir()
     # Pictures are 128 across and the input 64: all lies at half of its pixels, in the upper half.
@@ -85,7 +85,7 @@ def _brought(directory: Path) -> Path:
     file = answering(directory / "carts.onnx", [np.array([rows])], shape=(1, 3, SIDE, SIDE))
     content = file.read_bytes()
     told = {
-        "name": "carts",
+        "name": name,
         "title": "carts",
         "file": file.name,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -106,7 +106,7 @@ def _brought(directory: Path) -> Path:
         "licence": "its maker's",
         "origin": "this test",
     }
-    (directory / "carts.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
+    (directory / f"{name}.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
     return directory
 
 
@@ -124,6 +124,18 @@ def test_a_detector_brought_by_manifest_is_measured_and_its_card_told(pictures: 
     assert (told["pictures"], told["groups"], told["score"]) == (2, 2, 0.5)
     assert "| hand_cart | 1 | 1.000" in card.read_text(encoding="utf-8")
     assert "none yet" not in card.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [section.NAME for section in SECTIONS])
+def test_a_detector_that_is_called_as_another_kind_of_model_is_measured_as_a_detector(
+    pictures: Path, tmp_path: Path, name: str
+) -> None:
+    models = _brought(tmp_path / "models.d", name)
+    asked = ["evaluate", name, "--data", str(pictures), "--directory", str(models), "--json"]
+    ran = CliRunner().invoke(app, asked)
+    assert ran.exit_code == 0, ran.output
+    assert list(json.loads(ran.output)["labels"]) == ["hand_cart"]
+    assert section_of(name) in SECTIONS, "the one that ships is measured as ever"
 
 
 def test_pictures_in_which_nothing_is_labelled_that_the_detector_knows_are_refused(pictures: Path) -> None:
