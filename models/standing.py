@@ -40,8 +40,8 @@ def standing(
     likely = ground & (probability - usual >= above)
     likely &= probability >= (sure if extent is None else min(extent, sure))
     count, piece = cv2.connectedComponents(likely.astype(np.uint8), connectivity=4)
-    enough = np.bincount(piece[likely & (probability >= sure)], minlength=count) >= max(
-        1, round(_SURE_SHARE * probability.size)
-    )
+    # Of ground that has fewer cells, all of them.
+    least = max(1, min(round(_SURE_SHARE * probability.size), int(ground.sum())))
+    enough = np.bincount(piece[likely & (probability >= sure)], minlength=count) >= least
     enough[0] = False
     return np.asarray(enough[piece], np.bool_)

@@ -169,6 +169,12 @@ def test_what_burns_outside_the_zone_starts_nothing() -> None:
     assert _play(scene, [_flame(flicker=number) for number in range(20)]) == []
 
 
+def test_what_burns_in_a_zone_smaller_than_a_cell_is_said() -> None:
+    scene = _scene(zone=((0.138, 0.42), (0.149, 0.42), (0.149, 0.43), (0.138, 0.43)))
+    events = _play(scene, [_flame(flicker=number) for number in range(3)])
+    assert [(event.phase, event.peak) for event in events] == [("start", 1.0)]
+
+
 def test_looks_before_and_after_a_gap_are_not_in_a_row() -> None:
     scene = _scene()
     times = [minute * 60_000 + look * EVERY_MS for minute in range(10) for look in range(2)]

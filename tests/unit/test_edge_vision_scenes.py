@@ -15,7 +15,7 @@ from common.wire.categories import BY_CODE
 from edge.vision.pipeline import VisionSettings
 from edge.vision.scenes.build import build_scene
 from edge.vision.scenes.config import WrongWayConfig, ZoneConfig
-from edge.vision.scenes.scene import Outline, SceneEvent
+from edge.vision.scenes.scene import SceneEvent
 from edge.vision.scenes.wrong_way import WrongWayScene
 from edge.vision.scenes.zone import ZoneScene
 from edge.vision.tracker import Track
@@ -313,21 +313,6 @@ def test_the_direction_is_meant_in_the_picture_not_in_shares_of_it() -> None:
     diagonal = _wrong_way(direction=(1.0, 1.0), widest_angle=20, lane=((0, 0), (1, 0), (1, 1), (0, 1)))
     events = _travel(diagonal, lambda t: (600 - 80 * t, 460 - 60 * t))
     assert len(events) == 1
-
-
-def test_a_point_lies_in_a_polygon_or_not() -> None:
-    arrow = Outline(((0.0, 0.0), (1.0, 0.0), (0.5, 0.5), (1.0, 1.0), (0.0, 1.0)))
-    assert arrow.holds(0.2, 0.5)
-    assert arrow.holds(0.7, 0.1)
-    assert not arrow.holds(0.8, 0.5)
-    assert not arrow.holds(-0.1, 0.5)
-
-
-@given(st.floats(0, 0.999), st.floats(0, 0.999))
-def test_halves_of_a_picture_share_no_point_and_miss_none(x: float, y: float) -> None:
-    left = Outline(((0.0, 0.0), (0.4, 0.0), (0.6, 1.0), (0.0, 1.0)))
-    right = Outline(((0.4, 0.0), (1.0, 0.0), (1.0, 1.0), (0.6, 1.0)))
-    assert left.holds(x, y) != right.holds(x, y)
 
 
 def test_every_category_a_scene_may_give_is_known_and_of_its_kind() -> None:

@@ -139,6 +139,12 @@ def test_water_starts_goes_on_and_ends_with_its_figures() -> None:
     assert {event.started_at for event in events} == {0}
 
 
+def test_a_road_smaller_than_a_cell_is_watched_too() -> None:
+    scene = _scene(road=((0.5, 0.9), (0.51, 0.9), (0.51, 0.92), (0.5, 0.92)))
+    assert _play(scene, [_dry()] * 5) == []
+    assert [event.phase for event in _play(scene, [_flooded(0.5)] * 3, begin=5)] == ["start"]
+
+
 def test_deep_water_on_little_road_starts_it() -> None:
     scene = _scene(gauge={"foot": (0.02, 0.99), "top": (0.02, 0.49), "metres": 0.5}, start_share=0.5)
     narrow = _dry()

@@ -43,6 +43,16 @@ def test_pieces_that_hang_together_off_the_road_alone_are_two() -> None:
     assert not water[:, 20:].any()
 
 
+def test_of_a_road_of_fewer_cells_than_make_water_all_have_to_be_sure() -> None:
+    seen, ground = _blank(), np.zeros(SHAPE, np.bool_)
+    ground[12, 12:15] = True
+    seen[12, 12:14] = 0.99
+    seen[12, 14] = 0.5
+    assert not standing(seen, ground, 0.97, 0.3).any()
+    seen[12, 14] = 0.99
+    assert (standing(seen, ground, 0.97, 0.3) == ground).all()
+
+
 def test_without_an_extent_only_what_is_sure_counts() -> None:
     seen = _blank()
     seen[10:20, 10:30] = 0.5

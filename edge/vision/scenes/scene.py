@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -104,11 +105,36 @@ class Outline:
         return within
 
     def cells(self, rows: int, columns: int) -> NDArray[np.bool_]:
-        """Of a map over the whole picture, the cells whose middle lies within: ``(rows, columns)``."""
-        return np.array(
+        """Of a map over the whole picture, the cells whose middle lies within: ``(rows, columns)``.
+
+        An area so small or narrow that it holds no cell's middle has every cell that it touches: it would be watched
+        nowhere else, and nobody would be told.
+        """
+        within = np.array(
             [
                 [self.holds((column + 0.5) / columns, (row + 0.5) / rows) for column in range(columns)]
                 for row in range(rows)
             ],
             np.bool_,
         ).reshape(rows, columns)
+        return within if within.any() else self._crossed(rows, columns)
+
+    def _crossed(self, rows: int, columns: int) -> NDArray[np.bool_]:
+        """The cells that the edges run through: what holds no cell's middle has no others."""
+        crossed = np.zeros((rows, columns), np.bool_)
+        for (x1, y1), (x2, y2) in self._edges:
+            cuts = {0.0, 1.0, *_cuts(x1, x2, columns), *_cuts(y1, y2, rows)}
+            for before, after in pairwise(sorted(cuts)):
+                middle = (before + after) / 2
+                column = int((x1 + (x2 - x1) * middle) * columns)
+                row = int((y1 + (y2 - y1) * middle) * rows)
+                crossed[min(row, rows - 1), min(column, columns - 1)] = True
+        return crossed
+
+
+def _cuts(begin: float, end: float, cells: int) -> Iterator[float]:
+    """Where, as a share of the way, an edge passes from one cell into the next, along one axis."""
+    if begin != end:
+        for line in range(1, cells):
+            if 0 < (share := (line / cells - begin) / (end - begin)) < 1:
+                yield share
