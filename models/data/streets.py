@@ -11,7 +11,9 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ from common.runtime.errors import InvalidError
 
 Labelled = Mapping[int, tuple[NDArray[np.int64], NDArray[np.float32]]]
 """By frame: ids ``(N,)`` and boxes ``(N, 4)`` as left, top, right, bottom."""
+_NAMED: Final = 5
+"""Of the files that are no pictures."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +48,7 @@ def read_streets(directory: Path) -> tuple[tuple[str, ...], list[Street]]:
 
     Raises:
         InvalidError: ``dataset.missing`` when the folder is not what is described above, ``dataset.broken`` when a line
-            of its labels is not.
+            of its labels is not, ``dataset.unreadable`` when something beside its pictures is none.
     """
     images, told = directory / "images", directory / "data.yaml"
     if not told.is_file() or not images.is_dir():
@@ -56,7 +60,7 @@ def read_streets(directory: Path) -> tuple[tuple[str, ...], list[Street]]:
     names = _names(told)
     groups = read_groups(directory / "manifest.csv")
     streets = []
-    for picture in sorted(images.iterdir()):
+    for picture in _pictures(images):
         labels, boxes = _boxes(directory / "labels" / f"{picture.stem}.txt", names)
         streets.append(Street(picture, groups.get(picture.stem, picture.stem), labels, boxes))
     return names, streets
@@ -82,6 +86,20 @@ def read_mot_truth(path: Path) -> Labelled:
         boxes = np.concatenate((here[:, 2:4], here[:, 2:4] + here[:, 4:6]), axis=1).astype(np.float32)
         truth[int(frame) - 1] = (here[:, 1].astype(np.int64), boxes)
     return truth
+
+
+def _pictures(images: Path) -> list[Path]:
+    """By name. Whatever else lies there would be counted as a picture, and be found out when half of them are looked at."""
+    found = sorted(images.iterdir())
+    others = [path.name for path in found if not path.is_file() or not cv2.haveImageReader(str(path))]
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        raise InvalidError(
+            "dataset.unreadable",
+            f"expected nothing but pictures in {images}, found {', '.join(others[:_NAMED])}{more}",
+            "take away what is no picture, and copy again what should be one",
+        )
+    return found
 
 
 def _names(told: Path) -> tuple[str, ...]:

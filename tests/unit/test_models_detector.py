@@ -164,6 +164,15 @@ def test_a_line_of_labels_that_is_no_box_is_refused_with_its_number(pictures: Pa
     assert caught.value.code == "dataset.broken"
 
 
+def test_what_is_no_picture_is_named_before_anything_is_looked_at(pictures: Path) -> None:
+    (pictures / "images" / "more").mkdir()
+    (pictures / "images" / "notes.txt").write_text("a cart, twice\n", encoding="utf-8")
+    (pictures / "images" / "2.jpg").write_bytes(b"")
+    with pytest.raises(InvalidError, match=r"found 2\.jpg, more, notes\.txt") as caught:
+        read_streets(pictures)
+    assert caught.value.code == "dataset.unreadable"
+
+
 @pytest.mark.parametrize("content", ["names: []", "nc: 2", "names: {1: person}", "names: [person"])
 def test_a_description_without_names_is_refused(pictures: Path, content: str) -> None:
     (pictures / "data.yaml").write_text(content, encoding="utf-8")
