@@ -269,17 +269,32 @@ def table(heads: dict[str, HelmetFigures], flames: dict[str, FireFigures]) -> st
     return "\n".join(lines)
 
 
+def line(value: float | None, limit: float | None, detail: dict[str, Any]) -> dict[str, Any]:
+    """The last line, of the helmet model's area and of the yardstick's; without figures where nothing was measured."""
+    return {
+        "name": "yardsticks",
+        "value": None if value is None else round(value, 4),
+        "unit": "AUC of the helmet model",
+        "limit": None if limit is None else round(limit, 4),
+        "ratio": None if value is None or limit is None else round(value / limit, 3),
+        "detail": detail,
+    }
+
+
 def main() -> int:
-    """Measure and print; there is nothing to miss."""
+    """Measure and print, one line of JSON last; there is nothing to miss, also where a yardstick is not at hand."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print only the last line")
     parser.add_argument("--page", action="store_true", help="write the tables into docs/accuracy.md")
     parser.add_argument("--data", type=Path, default=SHARED / "data")
     parser.add_argument("--models", type=Path, default=SHARED / "models", help="where the yardsticks lie")
     options = parser.parse_args()
-    lacking = [one.file for one in (HELMET, FIRE) if not (options.models / one.file).is_file()]
-    if lacking:
-        print(f"yardsticks: not measured here: no {' and no '.join(lacking)} in {options.models}")
+    missing = [one.file for one in (HELMET, FIRE) if not (options.models / one.file).is_file()]
+    if missing:
+        told = f"not measured here: no {' and no '.join(missing)} in {options.models}"
+        if not options.json:
+            print(f"yardsticks: {told}")
+        print(json.dumps(line(None, None, {"told": told, "missing": missing})))
         return 0
     try:
         heads = measure_helmet(options.data, options.models)
@@ -290,21 +305,14 @@ def main() -> int:
         put("yardsticks", table(heads, flames))
     if not options.json:
         print(table(heads, flames))
-    line: dict[str, Any] = {
-        "name": "yardsticks",
-        "value": round(heads["ours"].area.value, 4),
-        "unit": "AUC of the helmet model",
-        "limit": round(heads["in_squares"].area.value, 4),
-        "ratio": round(heads["ours"].area.value / heads["in_squares"].area.value, 3),
-        "detail": {
-            "helmet": {name: asdict(one) for name, one in heads.items()},
-            "fire": {
-                name: {"recall": asdict(one.recall), "normal": one.normal, "alarms": one.alarms}
-                for name, one in flames.items()
-            },
+    detail = {
+        "helmet": {name: asdict(one) for name, one in heads.items()},
+        "fire": {
+            name: {"recall": asdict(one.recall), "normal": one.normal, "alarms": one.alarms}
+            for name, one in flames.items()
         },
     }
-    print(json.dumps(line))
+    print(json.dumps(line(heads["ours"].area.value, heads["in_squares"].area.value, detail)))
     return 0
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.yardsticks import FIRE, HELMET, drawn, probability
+from benchmarks.yardsticks import FIRE, HELMET, drawn, main, probability
 from edge.vision.detections import Detections
 from models.store import WEIGHTS, list_manifests
 
@@ -53,3 +55,17 @@ def test_tiles_stand_beside_the_ways_that_a_box_looks() -> None:
     section = PAGE.read_text(encoding="utf-8").partition("\n## detection\n")[2].partition("\n## ")[0]
     for model in ("cocossd", "yolox_nano"):
         assert f"| {model} | tiles |" in section, "run `python -m benchmarks.detection --page`"
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_where_the_yardsticks_are_not_at_hand_the_last_line_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    (tmp_path / FIRE.file).touch()
+    monkeypatch.setattr(sys, "argv", ["yardsticks", *options, "--models", str(tmp_path)])
+    assert main() == 0
+    *before, last = capsys.readouterr().out.splitlines()
+    told = json.loads(last)
+    assert (told["name"], told["value"], told["ratio"]) == ("yardsticks", None, None)
+    assert told["detail"]["missing"] == [HELMET.file]
+    assert len(before) == 1 - len(options)
