@@ -111,11 +111,7 @@ class Agent:
             self.outbox,
             self._clock,
             accepted=self.uplink.wake,
-            severities={
-                f"scene:{camera.name}:{scene}": severity
-                for camera in config.cameras
-                for scene, severity in camera.severity.items()
-            },
+            severities={name: one for camera in config.cameras for name, one in camera.severities.items()},
         )
 
     def _make_workers(

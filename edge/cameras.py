@@ -41,7 +41,7 @@ from edge.vision.evidence import Picture
 from edge.vision.health import HIDING
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
 from edge.vision.scenes.build import check_drawn, check_labels
-from edge.vision.scenes.config import SceneConfig, outside
+from edge.vision.scenes.config import outside
 
 _STALLED_S: Final = 10.0
 """As long as opening a camera may take."""
@@ -69,7 +69,7 @@ class Camera:
         credential: of a network camera; asked at each opening, so that a new one needs no restart.
         clips: where clips around observations go; None makes none.
         views: where its usual view is kept over restarts; None keeps none.
-        redrawn: its scenes, where somebody drew them anew; asked while one lies outside the picture.
+        redrawn: itself, where somebody drew its scenes anew; asked while one lies outside the picture.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Camera:
         credential: Callable[[], str] = lambda: "",
         clips: ClipStore | None = None,
         views: ViewStore | None = None,
-        redrawn: Callable[[], tuple[SceneConfig, ...] | None] = lambda: None,
+        redrawn: Callable[[], CameraConfig | None] = lambda: None,
     ) -> None:
         self.config = config
         self.finished = False
@@ -265,10 +265,14 @@ class Camera:
         )
 
     def _redraw(self) -> None:
-        """Take scenes that lie outside the picture as they are drawn by now; nothing was looked at with them yet."""
-        scenes = self._redrawn() if any(outside(self.config.scenes)) else None
-        if scenes is not None and not any(outside(scenes)):
-            self.config = self.config.model_copy(update={"scenes": scenes})
+        """Take scenes that lie outside the picture as they are drawn by now; nothing was looked at with them yet.
+
+        Their severities come with them: they name scenes, and a scene drawn anew may be another.
+        """
+        now = self._redrawn() if any(outside(self.config.scenes)) else None
+        if now is not None and not any(outside(now.scenes)):
+            self.config = self.config.model_copy(update={"scenes": now.scenes, "severity": now.severity})
+            self._book.rate(f"scene:{self.config.name}:", self.config.severities)
             self._view = self._watch()
             _log.info(
                 "camera.redrawn", camera=self.config.name, hint="what else was changed waits for a restart"

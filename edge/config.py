@@ -34,7 +34,7 @@ from edge.settings import (
     UploadSettings,
 )
 from edge.vision.pipeline import VisionSettings
-from edge.vision.scenes.config import SceneConfig, SceneId, outside
+from edge.vision.scenes.config import SceneId, outside
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _REPLACEMENT: Final = "bikes"
@@ -72,6 +72,11 @@ class CameraConfig(VisionSettings):
         if self.usb is not None:
             return f"camera {self.usb.device}"
         return f"pictures {self.stills.directory}" if self.stills else f"footage {self.footage or self.path}"
+
+    @property
+    def severities(self) -> dict[str, int]:
+        """By source of what it says, where they are to be other than the category's own."""
+        return {f"scene:{self.name}:{scene}": severity for scene, severity in self.severity.items()}
 
     def cross_faults(self) -> Iterator[Wrong]:
         """A camera has one source, and severities are those of its own scenes."""
@@ -174,7 +179,7 @@ def drawn_outside(path: Path) -> list[Fault]:
 
 
 class Redrawn:
-    """Looks how a camera's scenes are drawn in the file by now.
+    """Looks how a camera's scenes are drawn in the file by now, and how severe they are.
 
     Args:
         path: the box's configuration.
@@ -186,8 +191,8 @@ class Redrawn:
         self._camera = camera
         self._seen: tuple[int, ...] | None = None
 
-    def __call__(self) -> tuple[SceneConfig, ...] | None:
-        """The scenes as they stand in the file now; None when it is as it was when last asked, or cannot be used."""
+    def __call__(self) -> CameraConfig | None:
+        """The camera as it stands in the file now; None when it is as it was when last asked, or cannot be used."""
         stamp = _stamp(self._path)
         if stamp == self._seen:
             return None
@@ -197,7 +202,7 @@ class Redrawn:
         except InvalidConfigError as error:
             _log.warning("camera.not_redrawn", camera=self._camera, message=error.message, hint=error.hint)
             return None
-        return next((camera.scenes for camera in config.cameras if camera.name == self._camera), None)
+        return next((camera for camera in config.cameras if camera.name == self._camera), None)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -82,7 +82,7 @@ class ObservationBook:
         self._outbox = outbox
         self._clock = clock
         self._accepted = accepted
-        self._severities = severities or {}
+        self._severities = dict(severities or {})
         self._waiting: deque[Observation] = deque()
         with database.reading() as connection:
             rows = connection.execute("SELECT state FROM open_observation").fetchall()
@@ -97,6 +97,12 @@ class ObservationBook:
     def is_open(self, source: str, category: str) -> bool:
         """Whether that condition lasts."""
         return (source, category) in self._open
+
+    def rate(self, of: str, severities: Mapping[str, int]) -> None:
+        """From now on go by these severities, by source, for all sources whose names begin so."""
+        with self._lock:
+            others = {name: one for name, one in self._severities.items() if not name.startswith(of)}
+            self._severities = {**others, **severities}
 
     def say(self, seen: Seen) -> Observation:
         """Number it and keep it; without room on the disk it waits in memory and is tried again."""

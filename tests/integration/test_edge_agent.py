@@ -232,14 +232,17 @@ def test_a_zone_outside_the_picture_blinds_its_camera_alone_until_it_is_drawn_an
     )
     assert f"cam-2: scenes: scene.outside: {box.directory / 'box.yaml'}:{line}: " in checked.stderr
 
-    box.configure(cameras=[CAMERA, good])
+    box.configure(cameras=[CAMERA, good | {"severity": {"crossing": 4}}])
     eventually(lambda: gateway.counter("analysed.cam-2") > 0 and gateway.counter("cameras_blind") == 0)
+    eventually(lambda: "camera.zone_occupied" in {one.category for one in gateway.observed("cam-2")})
     process.terminate()
     assert process.wait(100) == 0
     assert [one.phase for one in gateway.observed("cam-2") if one.category == "device.camera_blind"] == [
         "start",
         "end",
     ]
+    severe = {one.severity for one in gateway.observed("cam-2") if one.category == "camera.zone_occupied"}
+    assert severe == {4}, "drawn anew, it is as severe as the file says now"
     eventually(lambda: gateway.measured("cam-2", "coverage_looked") > 0)
     assert gateway.measured("cam-2", "coverage_lost") > gateway.measured("cam-1", "coverage_lost")
     assert gateway.measured("cam-1", "coverage_looked") > gateway.measured("cam-2", "coverage_looked")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import yaml
 import models.store
 from common.runtime.clock import SystemClock
 from common.runtime.stop import Stop
+from common.wire.categories import BY_CODE
 from common.wire.codec import decode_packet
 from common.wire.messages import Events, Observation, Readings
 from edge.camera.frame import Frame
@@ -64,7 +65,13 @@ class Box:
         self.book = ObservationBook(self.database, self.outbox, self.clock)
         self.detectors = Detectors(None, 1)
 
-    def camera(self, path: Path = FOOTAGE, name: str = "cam-1", **more: Any) -> Camera:
+    def camera(
+        self,
+        path: Path = FOOTAGE,
+        name: str = "cam-1",
+        redrawn: Callable[[], CameraConfig | None] = lambda: None,
+        **more: Any,
+    ) -> Camera:
         told = {"name": name, "path": str(path), "paced": False, "loop": False, "scenes": [OCCUPIED], **more}
         return Camera(
             CameraConfig.model_validate(told),
@@ -73,6 +80,7 @@ class Box:
             book=self.book,
             evidence=self.evidence,
             clock=self.clock,
+            redrawn=redrawn,
         )
 
     @property
@@ -300,6 +308,24 @@ def test_a_camera_that_sees_again_ends_its_blindness(tmp_path: Path) -> None:
     ended = after.observations[1]
     assert (ended.observation_id, ended.phase, ended.category) == (blind.observation_id, "end", BLIND)
     after.database.close()
+
+
+def test_scenes_that_are_drawn_anew_are_as_severe_as_the_file_says_now(box: Box) -> None:
+    """Also one that was not there before, and no other camera's; one that is not named any more is as its category."""
+    box.book.rate("scene:", {"scene:cam-1:crossing": 1, "scene:cam-1:plain": 4, "scene:cam-11:crossing": 4})
+    anew = [{**OCCUPIED, "id": name} for name in ("crossing", "added", "plain")]
+    drawn = box.camera(scenes=anew, severity={"crossing": 4, "added": 3}).config
+    outside = {**OCCUPIED, "zone": [[0, 0], [640, 0], [1, 1]]}
+    watch(box, box.camera(redrawn=lambda: drawn, scenes=[outside]), box.camera(name="cam-11"), until=4)
+    own = BY_CODE["camera.zone_occupied"].severity
+    assert own not in {3, 4}
+    said = {one.source: one.severity for one in box.observations if one.source.startswith("scene:")}
+    assert said == {
+        "scene:cam-1:crossing": 4,
+        "scene:cam-1:added": 3,
+        "scene:cam-1:plain": own,
+        "scene:cam-11:crossing": 4,
+    }
 
 
 def test_a_check_opens_the_pictures_of_the_dry_road(tmp_path: Path) -> None:

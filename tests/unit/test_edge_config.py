@@ -293,16 +293,16 @@ def test_a_corner_that_is_no_place_at_all_is_refused_with_its_line_and_what_else
 def test_scenes_are_read_anew_once_their_file_has_changed_and_can_be_read(tmp_path: Path) -> None:
     path = _drawn(tmp_path, "[640, 1]")
     redrawn = Redrawn(path, "cam-1")
-    assert redrawn() == load_device(path).cameras[0].scenes
+    assert redrawn() == load_device(path).cameras[0]
     assert redrawn() is None
     path.write_text(path.read_text() + "sensors: 7\n")
     with structlog.testing.capture_logs() as logs:
         assert (redrawn(), redrawn()) == (None, None)
     assert [(log["event"], log["camera"]) for log in logs] == [("camera.not_redrawn", "cam-1")]
     assert "sensors" in logs[0]["message"]
-    scenes = redrawn() if _drawn(tmp_path, "[0.5, 1]") else None
-    assert scenes is not None
-    check_drawn(scenes)
+    camera = redrawn() if _drawn(tmp_path, "[0.5, 1]") else None
+    assert camera is not None
+    check_drawn(camera.scenes)
     path.unlink()
     assert redrawn() is None
 
