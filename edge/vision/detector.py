@@ -16,6 +16,7 @@ from edge.camera.frame import Image
 from edge.vision.detections import STREET_LABELS, Detections
 from edge.vision.heads import HEADS, EndToEndHead, Head
 from edge.vision.suppression import suppress
+from models.fitting import PictureFitter, tensor_shape
 from models.manifest import InputSpec, Manifest
 from models.runtime import UNFIT, open_session
 from models.store import Model
@@ -73,7 +74,7 @@ class OnnxDetector:
         self._threshold = manifest.thresholds.weak if score_threshold is None else score_threshold
         self._head: Head = HEADS[manifest.head](manifest, _places(manifest, self._labels))
         self._groups = _groups(manifest, self._labels)
-        self._picture = _Picture(manifest.input)
+        self._picture = PictureFitter(manifest.input)
         self.session = open_session(model.path, threads)
         self._check_inputs()
         self._outputs = [output.name for output in self.session.get_outputs()]
@@ -115,7 +116,7 @@ class OnnxDetector:
     def _check_inputs(self) -> None:
         manifest, found = self.manifest, self.session.get_inputs()
         spec = manifest.input
-        wanted_shape = _tensor_shape(spec)
+        wanted_shape = tensor_shape(spec)
         sayings = [f"{entry.name} {_TYPES.get(entry.type, entry.type)} {entry.shape}" for entry in found]
         expected = f"{spec.name} {spec.dtype} {list(wanted_shape)}"
         fits = (
@@ -134,7 +135,7 @@ class OnnxDetector:
     def _check_outputs(self) -> None:
         """Run once on a grey picture: with dynamic shapes only the outputs themselves tell."""
         spec = self.manifest.input
-        tensor = np.full(_tensor_shape(spec), 114, spec.dtype)
+        tensor = np.full(tensor_shape(spec), 114, spec.dtype)
         try:
             outputs = self.run(tensor)
         except UNFIT as error:
@@ -219,39 +220,6 @@ def _few(names: Sequence[str | None]) -> str:
     return f"{len(names)} ({shown}{', …' if len(names) > 6 else ''})"
 
 
-class _Picture:
-    """Turns a frame into the tensor the manifest asks for; keeps nothing, so several threads may at once."""
-
-    def __init__(self, spec: InputSpec) -> None:
-        self._spec = spec
-        self._plain = spec.scale == 1.0 and not any(spec.mean)
-        mean = np.asarray(spec.mean, np.float32)
-        self._mean = mean.reshape(3, 1, 1) if spec.layout == "nchw" else mean
-
-    def prepare(self, image: Image) -> tuple[NDArray[Any], float, float]:
-        """The tensor, and by how much x and y were scaled to make it (its origin is the frame's own)."""
-        spec = self._spec
-        height, width = image.shape[:2]
-        scale_x, scale_y = spec.width / width, spec.height / height
-        if spec.fit == "letterbox":
-            scale_x = scale_y = min(scale_x, scale_y)
-        # A picture may be so long and narrow that nothing would be left of it.
-        size = (max(round(width * scale_x), 1), max(round(height * scale_y), 1))
-        picture: NDArray[Any] = cv2.resize(image, size) if size != (width, height) else image
-        if spec.channels == "rgb":
-            picture = cv2.cvtColor(np.asarray(picture), cv2.COLOR_BGR2RGB)
-        tensor = np.empty(_tensor_shape(spec), spec.dtype)
-        # As the picture lies: rows, columns, channels, whatever the model's own order.
-        canvas = tensor[0].transpose(1, 2, 0) if spec.layout == "nchw" else tensor[0]
-        canvas[size[1] :] = spec.pad
-        canvas[: size[1], size[0] :] = spec.pad
-        np.copyto(canvas[: size[1], : size[0]], picture)
-        if not self._plain:
-            tensor -= self._mean
-            tensor *= np.float32(spec.scale)
-        return tensor, scale_x, scale_y
-
-
 def _places(manifest: Manifest, labels: tuple[str, ...]) -> NDArray[np.intp]:
     unknown = sorted(set(labels) - set(manifest.names))
     if not labels:
@@ -277,12 +245,6 @@ def _groups(manifest: Manifest, labels: tuple[str, ...]) -> NDArray[np.int32]:
         rivals = [n for n, other in enumerate(labels) if exclusive and other in exclusive]
         groups.append(min(rivals, default=own))
     return np.array(groups, np.int32)
-
-
-def _tensor_shape(spec: InputSpec) -> tuple[int, int, int, int]:
-    if spec.layout == "nhwc":
-        return 1, spec.height, spec.width, 3
-    return 1, 3, spec.height, spec.width
 
 
 def _fits(found: Sequence[int | str | None], expected: Sequence[int | None]) -> bool:

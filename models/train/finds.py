@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from models.accuracy.segmenter import SegmenterReport
 from models.describe import SIDE, ends_by_itself
 
 Floats = NDArray[np.float64]
-_PAD: Final = 114
 _COMPARED: Final = 50
 """The surest finds of an end-to-end head: of the others, which say nothing, the last change with rounding."""
 _POOR: Final = 0.5
@@ -40,16 +38,6 @@ class Labelled:
     boxes: Floats
     labels: NDArray[np.intp]
     group: str | None = None
-
-
-def framed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture as a box shows it to a detector: in the corner of a grey square."""
-    height, width = picture.shape[:2]
-    scale = SIDE / max(height, width)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    canvas = np.full((SIDE, SIDE, 3), _PAD, np.uint8)
-    canvas[: size[1], : size[0]] = cv2.resize(picture, size)
-    return canvas
 
 
 def apart(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:

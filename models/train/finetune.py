@@ -32,16 +32,16 @@ from models.accuracy.segmenter import measure as measure_cells
 from models.data.riders import read_picture
 from models.data.streets import read_groups
 from models.describe import SIDE, described, segmenter_of
-from models.manifest import ModelManifest, read_manifest
+from models.fitting import PictureFitter
+from models.manifest import InputSpec, ModelManifest, read_manifest
 from models.maps import MapModel
 from models.runtime import open_session
 from models.store import Model
 from models.train.begin import BASES, STORY, Kind, base_of, dataset_of, demand, trained_in
 from models.train.card import Told, write_card
 from models.train.export import agreeing, compare
-from models.train.finds import Labelled, apart, failures, framed, lay_out
+from models.train.finds import Labelled, apart, failures, lay_out
 from models.train.kept import write_manifest
-from models.train.loop import pictures_to_tensor
 
 EPOCHS: Final = 50
 _OPSET: Final = 17
@@ -142,7 +142,7 @@ class Finetuning:
         file = out / f"{name}.onnx"
         _write(whole, file, names if head is None else [])
         content = described(file, name, head, names, story)
-        examples = _examples(data, self.kind)
+        examples = _examples(data, InputSpec.model_validate(content["input"]))
         differs = (_compare_finds if head is None else compare)(whole, file, examples)
         path = write_manifest(content | {"parity": float(f"{differs:.1e}")}, out / f"{name}.yaml")
         manifest = read_manifest(path)
@@ -288,17 +288,13 @@ def _pictures(net: Any) -> int:
     return len(net.trainer.train_loader.dataset)
 
 
-def _examples(data: Path, kind: Kind) -> Tensor:
-    """A few of the pictures it was trained for, as a box shows them."""
+def _examples(data: Path, spec: InputSpec) -> Tensor:
+    """A few of the pictures it was trained for, as the manifest has a box show them."""
     paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     demand({"pictures to compare on": len(paths)}, data)
     chosen = paths[:: max(1, len(paths) // _PICTURES)][:_PICTURES]
-    pictures = [read_picture(path) for path in chosen]
-    shown = [
-        framed(picture) if kind == "detector" else np.asarray(cv2.resize(picture, (SIDE, SIDE)), np.uint8)
-        for picture in pictures
-    ]
-    return (pictures_to_tensor(shown) + 1.0) * 127.5
+    fitter = PictureFitter(spec)
+    return torch.cat([torch.from_numpy(fitter.prepare(read_picture(path))[0]) for path in chosen])
 
 
 def _checked(dataset: Path) -> dict[str, Any]:

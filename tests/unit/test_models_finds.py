@@ -15,18 +15,22 @@ from models.accuracy.figures import Figure
 from models.data.riders import read_picture
 from models.data.streets import read_streets
 from models.describe import SIDE, described
+from models.fitting import PictureFitter
 from models.manifest import Manifest
-from models.train.finds import Labelled, apart, failures, framed, lay_out
+from models.train.finds import Labelled, apart, failures, lay_out
 from tests.fixtures.onnx_files import answering
 
 NAMES = ["handcart", "scooter"]
 _STORY = {"base": "yolo26n.pt", "epochs": 3, "seed": 0, "torch": "2.14"}
 
 
-def test_a_picture_lies_in_the_corner_of_a_grey_square_as_on_a_box() -> None:
-    canvas = framed(np.full((104, 208, 3), 200, np.uint8))
-    assert (canvas[:208] == 200).all()
-    assert (canvas[208:] == 114).all()
+def test_a_picture_lies_in_the_corner_of_a_grey_square_as_on_a_box(tmp_path: Path) -> None:
+    file = answering(tmp_path / "d.onnx", [np.zeros((1, 7, 9))], shape=(1, 3, SIDE, SIDE), name="pixels")
+    manifest = Manifest.model_validate(described(file, "d", None, NAMES, _STORY))
+    tensor, across, down = PictureFitter(manifest.input).prepare(np.full((104, 208, 3), 200, np.uint8))
+    assert (tensor[..., :208, :] == 200).all()
+    assert (tensor[..., 208:, :] == 114).all()
+    assert across == down == 2
 
 
 def test_two_answers_are_as_far_apart_as_their_scores_or_their_boxes_in_shares_of_the_input() -> None:
