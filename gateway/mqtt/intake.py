@@ -15,7 +15,6 @@ Source: MQTT 5.0 (OASIS, 2019), sections 3.1.2.4 (clean start), 3.1.2.11.3 (rece
 from __future__ import annotations
 
 import random
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -50,6 +49,7 @@ from gateway.mqtt.reasons import (
     says,
 )
 from gateway.mqtt.session import Session
+from gateway.mqtt.waker import Waker
 
 _SESSION_SECONDS: Final = 14 * 86_400
 #: As many times the receive maximum may wait here: only QoS 0, or a broker without such a window, brings more.
@@ -116,15 +116,12 @@ class FramesIntake:
         self._queue: deque[Delivery] = deque()
         self._queued_bytes = 0
         self._arrived = threading.Condition()
-        #: Guards the session, the generation, the filters and what is to wake the thread.
+        #: Guards the session, the generation and the filters.
         self._lock = threading.Lock()
         self._session = Session()
         self._generation = 0
         self._filters: frozenset[str] = frozenset()
-        self._awake = False
-        self._hears, self._wakes = socket.socketpair()
-        self._hears.setblocking(False)
-        self._wakes.setblocking(False)
+        self._waker = Waker()
         self._connected = threading.Event()
         self._open = False
         self._ended = threading.Event()
@@ -146,7 +143,7 @@ class FramesIntake:
             self._queued_bytes -= sum(len(delivery.raw.payload) for delivery in taken)
             room_again = self._paused and not self._is_full(half=True)
         if room_again:
-            self._wake()
+            self._waker.wake()
         return taken
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
@@ -160,7 +157,7 @@ class FramesIntake:
             )
             needed = self._session.has_output()
         if needed:
-            self._wake()
+            self._waker.wake()
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Send at QoS 1; False when there is no connection or no room."""
@@ -168,7 +165,7 @@ class FramesIntake:
             return False
         with self._lock:
             taken = self._session.publish(topic, payload)
-        self._wake()
+        self._waker.wake()
         return taken
 
     def listen_to(self, sites: frozenset[str], topics: frozenset[str] = frozenset()) -> None:
@@ -181,7 +178,7 @@ class FramesIntake:
                 return
             self._session.subscribe(new)
             self._session.unsubscribe(gone)
-        self._wake()
+        self._waker.wake()
 
     def is_connected(self) -> bool:
         """Whether messages can come in."""
@@ -207,14 +204,11 @@ class FramesIntake:
     def close(self) -> None:
         """Disconnect in good order; the session stays with the broker."""
         self._closing.set()
-        self._wake()
+        self._waker.wake()
         if self._thread.is_alive():
             self._thread.join(_CLOSE_SECONDS)
         self._connected.clear()
-        with self._lock:
-            self._awake = True  # nobody is there to be woken any more
-            self._wakes.close()
-            self._hears.close()
+        self._waker.close()
 
     # What follows runs on the intake's own thread.
 
@@ -266,7 +260,7 @@ class FramesIntake:
     def _begin(self, link: Link) -> None:
         kept = link.connack.session_present
         _log.info("connected to the broker", session_kept=kept)
-        link.watch(self._hears.fileno())
+        link.watch(self._waker.fileno())
         with self._lock:
             self._session.opened(
                 kept=kept,
@@ -307,7 +301,7 @@ class FramesIntake:
             if self._closing.is_set():
                 return NORMAL
             readable = link.wait(reading=not self._paused)
-            self._sleep_again()
+            self._waker.sleep_again()
             if readable:
                 frames = link.read()
                 self._take(frames)
@@ -377,20 +371,6 @@ class FramesIntake:
             self._queued_bytes >= self._queue_bytes / parts
             or len(self._queue) >= _SLACK * self._receive_maximum / parts
         )
-
-    def _wake(self) -> None:
-        with self._lock:
-            if self._awake:
-                return
-            self._awake = True
-            self._wakes.send(b"\0")
-
-    def _sleep_again(self) -> None:
-        with self._lock:
-            if not self._awake:
-                return
-            self._awake = False
-            self._hears.recv(16)  # under the lock: a byte sent meanwhile would be taken with the flag left up
 
 
 def _delivery(message: Publish, generation: int, now_ms: int) -> Delivery:

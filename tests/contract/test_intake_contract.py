@@ -4,96 +4,20 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
-from common.wire.topics import Address
 from gateway.config import BrokerAddress
-from gateway.intake import Delivery, Intake, PahoIntake
-from gateway.mqtt.intake import FramesIntake
 from local.broker import Broker
 from tests.conftest import Credential
+from tests.fixtures.gateway_intakes import INTAKES, Rig, take, texts
 from tests.fixtures.tcp_proxy import TcpProxy
-from tests.integration.gateway_rig import PATIENCE, eventually
+from tests.integration.gateway_rig import eventually
 
 pytestmark = pytest.mark.services
-
-INTAKES: dict[str, Callable[..., Intake]] = {"paho": PahoIntake, "frames": FramesIntake}
-
-
-class Rig:
-    """Intakes of one kind and one partition behind a proxy, and a box that publishes to them."""
-
-    def __init__(self, kind: str, broker: Broker, gateway: Credential, proxy: TcpProxy) -> None:
-        self._make = INTAKES[kind]
-        self.proxy = proxy
-        self.site = f"site-{secrets.token_hex(4)}"
-        self.partition = f"part-{secrets.token_hex(4)}"
-        self.box = Address(self.site, "box-1")
-        self.address = BrokerAddress(
-            "127.0.0.1", proxy.port, True, gateway.username, gateway.password, broker.ca_file
-        )
-        password = secrets.token_urlsafe(12)
-        broker.add_device(self.site, "box-1", password)
-        broker.reload()
-        self.open: list[Intake] = []
-        self.heard: list[mqtt.MQTTMessage] = []
-        self._box = mqtt.Client(CallbackAPIVersion.VERSION2, f"box-{self.site}")
-        self._box.username_pw_set(str(self.box), password)
-        self._box.tls_set(ca_certs=str(broker.ca_file))
-        self._box.on_message = lambda _client, _data, message: self.heard.append(message)
-        subscribed = threading.Event()
-        self._box.on_subscribe = lambda *_: subscribed.set()
-        self._box.on_connect = lambda client, *_: client.subscribe(self.box.down("#"), qos=1)
-        self._box.connect("127.0.0.1", broker.port)
-        self._box.reconnect_delay_set(1, 1)
-        self._box.loop_start()
-        assert subscribed.wait(PATIENCE)
-
-    def intake(self, *, started: bool = True, **more: Any) -> Intake:
-        """One more intake of the same partition, listening to the box's site."""
-        made = self._make(more.pop("address", self.address), self.partition, **more)
-        self.open.append(made)
-        made.listen_to(frozenset({self.site}))
-        if started:
-            made.start()
-            eventually(made.is_connected)
-        return made
-
-    def settle(self, intake: Intake) -> None:
-        """Wait until the broker has worked through all that the intake told it: what it says next is heard."""
-        mark = secrets.token_bytes(8)
-        assert intake.publish(self.box.down("config"), mark)
-        eventually(lambda: any(message.payload == mark for message in self.heard))
-
-    def receipts(self) -> list[bytes]:
-        """What the box was told."""
-        return [bytes(message.payload) for message in self.heard if message.topic == self.box.down("receipt")]
-
-    def say(self, *texts: str, retain: bool = False, qos: int = 1) -> None:
-        """Publish, and wait until the broker has it (QoS 0: until it is on its way)."""
-        for text in texts:
-            said = self._box.publish(self.box.up("readings"), text.encode(), qos=qos, retain=retain)
-            said.wait_for_publish(PATIENCE)
-            assert said.is_published()
-
-    def is_box_connected(self) -> bool:
-        """Whether the box is with the broker."""
-        return self._box.is_connected()
-
-    def close(self) -> None:
-        """Leave nothing connected."""
-        for intake in self.open:
-            intake.close()
-        self._box.disconnect()
-        self._box.loop_stop()
 
 
 @pytest.fixture(params=sorted(INTAKES))
@@ -127,21 +51,6 @@ def rig_of_own(kind: str, own_broker: Broker) -> Iterator[Rig]:
         made = Rig(kind, own_broker, credential, proxy)
         yield made
         made.close()
-
-
-def take(intake: Intake, count: int, seconds: float = PATIENCE) -> list[Delivery]:
-    """Exactly so many messages."""
-    taken: list[Delivery] = []
-    deadline = time.monotonic() + seconds
-    while len(taken) < count and time.monotonic() < deadline:
-        taken += intake.poll(count - len(taken), 0.2)
-    assert len(taken) == count, texts(taken)
-    return taken
-
-
-def texts(deliveries: list[Delivery]) -> list[str]:
-    """What they say."""
-    return [delivery.raw.payload.decode() for delivery in deliveries]
 
 
 def test_messages_come_in_order_with_topic_size_and_time(rig: Rig) -> None:

@@ -32,9 +32,9 @@ from local.broker import Broker
 from local.postgres import PostgresServer
 from local.processes import installed_binaries
 from tests.conftest import Credential
+from tests.fixtures.edge_boxes import PASSWORD, Box, run_box
 from tests.fixtures.gateway_keeping import packet
 from tests.integration.gateway_rig import eventually, gateway_process, readings, register, rows
-from tests.integration.test_edge_uplink import PASSWORD, Box, run_box
 
 pytestmark = pytest.mark.services
 

@@ -14,10 +14,10 @@ from common.wire.messages import Readings
 from common.wire.topics import Address
 from gateway.fleet.enrol import enrol
 from gateway.fleet.sites import DeviceEntry, Site
+from tests.fixtures.edge_boxes import Box, run_box
 from tests.fixtures.gateway_district import District, counted, opened_district
 from tests.fixtures.gateway_store import smoke
 from tests.integration.gateway_rig import SETTINGS, eventually, now_ms, register, rows
-from tests.integration.test_edge_uplink import Box, run_box
 
 pytestmark = pytest.mark.services
 FRAMES = f"{SETTINGS}intake: {{client: frames}}\n"
