@@ -39,6 +39,8 @@ HOUR_S = 3600.0
 #: Longer than a busy machine stalls; a clock an hour off would show within seconds all the same.
 SILENT_AFTER_S = 30
 _WATCHED_S = 8.0
+#: Once its silence is what is waited for.
+_SOON_S = 3
 
 
 @dataclass
@@ -66,6 +68,10 @@ class MovedGateway:
             "SELECT phase FROM observation_inbox WHERE category = %s AND phase <> 'update' ORDER BY inbox_id"
         )
         return [phase for (phase,) in rows(self.url, query, category)]
+
+    def silent_after(self, seconds: int) -> None:
+        """How long the box may say nothing."""
+        rows(self.url, "UPDATE device SET silent_after_s = %s", seconds)
 
     def say(self) -> None:
         """The box says that it is well."""
@@ -147,7 +153,9 @@ def test_a_gateway_whose_machine_is_slow_makes_no_box_silent(moved: MovedGateway
         moved.box.send(readings(1.0))
         time.sleep(0.3)
     assert moved.told("device.silent") == []
+    moved.silent_after(_SOON_S)
     eventually(lambda: moved.told("device.silent") == ["start"])
+    moved.silent_after(SILENT_AFTER_S)
     moved.say()
     eventually(lambda: moved.told("device.silent") == ["start", "end"])
 

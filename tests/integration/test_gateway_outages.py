@@ -34,8 +34,9 @@ def settings(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def district(tmp_path: Path) -> Iterator[District]:
-    """A small district."""
+    """A small district, whose gateways know its boxes from their start."""
     with opened_district(tmp_path) as made:
+        made.register_boxes()
         yield made
 
 

@@ -34,6 +34,8 @@ def test_two_partitions_are_served_apart_and_one_does_not_notice_that_the_other_
     district: District,
 ) -> None:
     lasting = FRAMES.replace("ttl_s: 2", "ttl_s: 300")  # it cannot change hands by chance
+    district.register_boxes("kiln", "south")
+    district.register_boxes("mill", "north")
     north = district.gateway("north", lasting, "north").await_connected()
     south = district.gateway("south", partition="south").await_connected()
     standby = district.gateway("standby", partition="south")
@@ -157,6 +159,7 @@ def test_a_gateway_that_was_away_while_a_site_left_stops_hearing_it(
 ) -> None:
     """The broker keeps the subscriptions of a session whose gateway is dead, and all that comes by them."""
     register(district.url, "gate", "box-9", partition="south")  # so that something is left in the south
+    district.register_boxes("kiln", "south", number=1)
     south = district.gateway("south", settings, "south").await_connected()
     district.gateway("north", FRAMES, "north").await_connected()
     district.start_boxes("kiln", "south", number=1)
