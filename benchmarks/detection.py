@@ -31,6 +31,7 @@ from benchmarks.page import put
 from benchmarks.vision import find_footage
 from common.runtime.errors import DrumtowerError
 from edge.camera.file import FileSource
+from edge.vision.appearance import looks_of
 from edge.vision.detections import Detections
 from edge.vision.detector import OnnxDetector
 from edge.vision.motion import MotionGate
@@ -72,7 +73,8 @@ class Way:
         crops = self._closer.crops(motion.boxes, self._tracks, width, height)
         crops = tiles(width, height) if self._tiles else crops
         found = detect_in(self._detector, image, crops) if crops else self._detector.detect(image)
-        self._tracks = self._tracker.update(found, n * _STEP_MS)
+        looks = looks_of(image, found.xyxy, found.score >= self._tracker.settings.strong_score)
+        self._tracks = self._tracker.update(found, n * _STEP_MS, looks)
         self.cpu_s += time.process_time() - began
         self.looks += max(len(crops), 1)
         self.found[n] = believed(found, self._detector.manifest.thresholds.score)

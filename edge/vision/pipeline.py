@@ -12,6 +12,7 @@ from pydantic import Field
 from common.runtime.config import Settings, Wrong
 from common.runtime.settings import texts, twice
 from edge.camera.frame import Frame, Image
+from edge.vision.appearance import looks_of
 from edge.vision.detections import Boxes, Detections
 from edge.vision.detector import Detector
 from edge.vision.evidence import EvidenceMaker, EvidenceSettings, Picture
@@ -201,14 +202,15 @@ class VisionPipeline:
         self._looked_at = frame.captured_at
         everything = self._detect(frame.image) if ahead is None else ahead
         found = self._believable(everything, frame)
-        tracks = self._tracker.update(found, frame.captured_at)
+        strong = found.score >= self._tracker.settings.strong_score
+        looks = looks_of(frame.image, found.xyxy, strong)
+        tracks = self._tracker.update(found, frame.captured_at, looks)
         self._followed = tracks
         self._helmets.look(frame, everything, tracks)
         self._waters.look(frame)
         self._fires.look(frame)
         events = tuple(event for scene in self.scenes for event in scene.step(tracks, frame.captured_at))
-        strong = int(np.count_nonzero(found.score >= self._tracker.settings.strong_score))
-        self._count(analysed=1, detections=strong, events=len(events))
+        self._count(analysed=1, detections=int(np.count_nonzero(strong)), events=len(events))
         if passed := self._helmets.passed():
             self._count(
                 riders=len(passed), helmetless=passed.count("helmetless"), unknown=passed.count("unknown")

@@ -12,7 +12,9 @@ The ideas and where they come from:
   (Y. Zhang et al., "ByteTrack", 2022);
 - boxes are widened before their overlap is measured (F. Yang et al., "Hard to Track Objects with Irregular
   Motions and Similar Appearances? Make It Easier by Buffering the Matching Space", 2023), and heights must
-  agree (M. Yang et al., "Hybrid-SORT", 2024).
+  agree (M. Yang et al., "Hybrid-SORT", 2024);
+- where a caller tells what the detections look like, of two that lie as near the one that looks so is preferred, and
+  nobody is found again in who looks otherwise (see ``appearance``).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import lap
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.vision.appearance import Appearances, Looks, clear
 from edge.vision.detections import Boxes, Detections, overlaps
 from edge.vision.suppression import suppress
 
@@ -87,6 +90,11 @@ class TrackerSettings:
         seen_across, seen_down, seen_size: how much of a sure detection is in the box that is given out, in its place
             across and down the picture and in its size; the rest is the filter's.
         surprise: squared error of a detection's size, in variances, from which on the whole detection is doubted.
+        look: how much of the similarity in the first round is that of the looks, where they are told.
+        look_taken: how much of a sure detection's look goes into its track's.
+        look_unlike, look_alike: products of looks from which on it is somebody else, and the same.
+        look_covered: a strong detection that another overlaps by more tells no look.
+        look_again_ms: whoever was missed for longer and looks like somebody else is somebody else.
         alike: groups of labels that a detector takes for one another; a track is matched within its group
             only, so that a rider and what is ridden stay two.
         ground_step_ms, ground_ms: how densely and for how long it is remembered where a track stood.
@@ -111,9 +119,23 @@ class TrackerSettings:
     seen_down: float = 0.5
     seen_size: float = 0.4
     surprise: float = 0.25
+    look: float = 0.3
+    look_taken: float = 0.1
+    look_unlike: float = 0.8
+    look_alike: float = 0.97
+    look_covered: float = 0.3
+    look_again_ms: int = 550
     alike: tuple[tuple[str, ...], ...] = (("bicycle", "motorcycle"), ("car", "bus", "truck"))
     ground_step_ms: int = 150
     ground_ms: int = 10_000
+
+
+class _Found(NamedTuple):
+    """What was found in a picture, in canonical order: surest first; looks may not be told."""
+
+    detections: Detections
+    kind: NDArray[np.int32]
+    looks: Looks | None
 
 
 @dataclass(slots=True)
@@ -138,32 +160,48 @@ class Tracker:
     def __init__(self, settings: TrackerSettings | None = None) -> None:
         self.settings = settings or TrackerSettings()
         self._motion = _Motion(self.settings)
+        self._appearances = Appearances(
+            self.settings.look_taken, self.settings.look_unlike, self.settings.look_alike
+        )
         self._lives: list[_Life] = []
         self._seen: Boxes = np.zeros((0, 4), np.float32)
         self._kind: NDArray[np.int32] = np.zeros(0, np.int32)
         self._kinds: dict[tuple[str, ...], NDArray[np.int32]] = {}
         self._next_id = 1
         self._at_ms: int | None = None
+        self._before_ms = 0
 
-    def update(self, detections: Detections, at_ms: int) -> tuple[Track, ...]:
+    def update(self, detections: Detections, at_ms: int, looks: Looks | None = None) -> tuple[Track, ...]:
         """Take in what was found in a picture.
 
         Args:
             detections: in any order.
             at_ms: when the picture was taken; an instant before the previous one is taken as that one.
+            looks: of the detections, in their order, where they are known (see ``looks_of``); None goes by boxes alone.
 
         Returns:
             Every track alive, the unconfirmed and the momentarily unseen too (``last_seen_ms`` tells), by id.
         """
         at_ms = at_ms if self._at_ms is None else max(at_ms, self._at_ms)
         elapsed = 0.0 if self._at_ms is None else (at_ms - self._at_ms) / 1000.0
+        self._before_ms = at_ms if self._at_ms is None else self._at_ms
         self._at_ms = at_ms
         self._motion.predict(elapsed)
-        found = _in_canonical_order(detections, self.settings.weak_score)
-        kind = self._kinds_of(found.labels)[found.label]
-        self._begin(found, kind, self._match(found, kind, at_ms), at_ms)
+        found = self._found(detections, looks)
+        self._begin(found, self._match(found, at_ms), at_ms)
         self._bury(at_ms)
-        return self._tracks(found.labels, at_ms)
+        return self._tracks(detections.labels, at_ms)
+
+    def _found(self, detections: Detections, looks: Looks | None) -> _Found:
+        """What is worth going by."""
+        order = _canonical_order(detections, self.settings.weak_score)
+        found = detections.where(order)
+        if looks is not None:
+            if len(looks) != len(detections):
+                raise ValueError(f"looks: expected ({len(detections)}, D), got {looks.shape}")
+            self._appearances.fit(looks.shape[1])
+            looks = clear(looks[order], found, self.settings.strong_score, self.settings.look_covered)
+        return _Found(found, self._kinds_of(found.labels)[found.label], looks)
 
     def _kinds_of(self, labels: tuple[str, ...]) -> NDArray[np.int32]:
         """By label: a number that labels which are alike share."""
@@ -175,34 +213,47 @@ class Tracker:
             self._kinds[labels] = kinds
         return kinds
 
-    def _match(self, found: Detections, kind: NDArray[np.int32], at_ms: int) -> Places:
+    def _match(self, given: _Found, at_ms: int) -> Places:
         """Give detections to tracks; returns those left over that are sure enough to begin one."""
-        settings = self.settings
+        settings, found = self.settings, given.detections
         hidden_ms = np.array([at_ms - life.last_seen_ms for life in self._lives], np.int64)
         unsure_ms = np.array([at_ms - life.last_sure_ms for life in self._lives], np.int64)
         confirmed = np.array([life.confirmed for life in self._lives], np.bool_)
         predicted = self._motion.boxes()
-        alike = self._kind[:, None] == kind[None, :]
+        alike = self._kind[:, None] == given.kind[None, :]
         # Detections come surest first, so the strong ones are a prefix.
         sure = int(np.count_nonzero(found.score >= settings.strong_score))
         strong, weak = np.arange(sure), np.arange(sure, len(found))
         tracks = np.arange(len(self._lives))
         fit = _similarity(predicted, found.xyxy[strong], settings.widen) * alike[:, strong]
-        tracks, strong = self._pair(found, tracks, strong, fit, least=settings.least_similarity, at_ms=at_ms)
+        if given.looks is not None:
+            # Between rare looks nobody is hidden: it takes a look in which they were missed.
+            missed = hidden_ms > max(at_ms - self._before_ms, settings.look_again_ms)
+            fit = self._with_looks(fit, given.looks[strong], missed)
+        tracks, strong = self._pair(given, tracks, strong, fit, least=settings.least_similarity, at_ms=at_ms)
         fresh = (hidden_ms <= settings.weak_ms) & (unsure_ms <= settings.sure_ms) & confirmed
         fit = _similarity(predicted[tracks], found.xyxy[weak], settings.widen)
         fit *= alike[np.ix_(tracks, weak)] & fresh[tracks, None]
-        self._pair(found, tracks, weak, fit, least=settings.least_similarity_weak, at_ms=at_ms)
+        self._pair(given, tracks, weak, fit, least=settings.least_similarity_weak, at_ms=at_ms)
         return strong[found.score[strong] >= settings.birth_score]
 
+    def _with_looks(self, fit: Floats, looks: Looks, missed: NDArray[np.bool_]) -> Floats:
+        """Similarity of places and looks; what lies too far for a match does so however alike it looks."""
+        share, least = self.settings.look, self.settings.least_similarity
+        agreement = self._appearances.agreement(looks)
+        possible = (fit >= least) & ~(missed[:, None] & (agreement <= 0.0))
+        return np.where(possible, np.maximum((1 - share) * fit + share * agreement, least), 0.0)
+
     def _pair(
-        self, found: Detections, tracks: Places, boxes: Places, fit: Floats, *, least: float, at_ms: int
+        self, given: _Found, tracks: Places, boxes: Places, fit: Floats, *, least: float, at_ms: int
     ) -> tuple[Places, Places]:
         """Match for the greatest total fit; returns the tracks and the boxes found that are left over."""
         rows, columns = _assign(fit, least)
-        matched, taken = tracks[rows], boxes[columns]
+        found, matched, taken = given.detections, tracks[rows], boxes[columns]
         self._motion.correct(matched, found.xyxy[taken], found.score[taken])
         self._seen[matched] = found.xyxy[taken]
+        if given.looks is not None:
+            self._appearances.correct(matched, given.looks[taken], found.score[taken])
         for track, candidate in zip(matched.tolist(), taken.tolist(), strict=True):
             self._hit(self._lives[track], found, candidate, at_ms)
         return np.delete(tracks, rows), np.delete(boxes, columns)
@@ -221,16 +272,17 @@ class Tracker:
             life.hits >= settings.confirm_hits and life.total_score >= settings.confirm_score * life.hits
         )
 
-    def _begin(self, found: Detections, kind: NDArray[np.int32], born: Places, at_ms: int) -> None:
+    def _begin(self, given: _Found, born: Places, at_ms: int) -> None:
         """Begin tracks with sure detections that belong to none, unless they cover one."""
         if not born.size:
             return
-        limit = self.settings.birth_overlap
+        found, kind, limit = given.detections, given.kind, self.settings.birth_overlap
         here = [n for n, life in enumerate(self._lives) if life.last_seen_ms == at_ms]
         over = overlaps(found.xyxy[born], self._seen[here]) * (kind[born, None] == self._kind[None, here])
         born = born[over.max(axis=1, initial=0.0) <= limit]
         born = born[np.sort(suppress(found.xyxy[born], found.score[born], kind[born], limit))]
         self._motion.begin(found.xyxy[born])
+        self._appearances.begin(len(born), None if given.looks is None else given.looks[born])
         self._seen = np.concatenate((self._seen, found.xyxy[born]))
         self._kind = np.concatenate((self._kind, kind[born]))
         for candidate in born.tolist():
@@ -249,6 +301,7 @@ class Tracker:
             self._seen = self._seen[keep]
             self._kind = self._kind[keep]
             self._motion.keep(keep)
+            self._appearances.keep(keep)
 
     def _tracks(self, labels: tuple[str, ...], at_ms: int) -> tuple[Track, ...]:
         tracks = []
@@ -354,13 +407,18 @@ def _corners(place: Floats) -> Boxes:
     return np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
 
 
-def _in_canonical_order(detections: Detections, weakest: float) -> Detections:
-    """The same detections in an order that does not depend on the one they came in."""
+def _canonical_order(detections: Detections, weakest: float) -> Places:
+    """Places of the detections that score enough, in an order that does not depend on the one they came in."""
     boxes = detections.xyxy
     order = np.lexsort(
         (detections.label, boxes[:, 3], boxes[:, 2], boxes[:, 1], boxes[:, 0], -detections.score)
     )
-    return detections.where(order[detections.score[order] >= weakest])
+    return order[detections.score[order] >= weakest]
+
+
+def _undisputed(likely: NDArray[np.bool_]) -> bool:
+    """Whether nobody competes with anybody, as in most pictures of most streets."""
+    return bool(likely.any(axis=0).sum() == likely.any(axis=1).sum() == np.count_nonzero(likely))
 
 
 def _assign(similarity: Floats, least: float) -> tuple[Places, Places]:
@@ -370,8 +428,7 @@ def _assign(similarity: Floats, least: float) -> tuple[Places, Places]:
     match all a little worse.
     """
     likely = similarity >= least
-    if likely.any(axis=0).sum() == likely.any(axis=1).sum() == np.count_nonzero(likely):
-        # Nobody competes with anybody, as in most pictures of most streets.
+    if _undisputed(likely):
         rows, columns = np.nonzero(likely)
         return rows, columns
     cost = np.where(likely, 1.0 - similarity, 10.0)

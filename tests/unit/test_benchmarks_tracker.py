@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
+from benchmarks import tracker as benchmark
 from benchmarks import tracker_package as package
 from benchmarks.tracker_plays import DROPPED, ONE_DRAW, SCORED, TUNED, plays
 
@@ -62,3 +66,18 @@ def test_the_best_of_a_play_may_be_two_trackers_each_by_its_own_measure() -> Non
         "best_idf1": 0.8,
         "best_idf1_by": "Steady, tuned",
     }
+
+
+def test_tuning_without_the_second_detector_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    truth = tmp_path / "data" / "video" / "vtest-gt" / "gt.txt"
+    installed = tmp_path / "yardstick" / "bin" / "python"
+    for file in (truth, installed):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    monkeypatch.setattr(benchmark, "SHARED", tmp_path)
+    monkeypatch.setenv("DRUMTOWER_YARDSTICK", str(tmp_path / "yardstick"))
+    monkeypatch.setattr(sys, "argv", ["tracker", "--tune", "--keep"])
+    with pytest.raises(SystemExit, match=r"expected YOLOX-nano at .*yolox_nano\.onnx to tune with both"):
+        benchmark.main()
