@@ -122,11 +122,14 @@ class Appearances:
 
     def correct(self, which: NDArray[np.intp], looks: Looks, score: NDArray[np.float32]) -> None:
         """Take looks in, by how sure the detections are; whose look was unknown looks so from now on."""
+        known = np.flatnonzero(looks.any(axis=1))
+        if not known.size:
+            return
+        which, looks = which[known], looks[known]
         mean = self._mean[which]
-        share = np.where(mean.any(axis=1), self._taken * score, 1.0)[:, None]
-        mixed = mean + share * looks.any(axis=1, keepdims=True) * (looks - mean)
-        length = np.sqrt((mixed**2).sum(axis=1, keepdims=True))
-        self._mean[which] = mixed / np.maximum(length, 1e-6)
+        share = np.where(mean.any(axis=1), self._taken * score[known], 1.0)[:, None]
+        mixed = mean + share * (looks - mean)
+        self._mean[which] = mixed / np.sqrt((mixed**2).sum(axis=1, keepdims=True))
 
     def keep(self, which: Sequence[int]) -> None:
         """Drop all others."""

@@ -240,8 +240,11 @@ class Tracker:
     def _with_looks(self, fit: Floats, looks: Looks, missed: NDArray[np.bool_]) -> Floats:
         """Similarity of places and looks; what lies too far for a match does so however alike it looks."""
         share, least = self.settings.look, self.settings.least_similarity
+        possible = fit >= least
+        if not missed.any() and _undisputed(possible):
+            return fit
         agreement = self._appearances.agreement(looks)
-        possible = (fit >= least) & ~(missed[:, None] & (agreement <= 0.0))
+        possible &= ~(missed[:, None] & (agreement <= 0.0))
         return np.where(possible, np.maximum((1 - share) * fit + share * agreement, least), 0.0)
 
     def _pair(
