@@ -115,7 +115,7 @@ class Measurement:
         """Rows a second of one long round, whose rows stay."""
         each = self.each * _SUSTAINED_ROUNDS
         rows = each * self.boxes * READINGS_A_PACKET
-        self.rig.empty()
+        self.rig.empty(checkpoint=False)
         measured = self._round(each)
         _say(f"{self.boxes} boxes: {rows:,} rows in {measured.seconds:.1f} s")
         if (found := self.rig.rows()) != rows:
@@ -135,7 +135,7 @@ class Measurement:
         first = self.seq + 1
         count = max(int(rate * seconds) // self.boxes, 10)
         _say(f"rolled up after {self.rig.settle(_SETTLED_WITHIN_S):.0f} s")
-        self.rig.empty()
+        self.rig.empty(checkpoint=False)
         os.sync()
         waited = calm_disk(self.rig.directory, _CALM_WITHIN_S)
         _say(f"the disk was calm after {waited:.0f} s")

@@ -40,8 +40,9 @@ SELECT create_hypertable('ceiling', by_range('captured_at', INTERVAL '1 day'), c
 CREATE INDEX ON ceiling (series_id, captured_at) WITH (deduplicate_items = off);
 """
 _FEW = 1000
-_A_GIGABYTE_OF_LOG = (
-    "SELECT count(pg_logical_emit_message(false, 'age', repeat('x', 1000000))) FROM generate_series(1, 1100)"
+#: As much as comes between two checkpoints under load.
+_LOG_OF_A_CHECKPOINT = (
+    "SELECT count(pg_logical_emit_message(false, 'age', repeat('x', 1000000))) FROM generate_series(1, 4400)"
 )
 _COMMITTED = "SELECT coalesce(sum(upper(received) - 1), 0)::bigint FROM device_stream"
 #: Of each box, for a look every few ms: looking must not take what it looks at its processor time.
@@ -196,9 +197,9 @@ class Rig:
         self.empty()
         return int(said.split()[-1])
 
-    def empty(self) -> None:
-        """An empty hypertable for the next round, like the ceiling's."""
-        self._psql("-c", "TRUNCATE reading", "-c", "CHECKPOINT")
+    def empty(self, *, checkpoint: bool = True) -> None:
+        """An empty hypertable for the next round, like the ceiling's; without a checkpoint they come as they would."""
+        self._psql("-c", "TRUNCATE reading", *(("-c", "CHECKPOINT") if checkpoint else ()))
 
     def settle(self, patience_s: float) -> float:
         """Wait until the rollups of what came before are computed; seconds waited, at most so many."""
@@ -215,7 +216,7 @@ class Rig:
         """Have the database's log stand as after hours of work: its files are used again, no longer made."""
         for _ in range(2):
             with psycopg.connect(self.url, autocommit=True) as connection:
-                connection.execute(_A_GIGABYTE_OF_LOG)
+                connection.execute(_LOG_OF_A_CHECKPOINT)
                 connection.execute("CHECKPOINT")
 
     def _psql(self, *arguments: str) -> str:

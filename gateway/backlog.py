@@ -23,7 +23,7 @@ from gateway.decode import Decoded
 from gateway.intake import Delivery
 
 #: So many times as long as for company the oldest message may wait, when another committer is at work.
-_FOR_A_TURN: Final = 2.0
+_FOR_A_TURN: Final = 1.75
 
 
 @dataclass(slots=True)

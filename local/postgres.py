@@ -50,7 +50,9 @@ shared_buffers = {shared_buffers_mb}MB
 effective_cache_size = {cache_mb}MB
 work_mem = 8MB
 maintenance_work_mem = 64MB
-max_wal_size = 2GB
+# Under the most that a gateway takes in, every page in memory is written anew at each checkpoint: with this much log
+# between them every other minute, instead of all the time.
+max_wal_size = 8GB
 # Logs are used again rather than made anew, which whoever commits just then would wait for.
 min_wal_size = 1GB
 # Pages are written out beside the batches, not by them, and no faster than 40 MB/s, so that a commit's flush does not
@@ -59,6 +61,8 @@ bgwriter_delay = 20ms
 bgwriter_lru_maxpages = 100
 bgwriter_lru_multiplier = 4
 checkpoint_completion_target = 0.9
+# A checkpoint has minutes for its pages: told to take each quarter of a megabyte at once, the disk has the commits wait.
+checkpoint_flush_after = 0
 random_page_cost = 1.1
 max_parallel_workers_per_gather = 1
 timezone = 'UTC'

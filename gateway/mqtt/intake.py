@@ -58,7 +58,7 @@ _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 8.0
 _CLOSE_SECONDS: Final = 15.0
 _PLENTY: Final = 50
-_GATHER_SECONDS: Final = 0.005
+_GATHER_SECONDS: Final = 0.010
 _log = get_logger("intake")
 
 

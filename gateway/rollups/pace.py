@@ -10,8 +10,8 @@ from common.runtime.clock import Clock, SystemClock
 
 #: A slice should take so long. A batch that comes meanwhile waits about as long at most.
 _SLICE_S: Final = 0.03
-#: So many times as long as a slice took is the rest after it: a third of one processor is used.
-_REST: Final = 2.0
+#: So many times as long as a slice took is the rest after it: a sixth of one processor is used.
+_REST: Final = 5.0
 #: Whoever is so far behind does not rest any more.
 _BEHIND_S: Final = 60.0
 _SMALLEST, _LARGEST = 50, 1000

@@ -45,7 +45,7 @@ def test_cells_that_cost_nothing_do_not_make_a_slice_of_them_all() -> None:
     assert pace.size("minutes") == 1000
 
 
-def test_two_thirds_of_the_time_are_rest_and_whoever_is_behind_rests_less() -> None:
+def test_five_sixths_of_the_time_are_rest_and_whoever_is_behind_rests_less() -> None:
     clock = ManualClock()
     rests = Rests(clock)
     pace = Pace(clock, rests)
@@ -54,7 +54,7 @@ def test_two_thirds_of_the_time_are_rest_and_whoever_is_behind_rests_less() -> N
         pace.hurry(behind)
         took = compute(pace, clock, 6e-5)
         rested.append(round(rests.seconds[-1] / took, 6))
-    assert rested == [2.0, 1.0, 0.0, 0.0]
+    assert rested == [5.0, 2.5, 0.0, 0.0]
 
 
 def test_minutes_and_hours_have_sizes_of_their_own() -> None:
