@@ -57,8 +57,8 @@ def looks_of(image: Image, boxes: Boxes, wanted: NDArray[np.bool_] | None = None
     """
     height, width = image.shape[:2]
     size = boxes[:, 2:] - boxes[:, :2]
-    inner = np.concatenate([boxes[:, :2] + size * _INNER[:2], boxes[:, :2] + size * _INNER[2:]], axis=1)
-    spans = np.clip(np.nan_to_num(inner), 0, (width, height, width, height)).astype(np.intp)
+    inner = np.concatenate((boxes[:, :2] + size * _INNER[:2], boxes[:, :2] + size * _INNER[2:]), axis=1)
+    spans = np.minimum(np.maximum(inner, 0.0), (width, height, width, height)).astype(np.intp)
     known = (spans[:, 2:] > spans[:, :2]).all(axis=1)
     known = known if wanted is None else known & wanted
     patches = np.empty((np.count_nonzero(known), _DOWN, _ACROSS, 3), np.uint8)

@@ -232,8 +232,8 @@ class Tracker:
             fit = self._with_looks(fit, given.looks[strong], missed)
         tracks, strong = self._pair(given, tracks, strong, fit, least=settings.least_similarity, at_ms=at_ms)
         fresh = (hidden_ms <= settings.weak_ms) & (unsure_ms <= settings.sure_ms) & confirmed
-        fit = _similarity(predicted[tracks], found.xyxy[weak], settings.widen)
-        fit *= alike[np.ix_(tracks, weak)] & fresh[tracks, None]
+        tracks = tracks[fresh[tracks]]
+        fit = _similarity(predicted[tracks], found.xyxy[weak], settings.widen) * alike[np.ix_(tracks, weak)]
         self._pair(given, tracks, weak, fit, least=settings.least_similarity_weak, at_ms=at_ms)
         return strong[found.score[strong] >= settings.birth_score]
 
@@ -252,6 +252,8 @@ class Tracker:
     ) -> tuple[Places, Places]:
         """Match for the greatest total fit; returns the tracks and the boxes found that are left over."""
         rows, columns = _assign(fit, least)
+        if not rows.size:
+            return tracks, boxes
         found, matched, taken = given.detections, tracks[rows], boxes[columns]
         self._motion.correct(matched, found.xyxy[taken], found.score[taken])
         self._seen[matched] = found.xyxy[taken]
@@ -431,6 +433,8 @@ def _assign(similarity: Floats, least: float) -> tuple[Places, Places]:
     match all a little worse.
     """
     likely = similarity >= least
+    if not likely.any():
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
     if _undisputed(likely):
         rows, columns = np.nonzero(likely)
         return rows, columns
