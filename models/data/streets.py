@@ -120,7 +120,10 @@ def read_groups(manifest: Path) -> dict[str, str]:
     if not manifest.is_file():
         return {}
     with manifest.open(newline="", encoding="utf-8") as file:
-        return {row["file"]: row["group"] for row in csv.DictReader(file)}
+        rows = csv.DictReader(file)
+        if not {"file", "group"} <= set(rows.fieldnames or ()):
+            raise _broken(manifest, "the columns `file` and `group`", ", ".join(rows.fieldnames or ()) or "none")
+        return {row["file"]: row["group"] for row in rows}
 
 
 def _boxes(path: Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], NDArray[np.float32]]:

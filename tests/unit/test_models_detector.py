@@ -188,6 +188,12 @@ def test_pictures_that_are_alike_share_a_group_and_others_are_their_own(pictures
     assert [(one.group, one.labels) for one in streets] == [("north", ("hand_cart",)), ("1", ())]
 
 
+def test_a_manifest_of_groups_without_its_columns_is_refused_saying_which(pictures: Path) -> None:
+    (pictures / "manifest.csv").write_text("name,group\none,a\n", encoding="utf-8")
+    with pytest.raises(InvalidError, match="the columns `file` and `group`, found name, group"):
+        read_streets(pictures)
+
+
 @pytest.mark.shared_data
 def test_the_shipped_detector_is_measured_on_a_video_with_its_truth(
     shared_data: Path, tmp_path: Path
