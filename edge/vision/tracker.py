@@ -233,8 +233,9 @@ class Tracker:
         tracks, strong = self._pair(given, tracks, strong, fit, least=settings.least_similarity, at_ms=at_ms)
         fresh = (hidden_ms <= settings.weak_ms) & (unsure_ms <= settings.sure_ms) & confirmed
         tracks = tracks[fresh[tracks]]
-        fit = _similarity(predicted[tracks], found.xyxy[weak], settings.widen) * alike[np.ix_(tracks, weak)]
-        self._pair(given, tracks, weak, fit, least=settings.least_similarity_weak, at_ms=at_ms)
+        if tracks.size and weak.size:
+            fit = _similarity(predicted[tracks], found.xyxy[weak], settings.widen) * alike[np.ix_(tracks, weak)]
+            self._pair(given, tracks, weak, fit, least=settings.least_similarity_weak, at_ms=at_ms)
         return strong[found.score[strong] >= settings.birth_score]
 
     def _with_looks(self, fit: Floats, looks: Looks, missed: NDArray[np.bool_]) -> Floats:
@@ -340,7 +341,10 @@ class Tracker:
         earlier, oldest = life.ground, point.at_ms - self.settings.ground_ms
         if len(earlier) > 1 and earlier[-1].at_ms - earlier[-2].at_ms < self.settings.ground_step_ms:
             earlier = earlier[:-1]
-        life.ground = (*(one for one in earlier if one.at_ms >= oldest), point)
+        first = 0
+        while first < len(earlier) and earlier[first].at_ms < oldest:
+            first += 1
+        life.ground = (*earlier[first:], point)
 
 
 class _Motion:
