@@ -234,7 +234,9 @@ class Tracker:
         fresh = (hidden_ms <= settings.weak_ms) & (unsure_ms <= settings.sure_ms) & confirmed
         tracks = tracks[fresh[tracks]]
         if tracks.size and weak.size:
-            fit = _similarity(predicted[tracks], found.xyxy[weak], settings.widen) * alike[np.ix_(tracks, weak)]
+            fit = (
+                _similarity(predicted[tracks], found.xyxy[weak], settings.widen) * alike[np.ix_(tracks, weak)]
+            )
             self._pair(given, tracks, weak, fit, least=settings.least_similarity_weak, at_ms=at_ms)
         return strong[found.score[strong] >= settings.birth_score]
 

@@ -122,7 +122,9 @@ def read_groups(manifest: Path) -> dict[str, str]:
     with manifest.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         if not {"file", "group"} <= set(rows.fieldnames or ()):
-            raise _broken(manifest, "the columns `file` and `group`", ", ".join(rows.fieldnames or ()) or "none")
+            raise _broken(
+                manifest, "the columns `file` and `group`", ", ".join(rows.fieldnames or ()) or "none"
+            )
         return {row["file"]: row["group"] for row in rows}
 
 
