@@ -184,7 +184,7 @@ class VisionPipeline:
 
     def pause(self, at_ms: int) -> None:
         """Nobody could look since some time before ``at_ms``: who is gone for too long is let go, not taken for a newcomer."""
-        self._followed = self._tracker.update(Detections.empty(self.detector.labels), at_ms)
+        self._followed = self._tracker.pause(self.detector.labels, at_ms)
         for scene in self.scenes:
             scene.pause()
 

@@ -169,6 +169,7 @@ class Tracker:
         self._kinds: dict[tuple[str, ...], NDArray[np.int32]] = {}
         self._next_id = 1
         self._at_ms: int | None = None
+        self._looked_ms: int | None = None
         self._before_ms = 0
 
     def update(self, detections: Detections, at_ms: int, looks: Looks | None = None) -> tuple[Track, ...]:
@@ -182,15 +183,31 @@ class Tracker:
         Returns:
             Every track alive, the unconfirmed and the momentarily unseen too (``last_seen_ms`` tells), by id.
         """
-        at_ms = at_ms if self._at_ms is None else max(at_ms, self._at_ms)
-        elapsed = 0.0 if self._at_ms is None else (at_ms - self._at_ms) / 1000.0
-        self._before_ms = at_ms if self._at_ms is None else self._at_ms
-        self._at_ms = at_ms
-        self._motion.predict(elapsed)
+        at_ms = self._advance(at_ms)
+        self._before_ms = at_ms if self._looked_ms is None else self._looked_ms
+        self._looked_ms = at_ms
         found = self._found(detections, looks)
         self._begin(found, self._match(found, at_ms), at_ms)
         self._bury(at_ms)
         return self._tracks(detections.labels, at_ms)
+
+    def pause(self, labels: tuple[str, ...], at_ms: int) -> tuple[Track, ...]:
+        """Nobody could look since some time before ``at_ms``: who is gone for too long is let go, nobody was missed.
+
+        Args:
+            labels: of the detections that come otherwise.
+            at_ms: as for ``update``.
+        """
+        at_ms = self._advance(at_ms)
+        self._bury(at_ms)
+        return self._tracks(labels, at_ms)
+
+    def _advance(self, at_ms: int) -> int:
+        """Bring the filters to an instant; the one it is taken as."""
+        before = at_ms if self._at_ms is None else self._at_ms
+        self._at_ms = max(at_ms, before)
+        self._motion.predict((self._at_ms - before) / 1000.0)
+        return self._at_ms
 
     def _found(self, detections: Detections, looks: Looks | None) -> _Found:
         """What is worth going by."""

@@ -145,6 +145,22 @@ def test_who_stands_still_between_rare_looks_stays_the_same_whatever_the_light_d
     assert seen == {1}
 
 
+def test_nobody_was_missed_while_nobody_could_look() -> None:
+    tracker = Tracker()
+    for n in range(10):
+        before = _see(tracker, n * 100, {200.0: RED})
+    tracker.pause(LABELS, 1900)
+    assert _see(tracker, 1900, {200.0: GREEN}) == before
+
+
+def test_whoever_is_gone_for_too_long_is_let_go_while_nobody_can_look() -> None:
+    tracker = Tracker()
+    for n in range(10):
+        _see(tracker, n * 100, {200.0: RED})
+    assert [track.id for track in tracker.pause(LABELS, 3900)] == [1]
+    assert tracker.pause(LABELS, 3901) == ()
+
+
 def test_the_path_of_a_frame_tells_the_tracker_how_those_in_this_very_frame_look() -> None:
     two, nobody = detections(_box(200), _box(228), label=0), Detections.empty(LABELS)
     settings = VisionSettings.model_validate({"gate": {"enabled": False}})
