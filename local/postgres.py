@@ -50,8 +50,8 @@ shared_buffers = {shared_buffers_mb}MB
 effective_cache_size = {cache_mb}MB
 work_mem = 8MB
 maintenance_work_mem = 64MB
-# Under the most that a gateway takes in, every page in memory is written anew at each checkpoint: with this much log
-# between them every other minute, instead of all the time.
+# Under load every page in memory is written anew at each checkpoint: with this much log between them every few minutes,
+# instead of all the time.
 max_wal_size = 8GB
 # Logs are used again rather than made anew, which whoever commits just then would wait for.
 min_wal_size = 1GB
