@@ -171,6 +171,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="and the parts that could not be had lately, as `make setup` does",
     )
     chosen = parser.parse_args(arguments)
+    if chosen.only and chosen.again:
+        parser.error(
+            "expected --only or --again, found both: --only tries its part at once, whatever could not be had lately;"
+            " leave --again out"
+        )
     progress = Progress()
     try:
         if chosen.again:

@@ -307,6 +307,18 @@ def test_what_could_not_be_had_is_tried_by_make_setup_and_forgotten_once_it_is_t
     assert attempts.failed_parts() == []
 
 
+def test_one_part_alone_and_all_that_could_not_be_had_are_not_asked_for_together(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DRUMTOWER_DATA", str(tmp_path))
+    attempts.remember("training", {}, "no index has it")
+    with pytest.raises(SystemExit) as ended:
+        bootstrap.main(["--only", "python", "--again"])
+    assert ended.value.code == 2
+    assert "expected --only or --again, found both" in capsys.readouterr().err
+    assert attempts.failed_parts() == ["training"], "nothing is forgotten that nobody tries"
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"training": 7}', '{"training": {"at": 1}}'])
 def test_a_memory_that_cannot_be_read_costs_one_more_try(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
