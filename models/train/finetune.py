@@ -110,7 +110,6 @@ class Finetuning:
             "base": (base or Path(BASES[self.kind])).name,
             "torch": torch.__version__,
             "learnt": f"The {_pictures(net)} pictures of `train` in {dataset.name} of *{dataset.parent.name}*.",
-            "validation": {name: round(float(value), 4) for name, value in net.trainer.metrics.items()},
         }
         (out / STORY).write_text(json.dumps(told) + "\n", encoding="utf-8")
 
