@@ -75,7 +75,8 @@ class SegmenterReport:
             [
                 f"By cell of the model's map in {self.pictures} pictures of {self.groups} groups, from the thresholds on "
                 f"that the manifest believes ({believed}).",
-                "A cell is what most of its pixels are labelled as; where most are labelled as unknown it does not count. "
+                "A cell is what most of its labelled pixels are labelled as; where most of its pixels are labelled as "
+                "unknown it does not count. "
                 f"Weights: sha256 {self.manifest.sha256[:16]}….",
                 "",
                 "| | pictures that show it | of all cells | IoU | recall | precision |",
@@ -147,8 +148,9 @@ def measure(
     for one in shown:
         groups.append(one.group)
         for label, probability in zip(manifest.names, model.maps(one.picture), strict=True):
-            known = _most(one.mask != UNKNOWN, probability.shape)
-            meant = _most(one.mask == classes[label], probability.shape) & known
+            labelled = _share(one.mask != UNKNOWN, probability.shape)
+            known = labelled > 0.5
+            meant = known & (_share(one.mask == classes[label], probability.shape) > labelled / 2)
             counts[label].add(meant, probability >= _threshold(manifest, label), known)
     found = {label: one.figures(groups, rounds) for label, one in counts.items() if groups}
     return SegmenterReport(
@@ -163,8 +165,8 @@ def _threshold(manifest: Segmenter, label: str) -> float:
     return float(manifest.thresholds.model_dump()[label])
 
 
-def _most(pixels: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """By cell of a map of this shape over the whole picture, whether it is so of more than half of its pixels."""
+def _share(pixels: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """By cell of a map of this shape over the whole picture, of what share of its pixels it is so."""
     rows, columns = shape
     share = cv2.resize(pixels.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
-    return np.asarray(share > 0.5, np.bool_)
+    return np.asarray(share, np.float32)

@@ -62,6 +62,15 @@ def test_a_cell_is_what_most_of_its_pixels_are_and_unknown_ones_do_not_count(
     assert _of_fire(measure(segmenter, [one], NUMBERS, rounds=2)) == (1 / 2, 1 / 2, 1.0)
 
 
+def test_a_cell_is_what_most_of_its_labelled_pixels_are_whatever_part_of_it_is_unknown(
+    segmenter: MapModel[Segmenter],
+) -> None:
+    one = _shown([UNKNOWN, 0, _NOTHING, _NOTHING])
+    # Forty per cent of the first column is unknown, and of the rest three quarters are fire.
+    one.mask[:, :6] = np.resize(np.array([0, 0, 0, _NOTHING], np.uint8), (40, 6))
+    assert _of_fire(measure(segmenter, [one], NUMBERS, rounds=2)) == (1.0, 1.0, 1.0)
+
+
 def test_the_interval_is_of_groups_drawn_again_the_same_each_time(segmenter: MapModel[Segmenter]) -> None:
     good, poor = _shown([0, 0, _NOTHING, _NOTHING]), _shown([_NOTHING, _NOTHING, 0, 0])
 
