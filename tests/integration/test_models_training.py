@@ -82,6 +82,20 @@ print("agrees")
 net.verdict.bias.data += 0.01
 compare(WithPixels(net).eval(), file, pixels)
 """
+_KEPT_EARLIER = """
+import sys, torch
+from pathlib import Path
+import numpy as np
+from models.train.loop import Checkpoint
+file = Path(sys.argv[1])
+for kept in ({"step": 3, "store": 8}, {"step": 3, "store": 16}, {"step": 3}):
+    torch.save(kept, file)
+    try:
+        Checkpoint(file, np.random.default_rng(0), resume=True, store=16).require_same_store()
+        print("let through")
+    except Exception as error:
+        print(error.code)
+"""
 
 
 def _fire(out: Path) -> FireSegmenter:
@@ -229,6 +243,13 @@ def test_a_privacy_training_gone_on_with_draws_the_album_of_one_that_went_throug
     assert "found one on 8" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert (tmp_path / "few" / "training.json").read_text(encoding="utf-8") == told
+
+
+def test_a_checkpoint_of_an_earlier_release_that_does_not_tell_its_examples_is_gone_on_with(
+    trainer: Path, tmp_path: Path
+) -> None:
+    ran = run_code(trainer, _KEPT_EARLIER, str(tmp_path / "checkpoint.pt"))
+    assert ran.stdout.splitlines() == ["training.other", "let through", "let through"], ran.stderr
 
 
 def test_a_file_that_says_something_else_than_the_trainer_is_refused(trainer: Path, tmp_path: Path) -> None:
