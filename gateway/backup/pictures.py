@@ -87,28 +87,30 @@ def _is_whole(row: EvidenceRow, path: Path) -> bool:
 
 def _copy(source: Path, target: Path, sha256: str) -> bool:
     """Copy one, synced and checked; False when it is not there or not what its name says."""
+    try:
+        read = source.open("rb")
+    except FileNotFoundError:
+        return False
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     digest = hashlib.sha256()
-    try:
-        with source.open("rb") as read, partial.open("wb") as write:
-            while piece := read.read(_PIECE):
-                digest.update(piece)
-                write.write(piece)
-            write.flush()
-            os.fsync(write.fileno())
-    except FileNotFoundError:
-        partial.unlink(missing_ok=True)
-        return False
-    except OSError:
-        with suppress(OSError):  # a disk that turned read-only must not hide what happened first
-            partial.unlink(missing_ok=True)
-        raise
-    if digest.hexdigest() != sha256:
-        partial.unlink()
-        return False
-    partial.chmod(0o440)
-    partial.replace(target)
+    with read:
+        try:
+            with partial.open("wb") as write:
+                while piece := read.read(_PIECE):
+                    digest.update(piece)
+                    write.write(piece)
+                write.flush()
+                os.fsync(write.fileno())
+            if digest.hexdigest() != sha256:
+                partial.unlink()
+                return False
+            partial.chmod(0o440)
+            partial.replace(target)
+        except OSError:
+            with suppress(OSError):  # a disk that turned read-only must not hide what happened first
+                partial.unlink(missing_ok=True)
+            raise
     return True
 
 

@@ -162,6 +162,19 @@ def test_a_restore_goes_on_with_the_evidence_that_is_missing_still(
     assert (here[0].stat().st_mtime_ns, here[1].read_bytes()) == (made_at, last.read_bytes())
 
 
+def test_a_picture_that_cannot_be_put_in_its_place_leaves_no_part_behind(
+    database_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    (known,) = pictures(database_url, tmp_path / "evidence", 1000)
+    take(database_url, tmp_path / "backup", tmp_path / "evidence")
+    place = tmp_path / "restored" / known.relative_to(tmp_path / "evidence")
+    place.mkdir(parents=True)
+    with pytest.raises(TransientError, match="Is a directory") as caught:
+        bring_back(empty_url, tmp_path / "backup", tmp_path / "restored")
+    assert caught.value.code == "backup.evidence_not_restored"
+    assert list(place.parent.glob(".*.partial")) == []
+
+
 def test_a_picture_that_came_after_the_stores_snapshot_is_not_left_behind(
     database_url: str, empty_url: str, tmp_path: Path
 ) -> None:
