@@ -227,6 +227,11 @@ def is_media_type(text: str) -> bool:
     return text in _SUFFIX
 
 
+def is_kept_type(text: str) -> bool:
+    """Whether the folder holds files of this type: those of evidence, and what the ticket centre puts there."""
+    return text in _KEPT
+
+
 def _is_of_type(head: bytes, media_type: str) -> bool:
     return head.startswith(b"\xff\xd8\xff") if media_type == "image/jpeg" else head[4:8] == b"ftyp"
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from common.runtime.errors import InvalidError
 from gateway.backup.repo import EvidenceRow
-from gateway.evidence import whole_path
+from gateway.evidence import is_kept_type, whole_path
 
 _PIECE: Final = 1 << 20
 #: SHA-256, size, media type.
@@ -46,7 +46,7 @@ def read_list(path: Path) -> list[EvidenceRow]:
     rows = []
     for number, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line)
-        if match is None:
+        if match is None or not is_kept_type(match[3]):
             raise _no_list(path, f"line {number} is {line[:100]!r}")
         rows.append(EvidenceRow(match[1], match[3], int(match[2])))
     return rows

@@ -198,10 +198,11 @@ def test_a_list_of_evidence_that_cannot_be_read_is_said_before_anything_is_touch
     pictures(database_url, tmp_path / "evidence", 1000)
     take(database_url, tmp_path / "backup")
     listed = tmp_path / "backup" / EVIDENCE_LIST
-    listed.write_text("ab 12\n", encoding="ascii")
-    with pytest.raises(InvalidError, match="line 1 is 'ab 12'") as caught:
-        bring_back(empty_url, tmp_path / "backup", tmp_path / "restored")
-    assert caught.value.code == "backup.damaged"
+    for line in ("ab 12", f"{'0' * 64} 12 image/webp"):
+        listed.write_text(f"{line}\n", encoding="ascii")
+        with pytest.raises(InvalidError, match=f"line 1 is '{line}'") as caught:
+            bring_back(empty_url, tmp_path / "backup", tmp_path / "restored")
+        assert caught.value.code == "backup.damaged"
     listed.unlink()
     with pytest.raises(InvalidError, match="No such file"):
         bring_back(empty_url, tmp_path / "backup", tmp_path / "restored")
