@@ -149,36 +149,46 @@ def contents(connection: Connection) -> list[str]:
     return [row[0] for row in rows]
 
 
-def prepare(connection: Connection, timescaledb: str) -> None:
-    """Put the extension into an empty database, in the version of the backup, and have it keep still.
+def require_timescaledb(connection: Connection, timescaledb: str) -> bool:
+    """Whether the extension is in the database already, in the version of the backup; changes nothing.
 
     Raises:
-        InvalidError: when the server does not have that version.
+        InvalidError: when it is there in another version, or the server does not have that one.
     """
-    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
-    found = None if row is None else str(row[0])
-    try:
-        if found is None:
-            connection.execute(
-                sql.SQL("CREATE EXTENSION timescaledb VERSION {}").format(sql.Literal(timescaledb))
-            )
-            found = timescaledb
-    except (
-        psycopg.errors.UndefinedFile,
-        psycopg.errors.FeatureNotSupported,
-        psycopg.errors.InvalidParameterValue,
-    ) as error:
-        raise InvalidError(
-            "backup.timescaledb",
-            f"expected a server that has TimescaleDB {timescaledb}, as the backup does: {error}".strip(),
-            "restore on a server with that version; it can be updated afterwards: ALTER EXTENSION timescaledb UPDATE",
-        ) from error
-    if found != timescaledb:
+    row = connection.execute(
+        "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),"
+        " array(SELECT version FROM pg_available_extension_versions WHERE name = 'timescaledb' ORDER BY version)"
+    ).fetchone()
+    assert row is not None
+    found, offered = row
+    if found is None and timescaledb not in offered:
+        raise _no_timescaledb(timescaledb, f"found {', '.join(offered) or 'none'}")
+    if found not in (None, timescaledb):
         raise InvalidError(
             "backup.timescaledb",
             f"expected TimescaleDB {timescaledb} in the database, found {found}",
             "create an empty database without the extension: the restore puts it in",
         )
+    return found is not None
+
+
+def prepare(connection: Connection, timescaledb: str) -> None:
+    """Put the extension into an empty database, in the version of the backup, and have it keep still.
+
+    Raises:
+        InvalidError: when the server does not have that version, or does not take it.
+    """
+    try:
+        if not require_timescaledb(connection, timescaledb):
+            connection.execute(
+                sql.SQL("CREATE EXTENSION timescaledb VERSION {}").format(sql.Literal(timescaledb))
+            )
+    except (
+        psycopg.errors.UndefinedFile,
+        psycopg.errors.FeatureNotSupported,
+        psycopg.errors.InvalidParameterValue,
+    ) as error:
+        raise _no_timescaledb(timescaledb, f"found otherwise: {error}".strip()) from error
     connection.execute("SELECT timescaledb_pre_restore()")
 
 
@@ -208,6 +218,14 @@ def void_leases(connection: Connection) -> None:
 def analyze(connection: Connection) -> None:
     """Let the planner know what is there."""
     connection.execute("ANALYZE")
+
+
+def _no_timescaledb(expected: str, found: str) -> InvalidError:
+    return InvalidError(
+        "backup.timescaledb",
+        f"expected a server that has TimescaleDB {expected}, as the backup does, {found}",
+        "restore on a server with that version; it can be updated afterwards: ALTER EXTENSION timescaledb UPDATE",
+    )
 
 
 def connect(url: str) -> Connection:

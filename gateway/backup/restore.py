@@ -57,7 +57,8 @@ def restore(
         evidence: the folder of evidence, which is completed from the backup; None leaves it alone.
 
     Raises:
-        InvalidError: when the backup or the database cannot be used; nothing was changed then.
+        InvalidError: when the backup or the database cannot be used. Nothing was changed then; only where the database
+            was taken while the evidence was copied, that evidence is there.
         ConfigError: when pg_restore is missing or too old.
         TransientError: when the database or pg_restore gives up, or the disk takes no more evidence; the database is
             empty then.
@@ -74,6 +75,7 @@ def restore(
     contents = list_archive(pg_restore, dump)
     with repo.connect(url) as connection:
         _check_empty(connection)
+        repo.require_timescaledb(connection, made.timescaledb)
         came = _bring_evidence(folder, evidence, watcher)
         _check_empty(connection)  # that took its time
         repo.prepare(connection, made.timescaledb)

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from common.runtime.errors import ConfigError, DrumtowerError, InvalidError, TransientError
 from gateway.backup.folder import backup_folder
-from gateway.backup.manifest import EVIDENCE, EVIDENCE_LIST
+from gateway.backup.manifest import EVIDENCE, EVIDENCE_LIST, MANIFEST
 from gateway.backup.programs import run_program
 from gateway.evidence import whole_path
 from local.processes import installed_binaries
@@ -208,6 +209,23 @@ def test_a_list_of_evidence_that_cannot_be_read_is_said_before_anything_is_touch
         bring_back(empty_url, tmp_path / "backup", tmp_path / "restored")
     assert rows(empty_url, "SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
     assert bring_back(empty_url, tmp_path / "backup") is None, "without the evidence it comes back"
+
+
+def test_a_server_without_the_backups_timescaledb_is_said_before_any_evidence_is_copied(
+    database_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    pictures(database_url, tmp_path / "evidence", 1000)
+    take(database_url, tmp_path / "backup", tmp_path / "evidence")
+    manifest = tmp_path / "backup" / MANIFEST
+    manifest.write_bytes(
+        msgspec.json.encode({**msgspec.json.decode(manifest.read_bytes()), "timescaledb": "1.0.0"})
+    )
+    with pytest.raises(
+        InvalidError, match=r"has TimescaleDB 1\.0\.0, as the backup does, found \d"
+    ) as caught:
+        bring_back(empty_url, tmp_path / "backup", tmp_path / "restored")
+    assert caught.value.code == "backup.timescaledb"
+    assert not (tmp_path / "restored").exists()
 
 
 def test_the_command_says_it_too(database_url: str, disk: Disk) -> None:
