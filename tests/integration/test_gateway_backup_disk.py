@@ -19,11 +19,12 @@ from common.runtime.errors import ConfigError, DrumtowerError, InvalidError, Tra
 from gateway.backup.folder import backup_folder
 from gateway.backup.manifest import EVIDENCE, EVIDENCE_LIST, MANIFEST
 from gateway.backup.programs import run_program
+from gateway.backup.restore import restore
 from gateway.evidence import whole_path
 from local.processes import installed_binaries
 from tests.fixtures.full_files import files_up_to
 from tests.integration.gateway_rig import register, rows
-from tests.integration.test_gateway_backup import bring_back, some_store, take
+from tests.integration.test_gateway_backup import Silent, bring_back, some_store, take
 
 pytestmark = pytest.mark.services
 #: Less than the dump of an empty store takes; and more than it, but less than the evidence.
@@ -226,6 +227,33 @@ def test_a_server_without_the_backups_timescaledb_is_said_before_any_evidence_is
         bring_back(empty_url, tmp_path / "backup", tmp_path / "restored")
     assert caught.value.code == "backup.timescaledb"
     assert not (tmp_path / "restored").exists()
+
+
+class Dropping(Silent):
+    """Ends the restore's connections while pictures are copied."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._copying = url, False
+
+    def step(self, title: str, total: int) -> None:
+        """Which one it is."""
+        self._copying = title == "evidence"
+
+    def advance(self, parts: int) -> None:
+        """A picture is there."""
+        if self._copying:
+            drop = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drumtower backup'"
+            rows(self._url, f"{drop} AND datname = current_database()")
+
+
+def test_a_restore_whose_connections_are_dropped_while_it_copies_evidence_goes_on(
+    database_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    pictures(database_url, tmp_path / "evidence", 1000)
+    take(database_url, tmp_path / "backup", tmp_path / "evidence")
+    programs, back = installed_binaries().postgres_programs, tmp_path / "restored"
+    done = restore(empty_url, tmp_path / "backup", Dropping(empty_url), programs=programs, evidence=back)
+    assert (done.evidence_copied, done.evidence_missing) == (1, 0)
 
 
 def test_the_command_says_it_too(database_url: str, disk: Disk) -> None:
