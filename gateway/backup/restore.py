@@ -6,8 +6,9 @@ Nobody may work with half a store, and boxes must learn that this is another one
    disk takes no more of them the database is as empty as before, so the same command may be given again.
 2. All but one table comes in *one* transaction: until it commits, everybody else sees an empty database, and when it
    fails the database is empty again.
-3. The store gets a new incarnation. ``partition_lease`` is still missing, so no gateway can commit anything before.
-4. The leases come, with fencing numbers that no gateway of the lost store can hold.
+3. Evidence that came and of which the restored store knows nothing is taken out again.
+4. The store gets a new incarnation. ``partition_lease`` is still missing, so no gateway can commit anything before.
+5. The leases come, with fencing numbers that no gateway of the lost store can hold.
 
 Source: TimescaleDB documentation, "Logical backup with pg_dump and pg_restore": the same version of the extension,
 ``timescaledb_pre_restore()`` and ``timescaledb_post_restore()`` around it, and no parallel jobs.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -93,17 +95,19 @@ def restore(
             repo.wake(connection)
     watcher.step("a new incarnation", 0)
     with repo.connect(url) as connection:
+        rows = repo.evidence(connection)
+        # The list names what came while the backup was taken as well: of that the store may know nothing. Taken out while
+        # no gateway can take a picture in, which might be one of them.
+        strangers = set(came) - set(rows)
+        if evidence is not None:
+            _remove_strangers(strangers, evidence)
         incarnation = repo.begin_incarnation(connection)
         _run(pg_restore, dump, url, [line for line in contents if _LEASES.match(line)], watcher)
         repo.void_leases(connection)
         migrated = migrate(url)
         repo.analyze(connection)
-        rows = repo.evidence(connection)
     if evidence is None:
         return Restored(incarnation, migrated, 0, None)
-    # The list names what came while the backup was taken as well: of that the store may know nothing.
-    strangers = set(came) - set(rows)
-    remove_files(strangers, evidence)
     return Restored(incarnation, migrated, len(came) - len(strangers), missing_of(rows, evidence))
 
 
@@ -129,6 +133,12 @@ def _bring_evidence(folder: Path, evidence: Path | None, watcher: Watcher) -> li
     watcher.step("evidence", sum(row.size for row in rows))
     with evidence_folder(evidence):
         return copy_files(rows, folder / manifest.EVIDENCE, evidence, watcher.advance).came
+
+
+def _remove_strangers(strangers: set[repo.EvidenceRow], evidence: Path) -> None:
+    """As far as the disk lets it: they do no harm, and the store is not yet what gateways can work with."""
+    with suppress(OSError):
+        remove_files(strangers, evidence)
 
 
 def _check_release(made: manifest.Manifest) -> None:
