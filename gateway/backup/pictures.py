@@ -11,13 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from common.runtime.disk import sync
 from common.runtime.errors import InvalidError
 from gateway.backup.repo import EvidenceRow
 from gateway.evidence import is_kept_type, whole_path
 
+#: In a folder of evidence until the restore is done: the files that came from a backup, or were to.
+NOTES: Final = ".restoring"
+_NOTES_PARTIAL: Final = f"{NOTES}.partial"
 _PIECE: Final = 1 << 20
 #: SHA-256, size, media type.
 _LINE: Final = re.compile(r"([0-9a-f]{64}) (\d+) (\S+)")
+_ANOTHER_BACKUP: Final = (
+    "use another backup; or unset DRUMTOWER_EVIDENCE_DIR to restore the store without the evidence"
+)
+_WITHOUT_NOTES: Final = "remove it and restore again: pictures that an earlier attempt brought and the store does not know stay there then"
 
 
 @dataclass(slots=True)
@@ -33,23 +41,56 @@ def write_list(path: Path, rows: Iterable[EvidenceRow]) -> None:
     path.write_text("".join(f"{row.sha256} {row.size} {row.media_type}\n" for row in rows), encoding="ascii")
 
 
-def read_list(path: Path) -> list[EvidenceRow]:
+def read_list(path: Path, otherwise: str = _ANOTHER_BACKUP) -> list[EvidenceRow]:
     """The files that a list names.
 
     Raises:
-        InvalidError: when it is missing, or no such list.
+        InvalidError: when it is missing, or no such list; ``otherwise`` says what to do then.
     """
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise _no_list(path, str(error)) from error
+        raise _no_list(path, str(error), otherwise) from error
     rows = []
     for number, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line)
         if match is None or not is_kept_type(match[3]):
-            raise _no_list(path, f"line {number} is {line[:100]!r}")
+            raise _no_list(path, f"line {number} is {line[:100]!r}", otherwise)
         rows.append(EvidenceRow(match[1], match[3], int(match[2])))
     return rows
+
+
+def note_files(rows: Iterable[EvidenceRow], folder: Path) -> list[EvidenceRow]:
+    """Note in a folder, before any comes, which of these files it lacks; those, and what earlier attempts noted.
+
+    Raises:
+        InvalidError: when what an earlier attempt noted cannot be read.
+        OSError: when it cannot be written.
+    """
+    path = folder / NOTES
+    noted = read_list(path, _WITHOUT_NOTES) if path.exists() else []
+    lacking = [row for row in rows if not _is_whole(row, whole_path(folder, row.sha256, row.media_type))]
+    together = list(dict.fromkeys([*noted, *lacking]))
+    if together == noted:
+        return noted
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / _NOTES_PARTIAL
+    try:
+        write_list(partial, together)
+        sync(partial)
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    sync(folder)
+    return together
+
+
+def forget_notes(folder: Path) -> None:
+    """The restore is done: nothing of what it brought is to be judged any more."""
+    for left in (NOTES, _NOTES_PARTIAL):
+        (folder / left).unlink(missing_ok=True)
 
 
 def missing_of(rows: Iterable[EvidenceRow], folder: Path) -> int:
@@ -114,9 +155,9 @@ def _copy(source: Path, target: Path, sha256: str) -> bool:
     return True
 
 
-def _no_list(path: Path, found: str) -> InvalidError:
+def _no_list(path: Path, found: str, otherwise: str) -> InvalidError:
     return InvalidError(
         "backup.damaged",
         f"expected {path} to name the evidence, a line each (SHA-256, size, media type), found otherwise: {found}",
-        "use another backup; or unset DRUMTOWER_EVIDENCE_DIR to restore the store without the evidence",
+        otherwise,
     )

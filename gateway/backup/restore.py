@@ -3,7 +3,8 @@
 Nobody may work with half a store, and boxes must learn that this is another one before anything is committed to it:
 
 1. Evidence that the folder of evidence lacks is copied there: files of which no store knows yet do no harm, and where the
-   disk takes no more of them the database is as empty as before, so the same command may be given again.
+   disk takes no more of them the database is as empty as before, so the same command may be given again. Which files they
+   are is noted there first, so that a later attempt knows what an earlier one brought.
 2. All but one table comes in *one* transaction: until it commits, everybody else sees an empty database, and when it
    fails the database is empty again.
 3. Evidence that came and of which the restored store knows nothing is taken out again.
@@ -29,7 +30,7 @@ from common.schema.runner import migrate, shipped
 from gateway.backup import manifest, repo
 from gateway.backup.create import Watcher
 from gateway.backup.folder import evidence_folder
-from gateway.backup.pictures import copy_files, missing_of, read_list, remove_files
+from gateway.backup.pictures import copy_files, forget_notes, missing_of, note_files, read_list, remove_files
 from gateway.backup.programs import find_program, list_archive, run_program
 from gateway.fleet.repo import Connection
 
@@ -82,7 +83,7 @@ def restore(
     with repo.connect(url) as connection:
         _check_empty(connection)
         repo.require_timescaledb(connection, made.timescaledb)
-    came = _bring_evidence(folder, evidence, watcher)
+    came, noted = _bring_evidence(folder, evidence, watcher)
     # The copying took its time, and a connection that idles may be dropped.
     with repo.connect(url) as connection:
         _check_empty(connection)
@@ -98,9 +99,8 @@ def restore(
         rows = repo.evidence(connection)
         # The list names what came while the backup was taken as well: of that the store may know nothing. Taken out while
         # no gateway can take a picture in, which might be one of them.
-        strangers = set(came) - set(rows)
         if evidence is not None:
-            _remove_strangers(strangers, evidence)
+            _remove_strangers(set(noted) - set(rows), evidence)
         incarnation = repo.begin_incarnation(connection)
         _run(pg_restore, dump, url, [line for line in contents if _LEASES.match(line)], watcher)
         repo.void_leases(connection)
@@ -108,7 +108,7 @@ def restore(
         repo.analyze(connection)
     if evidence is None:
         return Restored(incarnation, migrated, 0, None)
-    return Restored(incarnation, migrated, len(came) - len(strangers), missing_of(rows, evidence))
+    return Restored(incarnation, migrated, len(set(came) & set(rows)), missing_of(rows, evidence))
 
 
 def begin_anew(url: str) -> str:
@@ -125,20 +125,24 @@ def begin_anew(url: str) -> str:
         return incarnation
 
 
-def _bring_evidence(folder: Path, evidence: Path | None, watcher: Watcher) -> list[repo.EvidenceRow]:
-    """Complete a folder of evidence from a backup; which files came."""
+def _bring_evidence(
+    folder: Path, evidence: Path | None, watcher: Watcher
+) -> tuple[list[repo.EvidenceRow], list[repo.EvidenceRow]]:
+    """Complete a folder of evidence from a backup; which files came, and which came or were to in earlier attempts too."""
     if evidence is None:
-        return []
+        return [], []
     rows = read_list(folder / manifest.EVIDENCE_LIST)
     watcher.step("evidence", sum(row.size for row in rows))
     with evidence_folder(evidence):
-        return copy_files(rows, folder / manifest.EVIDENCE, evidence, watcher.advance).came
+        noted = note_files(rows, evidence)
+        return copy_files(rows, folder / manifest.EVIDENCE, evidence, watcher.advance).came, noted
 
 
 def _remove_strangers(strangers: set[repo.EvidenceRow], evidence: Path) -> None:
     """As far as the disk lets it: they do no harm, and the store is not yet what gateways can work with."""
     with suppress(OSError):
         remove_files(strangers, evidence)
+        forget_notes(evidence)
 
 
 def _check_release(made: manifest.Manifest) -> None:

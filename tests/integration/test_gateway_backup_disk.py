@@ -17,7 +17,8 @@ import pytest
 
 from common.runtime.errors import ConfigError, DrumtowerError, InvalidError, TransientError
 from gateway.backup.folder import backup_folder
-from gateway.backup.manifest import EVIDENCE, EVIDENCE_LIST, MANIFEST
+from gateway.backup.manifest import DUMP, EVIDENCE, EVIDENCE_LIST, MANIFEST, sha256_of
+from gateway.backup.pictures import NOTES
 from gateway.backup.programs import run_program
 from gateway.backup.restore import restore
 from gateway.evidence import whole_path
@@ -91,6 +92,18 @@ def pictures(url: str, evidence: Path, *sizes: int) -> list[Path]:
     return sorted(made)
 
 
+def add_later_picture(backup: Path) -> Path:
+    """One more in a backup, as if it had come after the snapshot of the store."""
+    content = b"\xff\xd8\xff later"
+    sha256 = hashlib.sha256(content).hexdigest()
+    later = whole_path(backup / EVIDENCE, sha256, "image/jpeg")
+    later.parent.mkdir(exist_ok=True)
+    later.write_bytes(content)
+    with (backup / EVIDENCE_LIST).open("a", encoding="ascii") as listed:
+        listed.write(f"{sha256} {len(content)} image/jpeg\n")
+    return later
+
+
 def assert_full(error: DrumtowerError, folder: Path) -> None:
     """It says what was expected, what was found and what to do, and nothing is left."""
     assert (error.code, type(error)) == ("backup.disk_full", TransientError)
@@ -137,7 +150,7 @@ def test_a_disk_that_fills_under_restored_evidence_is_said_before_the_database_i
         in caught.value.message
     )
     assert "restore again" in caught.value.hint
-    left = [path for path in (place / "evidence").rglob("*") if path.is_file()]
+    left = [path for path in (place / "evidence").rglob("*") if path.is_file() and path.name != NOTES]
     assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.stem for path in left), "no half picture"
     assert rows(empty_url, "SELECT count(*)::int FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
     assert bring_back(empty_url, tmp_path / "backup", tmp_path / "larger") == 0
@@ -182,16 +195,36 @@ def test_a_picture_that_came_after_the_stores_snapshot_is_not_left_behind(
 ) -> None:
     (known,) = pictures(database_url, tmp_path / "evidence", 1000)
     take(database_url, tmp_path / "backup", tmp_path / "evidence")
-    content = b"\xff\xd8\xff later"
-    sha256 = hashlib.sha256(content).hexdigest()
-    later = whole_path(tmp_path / "backup" / EVIDENCE, sha256, "image/jpeg")
-    later.parent.mkdir(exist_ok=True)
-    later.write_bytes(content)
-    with (tmp_path / "backup" / EVIDENCE_LIST).open("a", encoding="ascii") as listed:
-        listed.write(f"{sha256} {len(content)} image/jpeg\n")
+    add_later_picture(tmp_path / "backup")
     assert bring_back(empty_url, tmp_path / "backup", tmp_path / "restored") == 0
     came = [path for path in (tmp_path / "restored").rglob("*") if path.is_file()]
     assert [path.name for path in came] == [known.name]
+
+
+def test_what_an_attempt_that_broke_off_brought_is_not_left_behind_by_the_next_one(
+    database_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    (known,) = pictures(database_url, tmp_path / "evidence", 1000)
+    take(database_url, tmp_path / "backup", tmp_path / "evidence")
+    later = add_later_picture(tmp_path / "backup")
+    back = tmp_path / "restored"
+    dump, manifest = tmp_path / "backup" / DUMP, tmp_path / "backup" / MANIFEST
+    whole, said = dump.read_bytes(), manifest.read_bytes()
+    dump.write_bytes(whole[:-2000])
+    manifest.write_bytes(msgspec.json.encode({**msgspec.json.decode(said), "dump_sha256": sha256_of(dump)}))
+    with pytest.raises(TransientError, match="pg_restore ended with 1"):
+        bring_back(empty_url, tmp_path / "backup", back)
+    assert {path.name for path in back.rglob("*") if path.is_file()} == {known.name, later.name, NOTES}
+    dump.write_bytes(whole)
+    manifest.write_bytes(said)
+    notes = (back / NOTES).read_bytes()
+    (back / NOTES).write_bytes(notes[:20])
+    with pytest.raises(InvalidError, match="line 1 is") as caught:
+        bring_back(empty_url, tmp_path / "backup", back)
+    assert caught.value.hint.startswith("remove it and restore again")
+    (back / NOTES).write_bytes(notes)
+    assert bring_back(empty_url, tmp_path / "backup", back) == 0
+    assert [path.name for path in back.rglob("*") if path.is_file()] == [known.name]
 
 
 def test_a_list_of_evidence_that_cannot_be_read_is_said_before_anything_is_touched(
