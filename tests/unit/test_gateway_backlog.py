@@ -145,7 +145,7 @@ def test_a_committer_works_after_the_other_not_beside_it_for_as_long_as_its_olde
     waiting.put(batch(0, [1]), 0.0)
     clock.advance(20.0)
     assert waiting.wait(0.0)
-    assert waiting.patience_s() == 20.0
+    assert waiting.patience_s() == 15.0
     order: list[str] = []
 
     def work() -> None:
