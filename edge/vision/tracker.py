@@ -27,11 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.vision.appearance import Appearances, Looks, clear
+from edge.vision.box_filters import BoxFilters, Floats, Places, centres, corners
 from edge.vision.detections import Boxes, Detections, overlaps
 from edge.vision.suppression import suppress
-
-Floats = NDArray[np.float64]
-Places = NDArray[np.intp]
 
 
 class GroundPoint(NamedTuple):
@@ -159,7 +157,8 @@ class Tracker:
 
     def __init__(self, settings: TrackerSettings | None = None) -> None:
         self.settings = settings or TrackerSettings()
-        self._motion = _Motion(self.settings)
+        chosen = self.settings
+        self._motion = BoxFilters(manoeuvre=chosen.manoeuvre, jitter=chosen.jitter, surprise=chosen.surprise)
         self._appearances = Appearances(
             self.settings.look_taken, self.settings.look_unlike, self.settings.look_alike
         )
@@ -352,8 +351,8 @@ class Tracker:
         settings = self.settings
         sizes = settings.seen_size
         shares = np.array([settings.seen_across, settings.seen_down, sizes, sizes]) * score[:, None]
-        place = _centres(filtered)
-        return _corners(place + shares * (_centres(seen) - place))
+        place = centres(filtered)
+        return corners(place + shares * (centres(seen) - place))
 
     def _stand(self, life: _Life, point: GroundPoint) -> None:
         """Add to where it stood: the newest point always, older ones at most every ``ground_step_ms``."""
@@ -364,75 +363,6 @@ class Tracker:
         while first < len(earlier) and earlier[first].at_ms < oldest:
             first += 1
         life.ground = (*earlier[first:], point)
-
-
-class _Motion:
-    """Kalman filters of many boxes at once.
-
-    A box is centre x, centre y, width, height, each with a velocity; the four are independent, so a
-    covariance is three numbers (variance of place, of both, of velocity) and no matrix is ever inverted.
-    """
-
-    def __init__(self, settings: TrackerSettings) -> None:
-        self._manoeuvre, self._jitter = settings.manoeuvre, settings.jitter
-        self._surprise = settings.surprise
-        # Place, velocity, and the three numbers of the covariance; of N boxes, by coordinate.
-        self._state = np.zeros((5, 0, 4))
-
-    def begin(self, boxes: Boxes) -> None:
-        """Add filters at rest."""
-        place = _centres(boxes)
-        height = place[:, 3:4]
-        nothing = np.zeros_like(place)
-        exact = nothing + (self._jitter * height) ** 2
-        # A walker crosses about one body height a second, a rider three; sizes change far less.
-        quick = (np.array([1.5, 0.75, 0.15, 0.15]) * height) ** 2
-        born = np.stack((place, nothing, exact, nothing, quick))
-        self._state = np.concatenate((self._state, born), axis=1)
-
-    def predict(self, seconds: float) -> None:
-        """Move on by that much time."""
-        if seconds <= 0:
-            return
-        place, speed, var_place, var_both, var_speed = self._state
-        noise = (self._manoeuvre * np.array([1.0, 0.5, 0.2, 0.2]) * place[:, 3:4]) ** 2
-        place[:, :2] += speed[:, :2] * seconds
-        var_place += seconds * (2 * var_both + seconds * var_speed) + noise * seconds**3 / 3
-        var_both += seconds * var_speed + noise * seconds**2 / 2
-        var_speed += noise * seconds
-
-    def correct(self, which: Places, boxes: Boxes, score: NDArray[np.float32]) -> None:
-        """Take measurements in; one that is doubtful, by its score or its size, moves its filter less."""
-        place, speed, variance, both, var_speed = self._state[:, which]
-        measured = _centres(boxes)
-        deviation = self._jitter * measured[:, 3:4] * (1.0 + 2.0 * (1.0 - score[:, None].astype(np.float64)))
-        noise = deviation**2
-        off = measured - place
-        odd = (off[:, 2:] ** 2 / (variance[:, 2:] + noise)).mean(axis=1, keepdims=True)
-        total = variance + noise * np.maximum(odd / self._surprise, 1.0)
-        gain, gain_speed = variance / total, both / total
-        self._state[:, which] = (
-            *(place + gain * off, speed + gain_speed * off),
-            *((1 - gain) * variance, (1 - gain) * both, var_speed - gain_speed * both),
-        )
-
-    def keep(self, which: list[int]) -> None:
-        """Drop all others."""
-        self._state = self._state[:, which]
-
-    def boxes(self) -> Boxes:
-        """Where the boxes should be now."""
-        return _corners(self._state[0])
-
-
-def _centres(boxes: Boxes) -> Floats:
-    size = boxes[:, 2:] - boxes[:, :2]
-    return np.concatenate((boxes[:, :2] + size / 2, size), axis=1).astype(np.float64)
-
-
-def _corners(place: Floats) -> Boxes:
-    centre, half = place[:, :2], np.maximum(place[:, 2:], 1.0) / 2
-    return np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
 
 
 def _canonical_order(detections: Detections, weakest: float) -> Places:
