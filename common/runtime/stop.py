@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from queue import SimpleQueue
 from types import FrameType
 
 
@@ -35,18 +35,29 @@ class Stop:
         A second Ctrl-C ends the process at once, for a person who will not wait. A second SIGTERM does not:
         supervisors repeat themselves, and what is being sent should arrive.
         """
-        # A handler runs in the middle of whatever the main thread does. Were that setting or waiting for the event,
-        # setting it here would wait for itself; only a SimpleQueue takes something at any moment.
-        arrived: SimpleQueue[str] = SimpleQueue()
+        # Python runs a handler in the main thread once that comes back to it; one that has just begun to wait for a lock
+        # never does, and the signal would be lost (`Event.wait` says nothing of it). What writes to the wakeup
+        # descriptor is the handler in C, at whatever moment and in whatever thread the signal came.
+        told, tell = os.pipe()
+        os.set_blocking(tell, False)
+        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
         asked: list[int] = []
 
         def handle(number: int, _frame: FrameType | None) -> None:
-            if (asked or self.is_set()) and number == signal.SIGINT:
+            # The thread may have set it for this very signal already.
+            stopping = self.is_set() and self.reason != signal.Signals(number).name
+            if (asked or stopping) and number == signal.SIGINT:
                 raise SystemExit(128 + number)
             asked.append(number)
-            arrived.put(signal.Signals(number).name)
 
-        threading.Thread(target=lambda: self.set(arrived.get()), name="signals", daemon=True).start()
         signal.signal(signal.SIGINT, handle)
         signal.signal(signal.SIGTERM, handle)
+        threading.Thread(target=self._hear, args=(told,), name="signals", daemon=True).start()
         return self
+
+    def _hear(self, told: int) -> None:
+        """Wait for the first signal that asks to stop."""
+        while not self.is_set():
+            for number in os.read(told, 64):
+                if number in (signal.SIGINT, signal.SIGTERM):
+                    self.set(signal.Signals(number).name)

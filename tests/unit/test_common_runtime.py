@@ -156,6 +156,21 @@ def test_a_signal_stops_a_loop_in_good_order() -> None:
         assert child.stdout.readline() == "SIGTERM\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_what_the_main_thread_is_never_told_of(number: signal.Signals) -> None:
+    """One that comes as the main thread begins to wait is not told to it until it wakes; here it never is."""
+    program = (
+        "import signal; from common.runtime.stop import Stop; s = Stop().on_signals()\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT}); print('up', flush=True)\n"
+        "s.wait(20); print(s.reason)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "up\n"
+        os.kill(child.pid, number)
+        assert child.stdout.readline() == f"{number.name}\n"
+
+
 @pytest.mark.parametrize(
     ("number", "ends_at_once"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["SIGTERM", "Ctrl-C"]
 )
