@@ -6,7 +6,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +13,12 @@ import psycopg
 
 from benchmarks.chaos.database_log import faults_of, troubles_in
 from benchmarks.chaos.driver import Driver
+from benchmarks.chaos.held import held_in, told
 from benchmarks.chaos.ledger import GivenUp, Ledger
 from benchmarks.chaos.plan import draw
 from benchmarks.chaos.town import SMALL_DISK, Town, lay_out, silence
 from common.runtime.stop import Stop
 from common.wire.topics import Address
-from edge.database import open_read_only
-from edge.outbox_stats import read_stats
 from local.demo.audit import Audit, audit_lives, lives_of
 from local.ports import free_port
 
@@ -28,7 +26,6 @@ from local.ports import free_port
 _WARM_UP_S: Final = 2.0
 #: How long the healed system may take to catch up, at each of its steps.
 _PATIENCE_S: Final = 180.0
-_PICTURES_WAITING: Final = "SELECT count(*) FROM evidence WHERE receipted_at IS NULL AND parked IS NULL"
 _COUNTS: Final = b"""
 SELECT (SELECT coalesce(sum(committed), 0)::bigint FROM device_packets), (SELECT count(*) FROM ticket),
        (SELECT count(*) FROM observation_inbox)
@@ -147,22 +144,22 @@ def _come_to_rest(town: Town, driver: Driver, say: Teller) -> list[str]:
     for name in town.boxes:
         silence(town.plan.data, name)
     for name, box in town.boxes.items():
-        if _unsent(town.plan.data / "boxes" / name):
+        if held_in(town.data_of(name)):
             box.start()
-    if not _until(lambda: not any(map(_unsent, town.addresses().values()))):
+
+    def sent() -> bool:
+        driver.look_after()
+        return not any(held_in(town.data_of(name)) for name in town.boxes)
+
+    if not _until(sent):
         late.append(f"boxes still held packets or pictures without a receipt after {_PATIENCE_S:.0f} s")
+        holding = {name: held_in(town.data_of(name)) for name in town.boxes}
+        late += [told(name, held, town.boxes[name]) for name, held in holding.items() if held]
     town.stop_boxes()
     say("waiting for the ticket centre")
     if not _until(lambda: (_counts(town) or (0, 0, 1))[2] == 0):
         late.append(f"the inbox was not empty after {_PATIENCE_S:.0f} s")
     return late
-
-
-def _unsent(data: Path) -> int:
-    """Packets and pictures that the district does not have yet, as far as the box knows."""
-    with closing(open_read_only(data)) as connection:
-        (pictures,) = connection.execute(_PICTURES_WAITING).fetchone()
-        return read_stats(connection).unreceipted + int(pictures)
 
 
 def _compare(town: Town, ledger: Ledger) -> tuple[Audit, int]:

@@ -108,7 +108,11 @@ class Town(Stack):
 
     def addresses(self) -> dict[Address, Path]:
         """Each box and its data directory."""
-        return {Address(SITE, name): self.plan.data / "boxes" / name for name in self.boxes}
+        return {Address(SITE, name): self.data_of(name) for name in self.boxes}
+
+    def data_of(self, name: str) -> Path:
+        """A box's data directory."""
+        return self.plan.data / "boxes" / name
 
     def cast(self) -> Cast:
         """Whom and what a plan may name."""

@@ -19,13 +19,16 @@ import pytest
 from benchmarks.chaos.clock import MovedClock, set_offset
 from benchmarks.chaos.database_log import faults_of, troubles_in
 from benchmarks.chaos.disk import SmallDisk
+from benchmarks.chaos.held import Held, held_in, told
 from benchmarks.chaos.ledger import Ledger
 from benchmarks.chaos.links import Link, Switchboard
 from benchmarks.chaos.plan import Cast, draw
 from benchmarks.last_line import LastLine
 from common.runtime.clock import ManualClock
 from edge.database import Database
+from edge.evidence import EvidenceStore
 from edge.outbox import SqliteOutbox
+from local.demo.part import Part
 from tests.fixtures.edge_messages import ADDRESS, events, readings
 
 CAST = Cast(
@@ -257,3 +260,21 @@ def test_a_full_disk_refuses_whoever_writes_where_one_may_be_mounted(tmp_path: P
     assert rest == ([str(errno.ENOSPC), "100000"] if mounted == "True" else ["100000"])
     assert not (tmp_path / "disk" / "more").exists() or mounted == "False", "it is gone with its process"
     assert SmallDisk(tmp_path / "other", 400).mounted is False
+
+
+def test_a_box_that_is_late_is_told_with_what_it_holds_and_what_it_said(tmp_path: Path) -> None:
+    data, log = tmp_path / "hub-1", tmp_path / "hub-1.log"
+    with closing(Database(data)) as database:
+        outbox = SqliteOutbox(database, ADDRESS, ManualClock())
+        store = EvidenceStore(database, ManualClock())
+        assert not held_in(data)
+        outbox.append(readings())
+        picture = store.keep(b"a picture", "image/jpeg", 3)
+        store.attempted(picture)
+        assert held_in(data) == Held(packets=1, pictures=1, tries=1)
+        store.park(picture, "422 refused for good")
+        assert held_in(data) == Held(packets=1, pictures=0)
+    log.write_text("it began\nthe door is away\n")
+    assert told("hub-1", Held(1, 2, 3), Part("box hub-1", log, [], {})) == (
+        "hub-1 1 packets, 2 pictures (tried 3 times at most), it does not run, said last: the door is away"
+    )
