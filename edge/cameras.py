@@ -15,7 +15,6 @@ from typing import Final
 from common.runtime.clock import Clock
 from common.runtime.errors import DrumtowerError
 from common.runtime.log import get_logger
-from common.wire.categories import BY_CODE
 from common.wire.messages import Evidence
 from edge.camera.build import SourceSettings, build_source
 from edge.camera.frame import Frame
@@ -42,6 +41,7 @@ from edge.vision.health import HIDING
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
 from edge.vision.scenes.build import check_drawn, check_labels
 from edge.vision.scenes.config import outside
+from edge.vision.scenes.scene import SceneEvent
 
 _STALLED_S: Final = 10.0
 """As long as opening a camera may take."""
@@ -339,7 +339,7 @@ class Camera:
             said = self._book.say(
                 Seen(
                     phase=event.phase,
-                    source=f"scene:{self.config.name}:{event.scene}",
+                    source=self._source_of(event),
                     sensor=self.config.name,
                     category=event.category,
                     started_at=self._wall(event.started_at),
@@ -353,12 +353,16 @@ class Camera:
             if self._recorder is not None and event.phase in {"start", "act"}:
                 self._recorder.ask(said.observation_id)
 
+    def _source_of(self, event: SceneEvent) -> str:
+        return f"scene:{self.config.name}:{event.scene}"
+
     def _prove(self, result: FrameResult) -> list[Evidence | None]:
         """Keep the pictures; for each event its own, or None."""
         severities: dict[Picture, int] = {}
         for event, picture in zip(result.events, result.pictures, strict=True):
             if picture is not None:
-                severities[picture] = max(severities.get(picture, 1), BY_CODE[event.category].severity)
+                severity = self._book.severity_of(self._source_of(event), event.category)
+                severities[picture] = max(severities.get(picture, 1), severity)
         kept = {picture: self._keep(picture, severity) for picture, severity in severities.items()}
         return [None if picture is None else kept[picture] for picture in result.pictures]
 

@@ -104,6 +104,10 @@ class ObservationBook:
             others = {name: one for name, one in self._severities.items() if not name.startswith(of)}
             self._severities = {**others, **severities}
 
+    def severity_of(self, source: str, category: str) -> int:
+        """1 to 4: what the configuration says of that source, otherwise the category's."""
+        return self._severities.get(source, BY_CODE[category].severity)
+
     def say(self, seen: Seen) -> Observation:
         """Number it and keep it; without room on the disk it waits in memory and is tried again."""
         with self._lock:
@@ -175,7 +179,7 @@ class ObservationBook:
             sensor=seen.sensor,
             started_at=started_at,
             at=at,
-            severity=self._severities.get(seen.source, BY_CODE[seen.category].severity),
+            severity=self.severity_of(seen.source, seen.category),
             ended_at=at if seen.phase == "end" else None,
             count=seen.count,
             value=seen.value,

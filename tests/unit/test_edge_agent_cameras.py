@@ -328,6 +328,18 @@ def test_scenes_that_are_drawn_anew_are_as_severe_as_the_file_says_now(box: Box)
     }
 
 
+@pytest.mark.parametrize("severity", [1, 4])
+def test_a_picture_goes_and_stays_by_what_the_file_says_of_its_scene(box: Box, severity: int) -> None:
+    """The severer goes first and stays longer: what a district calls urgent, not what its category is elsewhere."""
+    camera = box.camera(scenes=[{**OCCUPIED, "id": "crossing"}], severity={"crossing": severity})
+    box.book.rate("scene:cam-1:", camera.config.severities)
+    watch(box, camera, until=1)
+    (said,) = [one for one in box.observations if one.source == "scene:cam-1:crossing"]
+    with box.database.reading() as connection:
+        kept = dict(connection.execute("SELECT sha256, severity FROM evidence").fetchall())
+    assert [kept[proof.sha256] for proof in said.evidence] == [severity]
+
+
 def test_a_check_opens_the_pictures_of_the_dry_road(tmp_path: Path) -> None:
     water = {
         "scene": "water",
