@@ -113,12 +113,17 @@ def copy_files(
         OSError: when one cannot be written or read; those before it are whole then, and nothing is left of it.
     """
     done = Copied()
+    folders: set[Path] = set()
     for row in rows:
         to = whole_path(target, row.sha256, row.media_type)
         if not _is_whole(row, to):
             copied = _copy(whole_path(source, row.sha256, row.media_type), to, row.sha256)
             (done.came if copied else done.missing).append(row)
+            folders |= {to.parent} if copied else set()
         on_file(row.size)
+    # A name outlives a power cut only with its folder; once for all of it, for thousands of pictures.
+    for folder in (*sorted(folders), *([target] if folders else [])):
+        sync(folder)
     return done
 
 
