@@ -143,10 +143,19 @@ class EvidenceStore:
 
     def receipted(self, sha256: str) -> None:
         """The district has it."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE evidence SET receipted_at = ? WHERE sha256 = ?", (self._clock.now_ms(), sha256)
-            )
+        try:
+            with self._database.transaction() as connection:
+                connection.execute(
+                    "UPDATE evidence SET receipted_at = ? WHERE sha256 = ?", (self._clock.now_ms(), sha256)
+                )
+        except DiskFullError:
+            # No room to note that: without the file there is. It would be kept for a restored store only.
+            self._database.stop_growing()
+            with self._database.transaction() as connection:
+                gone = connection.execute(
+                    "DELETE FROM evidence WHERE sha256 = ? RETURNING sha256, media_type", (sha256,)
+                ).fetchall()
+            self._remove(gone)
 
     def attempted(self, sha256: str) -> None:
         """One more try did not succeed."""

@@ -30,6 +30,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Final
 
 from common.runtime.clock import Clock
@@ -168,20 +169,60 @@ class SqliteOutbox:
 
     def receipt(self, receipt: Receipt) -> Receipted:
         """Take in what the store says it has committed."""
-        epoch = min(int(receipt.epoch, 16), _BEYOND)  # which is nobody's
+        try:
+            return self._take_in(receipt)
+        except DiskFullError:
+            if self._database.in_transaction:
+                raise
+            if self._database.grow_again():
+                return self._take_in(receipt)
+            self._database.stop_growing()
+        # To note it with each packet makes rows longer, for which there is no room; without them there is. Nobody may
+        # number anything any more, or only alarms, so that nothing else would ever make some.
+        gone = 0
+        while some := self._let_go(receipt):
+            gone += some
+        found = self._take_in(receipt)
+        return replace(found, packets=found.packets + gone)
+
+    def _take_in(self, receipt: Receipt) -> Receipted:
         with self._database.transaction() as connection:
-            life = connection.execute(
-                "SELECT next_seq, forked FROM life WHERE epoch = ?", (epoch,)
-            ).fetchone()
-            if life is None or life[1]:
-                return Receipted()  # of a file that is gone, or of numbers that are not ours alone
-            issued = life[0] - 1
-            current, _ = current_life(connection)
-            if epoch == current and max(receipt.upto, receipt.highest) > issued:
+            life = self._life_of(connection, receipt)
+            if life is None:
+                return Receipted()
+            epoch, issued = life
+            if self._speaks_of_another(connection, receipt, epoch, issued):
                 self._fork(connection, receipt, issued)
                 return Receipted(forked=True)
             restored = self._note_incarnation(connection, receipt.incarnation)
             return self._apply(connection, receipt, epoch, issued, restored)
+
+    def _life_of(self, connection: sqlite3.Connection, receipt: Receipt) -> tuple[int, int] | None:
+        """Epoch and last number issued; None of a file that is gone, or of numbers that are not ours alone."""
+        epoch = min(int(receipt.epoch, 16), _BEYOND)  # which is nobody's
+        life = connection.execute("SELECT next_seq, forked FROM life WHERE epoch = ?", (epoch,)).fetchone()
+        return None if life is None or life[1] else (epoch, life[0] - 1)
+
+    def _speaks_of_another(
+        self, connection: sqlite3.Connection, receipt: Receipt, epoch: int, issued: int
+    ) -> bool:
+        """Whether the store has numbers of this life that it never issued."""
+        current, _ = current_life(connection)
+        return epoch == current and max(receipt.upto, receipt.highest) > issued
+
+    def _let_go(self, receipt: Receipt) -> int:
+        """Let go of some that the store has, as many as the log has room for at once; how many."""
+        with self._database.transaction() as connection:
+            life = self._life_of(connection, receipt)
+            if life is None or self._speaks_of_another(connection, receipt, *life):
+                return 0
+            epoch, issued = life
+            return connection.execute(
+                "DELETE FROM packet WHERE id IN (SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY seq) - size AS before "
+                "FROM (SELECT id, seq, size FROM packet WHERE epoch = ? AND seq <= ? AND receipted_at IS NULL "
+                "ORDER BY seq LIMIT 1000)) WHERE before < ?)",
+                (epoch, min(receipt.upto, issued), _SHRINK_BYTES),
+            ).rowcount
 
     def unsettle(self, epoch: int | None = None) -> int:
         """Let what a receipt spoke of above a gap wait again."""

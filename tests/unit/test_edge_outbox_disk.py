@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from common.runtime.errors import DrumtowerError
 from common.wire.codec import decode_packet
 from common.wire.messages import Abandoned
 from edge.database import FILE_NAME, Database, DiskFullError, open_read_only
+from edge.evidence import EvidenceStore
 from edge.outbox import SqliteOutbox
-from tests.fixtures.edge_messages import ADDRESS, events, readings
+from tests.fixtures.edge_messages import ADDRESS, events, readings, receipt
 from tests.fixtures.edge_outboxes import REPOSITORY, make, start
 
 WRITE_UNTIL_FULL = """
@@ -69,6 +71,39 @@ for opening in range(2):
     stats = outbox.stats()
     database.close()
 print(stats.numbered, stats.unreceipted, stats.abandoned)
+"""
+RECEIPTS_ON_A_SMALL_DISK = """
+import sys
+from pathlib import Path
+from common.runtime.clock import SystemClock
+from edge.database import Database, DiskFullError
+from edge.outbox import SqliteOutbox
+from tests.fixtures.edge_messages import ADDRESS, readings, receipt
+directory, mounted = Path(sys.argv[1]), "mounted" in sys.argv
+database = Database(directory, max_bytes=None if mounted else 3_000_000)
+outbox = SqliteOutbox(database, ADDRESS, SystemClock())
+try:
+    while True:
+        with outbox.group():
+            outbox.append(readings(count=30))
+except DiskFullError:
+    if mounted:  # and somebody else takes the rest
+        try:
+            with (directory / "ballast").open("wb", buffering=0) as ballast:
+                while True:
+                    ballast.write(bytes(4096))
+        except OSError:
+            pass
+epoch, numbered = outbox.epoch, outbox.stats().numbered
+assert numbered > 900
+if STARTED_ANEW:
+    database.close()
+    database = Database(directory, max_bytes=None if mounted else 3_000_000)
+    outbox = SqliteOutbox(database, ADDRESS, SystemClock())
+for upto in (1, numbered // 3, numbered):
+    outbox.receipt(receipt(epoch, upto))
+stats = outbox.stats()
+print(stats.receipted == numbered, stats.unreceipted, stats.abandoned)
 """
 #: A file system of 6 MB where a mount is allowed; elsewhere SQLite's own bound stands for the disk's.
 MOUNTED = 'mount -t tmpfs -o size=6m tmpfs "$0" && exec "$@" "$0" mounted'
@@ -137,6 +172,69 @@ def test_a_full_disk_gives_up_old_readings_to_accept_new_ones_and_says_which(tmp
     database.close()
 
 
+def of_a_megabyte(directory: Path) -> tuple[Database, SqliteOutbox]:
+    """An outbox whose file may grow no more long before it is as full as it may be."""
+    database = Database(directory, max_bytes=1_000_000)
+    return database, SqliteOutbox(database, ADDRESS, ManualClock(), max_bytes=100_000_000)
+
+
+def fill_to_the_brim(outbox: SqliteOutbox, count: int) -> None:
+    """Until one packet more would have no room; nothing is given up."""
+    has_room = True
+    while has_room:
+        try:
+            with outbox.group():
+                outbox.append(readings(count=count))
+        except DiskFullError:
+            has_room = False
+
+
+@pytest.mark.parametrize("started_anew", [False, True])
+@pytest.mark.parametrize("count", [1, 10, 30, 100])
+def test_what_the_store_has_is_believed_on_a_disk_without_room_to_note_it(
+    tmp_path: Path, count: int, started_anew: bool
+) -> None:
+    """Also by a box that numbers nothing any more, so that nothing else makes room."""
+    database, outbox = of_a_megabyte(tmp_path)
+    fill_to_the_brim(outbox, count)
+    epoch, numbered = outbox.epoch, outbox.stats().numbered
+    if started_anew:
+        database.close()
+        database, outbox = of_a_megabyte(tmp_path)
+    told = [outbox.receipt(receipt(epoch, upto)).packets for upto in (10, numbered // 2, numbered - 3)]
+    assert sum(told) == numbered - 3
+    assert (outbox.stats().unreceipted, outbox.stats().abandoned) == (3, 0)
+    assert [packet.id.seq for packet in outbox.pending(9)] == [numbered - 2, numbered - 1, numbered]
+    assert outbox.receipt(receipt(epoch, numbered)).packets == 3
+    assert outbox.stats().receipted == numbered
+    database.close()
+
+
+def test_a_receipt_that_speaks_of_anothers_numbers_lets_nothing_go_on_a_full_disk(tmp_path: Path) -> None:
+    database, outbox = of_a_megabyte(tmp_path)
+    fill_to_the_brim(outbox, 30)
+    before = outbox.stats()
+    with suppress(DiskFullError):  # there may be no room to number all of it anew either
+        outbox.receipt(receipt(outbox.epoch, before.numbered + 1))
+    assert (outbox.stats().receipted, outbox.stats().unreceipted) == (0, before.unreceipted)
+    database.close()
+
+
+def test_a_picture_that_the_district_has_goes_where_there_is_no_room_to_note_that(tmp_path: Path) -> None:
+    database, outbox = of_a_megabyte(tmp_path)
+    pictures = EvidenceStore(database, ManualClock())
+    names = [pictures.keep(bytes([n]) * 9, "image/jpeg", 1) for n in range(200)]
+    fill_to_the_brim(outbox, 1)
+    for name in names:
+        pictures.receipted(name)
+    assert pictures.stats().waiting == 0
+    kept = {path.stem for path in (tmp_path / "evidence").iterdir()}
+    with database.reading() as connection:
+        assert {sha256 for (sha256,) in connection.execute("SELECT sha256 FROM evidence")} == kept
+    assert len(kept) < len(names), "there was room for all of it, so that this has shown nothing"
+    database.close()
+
+
 def test_a_group_that_finds_the_disk_full_is_not_accepted_and_the_outbox_goes_on(tmp_path: Path) -> None:
     database = Database(tmp_path, max_bytes=400_000)
     outbox = SqliteOutbox(database, ADDRESS, ManualClock(), max_bytes=100_000_000)
@@ -195,6 +293,26 @@ def test_a_box_on_a_full_disk_goes_on_by_giving_up_what_is_missed_least_until_th
     numbered, unreceipted, abandoned = map(int, ran.stdout.split()[-3:])
     assert abandoned > 0
     assert numbered == unreceipted + abandoned
+
+
+@pytest.mark.parametrize("started_anew", [False, True])
+def test_a_box_on_a_full_disk_that_measures_nothing_any_more_takes_in_what_the_store_has(
+    tmp_path: Path, started_anew: bool
+) -> None:
+    ran = subprocess.run(
+        [
+            *small_disk(tmp_path),
+            sys.executable,
+            "-c",
+            f"STARTED_ANEW = {started_anew}\n{RECEIPTS_ON_A_SMALL_DISK}",
+        ],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.splitlines()[-1] == "True 0 0"
 
 
 def test_looking_where_no_box_is_says_so(tmp_path: Path) -> None:
