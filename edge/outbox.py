@@ -34,33 +34,22 @@ from dataclasses import replace
 from typing import Final
 
 from common.runtime.clock import Clock
-from common.runtime.errors import InvalidError
 from common.runtime.log import get_logger
-from common.wire import ids
-from common.wire.codec import Data, WireError, decode_packet, encode_packet
-from common.wire.messages import Abandoned, Events, Readings, Receipt
+from common.wire.codec import Data
+from common.wire.messages import Receipt
 from common.wire.topics import Address
 from edge.database import Database, DiskFullError
 from edge.outbox_keeping import Keeping
+from edge.outbox_numbers import Numbers
 from edge.outbox_stats import current_life, held_bytes, read_stats
 from edge.packets import Kind, Outbox, OutboxStats, PacketId, Receipted, Waiting
-from edge.ranges import Range, runs, size, subtract, union
+from edge.ranges import Range, runs, size, subtract
 
 __all__ = ["Outbox", "OutboxStats", "PacketId", "Receipted", "SqliteOutbox", "Waiting", "read_stats"]
 
-_KINDS: Final[dict[type[Data], Kind]] = {Readings: "readings", Events: "events", Abandoned: "abandoned"}
-_ROW_BYTES: Final = 128
 _BEYOND: Final = 1 << 62
-_MAX_RANGES: Final = 1000
 _SHRINK_BYTES: Final = 256 * 1024
 _FRESH_THEN_OLD: Final = ((True, "id >= ?", "ASC"), (False, "id < ?", "DESC"))
-_LEAST_MISSED_FIRST: Final = (
-    "receipted_at IS NOT NULL",
-    "receipted_at IS NULL AND settled = 1",
-    "receipted_at IS NULL AND urgent = 0",
-    "receipted_at IS NULL AND urgent = 1 AND kind = 'events'",
-    "receipted_at IS NULL AND urgent = 1 AND kind = 'abandoned'",
-)
 _log = get_logger("outbox")
 
 
@@ -88,7 +77,7 @@ class SqliteOutbox:
         fresh_s: float = 60.0,
     ) -> None:
         self._database = database
-        self._address = address
+        self._numbers = Numbers(address, clock)
         self._clock = clock
         self._max_bytes = max_bytes
         self._keeping = Keeping("packets", database, clock, keep_receipted_s)
@@ -105,7 +94,7 @@ class SqliteOutbox:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM life WHERE next_seq = 1")
             self._unsettle(connection, None)
-            self._begin_life(connection, "opened")
+            self._numbers.begin_life(connection, "opened")
 
     @property
     def epoch(self) -> int:
@@ -136,7 +125,7 @@ class SqliteOutbox:
             return
         self._database.stop_growing()
         with self._database.transaction() as connection:
-            self._give_up(connection, _SHRINK_BYTES)
+            self._numbers.give_up(connection, _SHRINK_BYTES)
 
     def pending(
         self, limit: int, skip: Collection[PacketId] = (), *, fresh_only: bool = False
@@ -192,7 +181,7 @@ class SqliteOutbox:
                 return Receipted()
             epoch, issued = life
             if self._speaks_of_another(connection, receipt, epoch, issued):
-                self._fork(connection, receipt, issued)
+                self._numbers.fork(connection, receipt, issued)
                 return Receipted(forked=True)
             restored = self._note_incarnation(connection, receipt.incarnation)
             return self._apply(connection, receipt, epoch, issued, restored)
@@ -250,18 +239,14 @@ class SqliteOutbox:
         with self._database.reading() as connection:
             return read_stats(connection)
 
-    def _begin_life(self, connection: sqlite3.Connection, reason: str) -> None:
-        connection.execute(
-            "INSERT INTO life (epoch, began_at, reason) VALUES (?, ?, ?)",
-            (ids.new_epoch(), self._clock.now_ms(), reason),
-        )
-
     def _number(self, connection: sqlite3.Connection, data: Data) -> PacketId:
-        packet, size = self._write(connection, data, self._clock.now_ms())
+        packet, size = self._numbers.write(connection, data, self._clock.now_ms())
         held = held_bytes(connection)
         while held > self._max_bytes:
             # A twentieth at once, so that a full disk costs one abandoned packet now and then, not one each.
-            self._give_up(connection, max(held - self._max_bytes + size, self._max_bytes // 20), keep=packet)
+            self._numbers.give_up(
+                connection, max(held - self._max_bytes + size, self._max_bytes // 20), keep=packet
+            )
             before, held = held, held_bytes(connection)
             if held >= before:
                 raise DiskFullError(
@@ -270,22 +255,6 @@ class SqliteOutbox:
                     "raise outbox.max_mb",
                 )
         return packet
-
-    def _write(self, connection: sqlite3.Connection, data: Data, at_ms: int) -> tuple[PacketId, int]:
-        epoch, seq = current_life(connection)
-        try:
-            payload = encode_packet(self._address, epoch, seq, at_ms, data)
-        except WireError as error:
-            raise InvalidError(
-                "outbox.not_a_packet", f"expected what the wire can carry: {error}", "this is a fault of ours"
-            ) from error
-        size = len(payload) + _ROW_BYTES
-        connection.execute("UPDATE life SET next_seq = ? WHERE epoch = ?", (seq + 1, epoch))
-        connection.execute(
-            "INSERT INTO packet (epoch, seq, kind, at, size, payload) VALUES (?, ?, ?, ?, ?, ?)",
-            (epoch, seq, _KINDS[type(data)], at_ms, size, payload),
-        )
-        return PacketId(epoch, seq), size
 
     def _fresh_boundary(self, connection: sqlite3.Connection) -> int:
         """The id from which on packets are fresh; it only grows, so that each look is cheap."""
@@ -342,7 +311,7 @@ class SqliteOutbox:
                 "SELECT first, last FROM given_up WHERE epoch = ? AND announced", (epoch,)
             ).fetchall()
             new = [left for span in unheld for left in subtract(span, known)]
-            self._announce(connection, epoch, new, "no longer held when the store asked for them")
+            self._numbers.announce(connection, epoch, new, "no longer held when the store asked for them")
         return Receipted(cursor.rowcount, missed, restored=restored)
 
     def _wait_again(self, connection: sqlite3.Connection, epoch: int, span: Range) -> list[Range]:
@@ -363,77 +332,3 @@ class SqliteOutbox:
             "SELECT seq FROM packet WHERE epoch = ? AND seq BETWEEN ? AND ? ORDER BY seq", place
         )
         return subtract(span, runs(seq for (seq,) in rows))
-
-    def _give_up(self, connection: sqlite3.Connection, wanted: int, keep: PacketId | None = None) -> None:
-        """Let packets go, the least missed first, until so many bytes are free.
-
-        ``keep`` is not let go, and nothing numbered after it.
-        """
-        before = _BEYOND
-        if keep is not None:
-            (before,) = connection.execute(
-                "SELECT id FROM packet WHERE epoch = ? AND seq = ?", (keep.epoch, keep.seq)
-            ).fetchone()
-        lost: dict[int, list[Range]] = {}
-        for choice in _LEAST_MISSED_FIRST:
-            rows = connection.execute(
-                "SELECT id, epoch, seq, size, kind, receipted_at FROM packet "  # noqa: S608
-                f"WHERE {choice} AND id < ? ORDER BY id",
-                (before,),
-            )
-            chosen = []
-            for row in rows:
-                if wanted <= 0:
-                    break
-                chosen.append(row)
-                wanted -= row[3]
-            for row, epoch, seq, _, kind, receipted_at in chosen:
-                if receipted_at is None:
-                    lost.setdefault(epoch, []).append((seq, seq))
-                    if kind == "abandoned":
-                        self._carry_on(connection, row, lost)
-                connection.execute("DELETE FROM packet WHERE id = ?", (row,))
-        for epoch, ranges in lost.items():
-            self._announce(connection, epoch, union(ranges), "the box had no room to keep them")
-
-    def _carry_on(self, connection: sqlite3.Connection, row: int, lost: dict[int, list[Range]]) -> None:
-        """Let what an abandoned packet says be said by the next one."""
-        (payload,) = connection.execute("SELECT payload FROM packet WHERE id = ?", (row,)).fetchone()
-        data = decode_packet(payload, self._address).data
-        assert isinstance(data, Abandoned)
-        lost.setdefault(int(data.epoch, 16), []).extend(data.ranges)
-
-    def _announce(self, connection: sqlite3.Connection, epoch: int, ranges: list[Range], reason: str) -> None:
-        """Write down what was given up, and number the packets that say so."""
-        for begin in range(0, len(ranges), _MAX_RANGES):
-            some = ranges[begin : begin + _MAX_RANGES]
-            self._write(connection, Abandoned(f"{epoch:x}", some, reason), self._clock.now_ms())
-            connection.executemany(
-                "INSERT OR REPLACE INTO given_up VALUES (?, ?, ?, 1)",
-                [(epoch, first, last) for first, last in some],
-            )
-            _log.error("outbox.abandoned", epoch=f"{epoch:x}", packets=size(some), reason=reason)
-
-    def _fork(self, connection: sqlite3.Connection, receipt: Receipt, issued: int) -> None:
-        """Leave an epoch that another life issues as well, taking every held packet along."""
-        old, _ = current_life(connection)
-        connection.execute("UPDATE life SET forked = 1 WHERE epoch = ?", (old,))
-        self._begin_life(connection, "forked")
-        last_id = moved = 0
-        while rows := connection.execute(
-            "SELECT id, payload FROM packet WHERE epoch = ? AND id > ? ORDER BY id LIMIT 256", (old, last_id)
-        ).fetchall():
-            for last_id, payload in rows:
-                packet = decode_packet(payload, self._address)
-                self._write(connection, packet.data, packet.sent_at)
-                connection.execute("DELETE FROM packet WHERE id = ?", (last_id,))
-                moved += 1
-        connection.execute("UPDATE life SET withdrawn = ? WHERE epoch = ?", (moved, old))
-        _log.error(
-            "outbox.epoch_forked",
-            epoch=f"{old:x}",
-            issued=issued,
-            receipted=max(receipt.upto, receipt.highest),
-            issued_anew=moved,
-            hint="a copy of this box runs under its name: give each box a data directory and credential of its own",
-        )
