@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,10 +155,15 @@ def _rider(name: int, x: float, at: int, *, vehicle: str | None = "motorcycle") 
     return [person] if vehicle is None else [person, made(name + 100, (x - 5, 150.0, x + 60, 240.0), vehicle)]
 
 
+def _raised(box: tuple[float, float, float, float], by: float) -> tuple[float, float, float, float]:
+    return box[0], box[1] - by, box[2], box[3] - by
+
+
 def _pass(
     scene: HelmetScene,
     probability: Callable[[int], float],
     *,
+    start: float = 50.0,
     speed: float = 20.0,
     vehicle: str | None = "motorcycle",
     name: int = 1,
@@ -167,7 +173,7 @@ def _pass(
     events = []
     for step in range(20):
         at = begin + step * 100
-        tracks = _rider(name, 50 + speed * step, at, vehicle=vehicle)
+        tracks = _rider(name, start + speed * step, at, vehicle=vehicle)
         for rider in scene.riders(tracks, at):
             if scene.wants(rider.id, 30.0, at):
                 scene.look(rider.id, Look(at, 30.0, probability(step)))
@@ -225,6 +231,39 @@ def test_bicycles_count_only_where_they_are_asked_for() -> None:
 def test_riders_outside_the_zone_are_left_alone() -> None:
     far = ((0.0, 0.9), (0.1, 0.9), (0.1, 1.0), (0.0, 1.0))
     assert _pass(_scene(zone=far), lambda _: 0.95) == []
+
+
+@pytest.mark.parametrize(("left", "right"), [(0.0, 0.3), (0.3, 0.5), (0.5, 1.0)])
+@pytest.mark.parametrize("speed", [20.0, -20.0])
+def test_a_rider_is_judged_whichever_part_of_his_way_is_the_zone(
+    left: float, right: float, speed: float
+) -> None:
+    """Also one that he leaves again while the camera still follows him."""
+    scene = _scene(zone=((left, 0.0), (right, 0.0), (right, 1.0), (left, 1.0)))
+    assert len(_pass(scene, lambda _: 0.95, start=50 if speed > 0 else 430, speed=speed)) == 1
+    assert scene.passed() == ["helmetless"]
+
+
+def test_whoever_gets_on_beyond_the_zone_walked_through_it() -> None:
+    scene = _scene(zone=((0.0, 0.0), (0.3, 0.0), (0.3, 1.0), (0.0, 1.0)))
+    for at in range(0, 2000, 100):
+        tracks = _rider(1, 50 + at / 5, at, vehicle="motorcycle" if at > 1000 else None)
+        assert scene.riders(tracks, at) == []
+        scene.step(tracks, at)
+    assert scene.step([], 5000) == []
+    assert scene.passed() == []
+
+
+def test_a_rider_of_the_next_lane_whose_box_touches_the_zone_once_is_not_counted() -> None:
+    scene = _scene(zone=((0.0, 0.45), (1.0, 0.45), (1.0, 1.0), (0.0, 1.0)))
+    for at in range(0, 2000, 100):
+        tracks = _rider(1, 50 + at / 5, at)
+        if at != 500:
+            tracks = [replace(one, xyxy=_raised(one.xyxy, 20.0)) for one in tracks]
+        scene.riders(tracks, at)
+        scene.step(tracks, at)
+    scene.step([], 5000)
+    assert scene.passed() == []
 
 
 def test_a_new_size_of_pictures_forgets_who_was_on_the_way() -> None:

@@ -19,13 +19,19 @@ _HOUR_MS: Final = 3_600_000
 
 @dataclass(slots=True)
 class _Ride:
-    """What is known of one person who was seen on a two-wheeler."""
+    """What is known of one person who was seen on a two-wheeler in the zone.
+
+    Attributes:
+        inside: how often he was seen riding in the zone.
+        seen, mounted: how often he was seen anywhere since then, and of that riding.
+    """
 
     ballot: Ballot
     first: Sighting
     latest: Sighting
     first_at: int
     latest_at: int
+    inside: int = 0
     seen: int = 0
     mounted: int = 0
     best: float = 0.0
@@ -74,7 +80,11 @@ class HelmetScene:
             if self.outline.holds((track.xyxy[0] + track.xyxy[2]) / 2 / width, track.xyxy[3] / height)
         ]
         for track in inside:
-            self._ride(track, at_ms).mounted += 1
+            self._ride(track, at_ms).inside += 1
+        # Both counts go on beyond the zone: who leaves it riding and stays in view has not got off.
+        for track in mounted:
+            if track.id in self._rides:
+                self._rides[track.id].mounted += 1
         for track in tracks:
             if track.id in self._rides and track.last_seen_ms == at_ms:
                 ride = self._rides[track.id]
@@ -151,7 +161,7 @@ class HelmetScene:
         moved = math.hypot((left + right - was[0] - was[2]) / 2, bottom - was[3])
         grown = abs((bottom - top) - (was[3] - was[1]))
         return (
-            ride.mounted >= self.config.least_looks
+            ride.inside >= self.config.least_looks
             and ride.mounted >= 0.5 * ride.seen
             and max(moved, grown) >= self.config.least_heights * max(bottom - top, was[3] - was[1], 1.0)
         )
