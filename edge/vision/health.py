@@ -232,7 +232,8 @@ class ViewHealth:
                 self._since.setdefault(one, self._same_since if one == "frozen" else at_ms)
                 self._full[one] = min(self._full[one] + elapsed, most)
             else:
-                self._full[one] = max(self._full[one] - elapsed, 0.0)
+                # One other picture proves that it is frozen no more: no second start may come of what is left.
+                self._full[one] = 0.0 if one == "frozen" else max(self._full[one] - elapsed, 0.0)
                 if self._full[one] == 0.0:
                     self._since.pop(one, None)
         good = self._settings.clear_s * 1000

@@ -155,6 +155,19 @@ def test_a_frozen_picture_is_named(vtest: list[Image]) -> None:
     assert changes[0].at == SPOILT_FROM_MS + 6000
 
 
+def test_a_freeze_starts_once_and_ends_once_when_it_thaws() -> None:
+    """With the settings as they come: 40 s alive, 80 s the same picture, a minute alive."""
+    health, changes = ViewHealth(HealthSettings()), []
+    for second in range(180):
+        frozen = 40 <= second < 120
+        look = look_at(_grainy(street(seed=11), 99 if frozen else second % 50))
+        changes += health.step(look, second * 1000).changes
+    assert [(one.phase, one.fault, one.since // 1000, one.at // 1000) for one in changes] == [
+        ("start", "frozen", 40, 70),
+        ("end", "frozen", 129, 129),
+    ]
+
+
 @pytest.mark.shared_data
 @pytest.mark.parametrize("change", [_shift(6, 3), lambda image: np.asarray(image * 0.55, np.uint8)])
 def test_wind_at_the_pole_and_a_cloud_are_no_fault(vtest: list[Image], change: Change) -> None:
