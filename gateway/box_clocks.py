@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,29 @@ from numpy.typing import NDArray
 from gateway.batch import Columns, Device
 from gateway.decode import DecodedPacket, DecodedStatus
 from gateway.rows import Ints
+
+#: What a box calls its own measure (edge/clock_offset.py), and from where on it is no number of anything real.
+OFFSET_COUNTER: Final = "clock_offset_ms"
+_UNREAL_MS: Final = 1e15
+
+
+def behind_ms(waited_ms: int, offset: object) -> int:
+    """How far behind ours a box's clock was when it said its status.
+
+    The broker may have kept a status for days while no gateway ran, and its age then looks like a slow clock. The box
+    itself measures its clock by the receipts and goes on with its monotonic clock when none come, so what it says
+    holds however late it is heard. Nothing is heard before it is said, though: its clock is at most so far behind as
+    the status is old, whatever it says.
+
+    A box that lies of this gains nothing that it could not have by lying of the time at which it says its status.
+
+    Args:
+        waited_ms: when the status came by our clock, less when it was said by the box's.
+        offset: what the box says would have to be added to its clock; None before its first receipt.
+    """
+    if isinstance(offset, int | float) and abs(offset) < _UNREAL_MS:
+        return min(round(offset), waited_ms)
+    return waited_ms
 
 
 class ClocksOfBatch:
@@ -31,7 +55,9 @@ class ClocksOfBatch:
         """What a box says right now tells its clock; what the broker kept of it does so only for want of better."""
         known = self._behind.get(device.device_id, device.clock_behind_ms)
         if item.status.state == "online" and (known is None or not item.raw.retain):
-            self._behind[device.device_id] = item.raw.received_at - item.status.at
+            self._behind[device.device_id] = behind_ms(
+                item.raw.received_at - item.status.at, item.status.counters.get(OFFSET_COUNTER)
+            )
 
     def past_of(self, device: Device, packet: DecodedPacket, at: int) -> int | None:
         """How far back something may lie: further than usual when a box with a right clock kept it till now."""

@@ -15,6 +15,7 @@ from common.wire.codec import rfc3339
 from common.wire.messages import Observation
 from common.wire.topics import Address
 from gateway.batch import Device, SeriesKey, Stream, StreamKey, Told
+from gateway.box_clocks import OFFSET_COUNTER, behind_ms
 from gateway.decode import DecodedStatus
 from gateway.rows import hold_instant
 from gateway.streams import SequenceSet
@@ -67,15 +68,19 @@ def devices(connection: Connection) -> dict[Address, tuple[int, str, bool]]:
 
 
 def clocks(connection: Connection, partition: str) -> dict[int, int]:
-    """How far behind ours (ms) each device's clock was when it last said its status, within a day."""
+    """How far behind ours (ms) each device's clock was when it last said its status, within 14 days.
+
+    So long the broker keeps what comes while no gateway runs, and the first that is read then may have been said before
+    the next status. A box that comes back says its status first, so an older clock than its own is never held to it.
+    """
     rows = connection.execute(
-        "SELECT d.device_id, (extract(epoch FROM s.received_at - s.said_at) * 1000)::bigint FROM device d"
-        " CROSS JOIN LATERAL (SELECT received_at, said_at FROM device_status s WHERE s.device_id = d.device_id"
-        " AND s.state = 'online' AND s.received_at > now() - interval '1 day'"
+        "SELECT d.device_id, (extract(epoch FROM s.received_at - s.said_at) * 1000)::bigint, s.counters -> %s"
+        " FROM device d CROSS JOIN LATERAL (SELECT received_at, said_at, counters FROM device_status s"
+        " WHERE s.device_id = d.device_id AND s.state = 'online' AND s.received_at > now() - interval '14 days'"
         " ORDER BY s.received_at DESC LIMIT 1) s WHERE d.partition = %s",
-        [partition],
+        [OFFSET_COUNTER, partition],
     ).fetchall()
-    return dict(rows)
+    return {device: behind_ms(waited, offset) for device, waited, offset in rows}
 
 
 def series_of(connection: Connection, partition: str) -> list[tuple[int, SeriesKey]]:

@@ -80,12 +80,45 @@ def test_what_a_box_kept_through_three_days_of_outage_keeps_its_times(stores: St
     assert told == [(True, True, None)] * 2
 
 
+def test_what_the_broker_kept_while_no_gateway_ran_keeps_its_times(stores: Stores) -> None:
+    then = now_ms() - 3 * DAY
+    queued = [status(then, offset_ms=-700), kept_since(3, 1, smoke(0.0, 0.9, at=then - 100))]
+    assert stores().commit(queued).observations == 1
+    over = kept_since(3, 2, smoke(0.0, at=then + 10_000), numbered=then + 11_000)
+    stores().commit([over])  # another gateway goes on with the queue
+    old = "received_at - {} BETWEEN interval '71 hours' AND interval '73 hours'"
+    assert rows(stores.url, f"SELECT {old.format('captured_at')}, flags FROM reading") == [(True, 0)] * 3
+    told = rows(stores.url, f"SELECT phase, {old.format('at')}, claimed_at FROM observation ORDER BY at")
+    assert told == [("start", True, None), ("end", True, None)]
+
+
+def test_a_gateway_that_starts_after_days_goes_on_with_the_clocks_it_knew(stores: Stores) -> None:
+    then = now_ms() - 3 * DAY
+    stores().commit([status(then, offset_ms=20, received=then)])
+    stores().commit(
+        [kept_since(3, 1, readings(1.0, at=then + 1000), numbered=then + 2000)]
+    )  # before any status
+    assert rows(stores.url, "SELECT flags FROM reading") == [(0,)]
+
+
 def test_an_old_time_is_not_believed_of_a_box_with_a_wrong_clock(stores: Stores) -> None:
     store = stores()
     old = now_ms() - 5 * DAY
     cases = [
         ([], kept_since(5, 1, readings(1.0, at=old))),  # no status: nobody knows its clock
-        ([status(old)], kept_since(5, 2, readings(1.0, at=old))),
+        (
+            [status(old)],
+            kept_since(5, 2, readings(1.0, at=old)),
+        ),  # slow, or kept by the broker: it does not say
+        ([status(old, offset_ms="none")], kept_since(5, 6, readings(1.0, at=old))),
+        (
+            [status(old, offset_ms=5 * DAY)],
+            kept_since(5, 7, readings(1.0, at=old)),
+        ),  # said just now, and slow
+        (
+            [status(old, offset_ms=-3 * DAY)],
+            kept_since(5, 8, readings(1.0, at=old)),
+        ),  # said long ago, and fast
         ([status(now_ms())], kept_since(5, 3, readings(1.0, at=old), numbered=old - 1000)),  # before it was
         ([status(now_ms())], kept_since(40, 4, readings(1.0, at=now_ms() - 40 * DAY))),
         ([status(now_ms() - 5 * DAY, retain=True), status(old)], kept_since(5, 5, readings(1.0, at=old))),
