@@ -8,10 +8,11 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from common.runtime.clock import Clock, SystemClock
-from common.runtime.errors import TransientError
+from common.runtime.errors import DrumtowerError, TransientError
 from common.runtime.log import get_logger
 from common.runtime.metrics import LOOPBACK, serve_metrics
 from common.runtime.stop import Stop
@@ -76,7 +77,8 @@ class Gateway:
             told=self._clock.told,
         )
         self._pool = ThreadPoolExecutor(5, thread_name_prefix="beside")
-        self._beside: list[Future[None]] = []
+        #: What went wrong in the threads beside the intake.
+        self._failed: list[str] = []
         self._door: EvidenceDoor | None = None
         self._lease: Lease | None = None
 
@@ -98,17 +100,13 @@ class Gateway:
                 clock=self._machine,
             )
             self._door.open()
-            self._beside.append(self._pool.submit(self._door.serve_until, stop))
+            self._run_beside("evidence door", self._door.serve_until, stop)
         else:
             _log.info("no evidence door: DRUMTOWER_EVIDENCE_DIR is not set")
-        self._beside.append(
-            self._pool.submit(
-                sweep_until,
-                stop,
-                environment.database_url,
-                self._settings.silence.sweep_s,
-            )
+        sweep = partial(
+            sweep_until, database_url=environment.database_url, every_s=self._settings.silence.sweep_s
         )
+        self._run_beside("silence sweep", sweep, stop)
         keeper = Housekeeper(
             environment.database_url,
             self._settings.keep,
@@ -116,7 +114,7 @@ class Gateway:
             on_lag=self.metrics.rollup_lag.set,
             on_gone=self.metrics.count_forgotten,
         )
-        self._beside.append(self._pool.submit(keeper.run, stop))
+        self._run_beside("housekeeper", keeper.run, stop)
         self._watch(stop)
 
     def _watch(self, stop: Stop) -> None:
@@ -131,7 +129,24 @@ class Gateway:
             sent=self.metrics.heartbeats.inc,
             failed=self.metrics.heartbeats_failed.inc,
         )
-        self._beside += [self._pool.submit(watch.run, stop), self._pool.submit(watchdog.run, stop)]
+        self._run_beside("watch", watch.run, stop)
+        self._run_beside("watchdog", watchdog.run_on, stop)
+
+    def _run_beside(self, name: str, part: Callable[[Stop], None], stop: Stop) -> None:
+        self._pool.submit(part, stop).add_done_callback(partial(self._ended, name, stop))
+
+    def _ended(self, name: str, stop: Stop, part: Future[None]) -> None:
+        """A bug in what runs beside the intake ends the process, as one there would: also while this gateway stands by.
+
+        It may be the one that keeps house for all, or that serves the boxes' evidence.
+        """
+        error = part.exception()
+        if error is not None:
+            _log.error("a part of the gateway failed", failed=name, exc_info=error)
+            self._failed.append(f"the {name} failed: {type(error).__name__}: {error}")
+        elif not stop.is_set():
+            self._failed.append(f"the {name} ended by itself")
+        stop.set(f"the {name} ended")
 
     def _why_not(self) -> str:
         """What keeps this gateway from its work; one that stands by has none to do, so the holder speaks for both."""
@@ -143,7 +158,11 @@ class Gateway:
         return ""
 
     def run(self, stop: Stop) -> None:
-        """Take messages in, in as many tenures as it takes, until stopped."""
+        """Take messages in, in as many tenures as it takes, until stopped.
+
+        Raises:
+            DrumtowerError: when a part beside the intake failed; its supervisor starts the gateway again.
+        """
         _tune_interpreter()
         try:
             while not stop.is_set():
@@ -159,7 +178,10 @@ class Gateway:
         finally:
             stop.set("the intake ended")
             self._pool.shutdown(wait=True)
-        self._look_beside()
+        if self._failed:
+            raise DrumtowerError(
+                "gateway.part_failed", "; ".join(self._failed), "the log above says where; start it again"
+            )
 
     def _follow_file(self) -> bool:
         """Make the configuration's rules the first version of them, or the next; whether the store was there."""
@@ -185,7 +207,6 @@ class Gateway:
                 stores=[self._store(lease, stop) for _ in range(self._settings.intake.committers)],
                 metrics=self.metrics,
                 clock=self._clock,
-                look_beside=self._look_beside,
                 foreign=self._foreign,
             ).run(stop)
         finally:
@@ -194,12 +215,6 @@ class Gateway:
         _log.info("tenure ended", partition=self._partition, why=why)
         if why != "stopped":
             stop.wait(0.5)  # whoever took over is busy connecting: no tug-of-war
-
-    def _look_beside(self) -> None:
-        """A bug in what runs beside ends the process, as one here would."""
-        for future in self._beside:
-            if future.done():
-                future.result()
 
     def _intake(self, lease: Lease) -> Intake:
         def connection_changed(connected: bool) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
@@ -97,16 +97,11 @@ class Tenure:
         stores: Sequence[Store],
         metrics: GatewayMetrics,
         clock: Clock,
-        look_beside: Callable[[], None] = lambda: None,
         foreign: Adapters | None = None,
     ) -> None:
-        """``look_beside`` is called now and then and raises what went wrong in the process's other threads.
-
-        ``foreign`` reads what foreign devices say.
-        """
+        """``foreign`` reads what foreign devices say."""
         self._foreign = foreign
         self._topics = frozenset[str]() if foreign is None else foreign.filters(lease.partition)
-        self._look_beside = look_beside
         self._settings = settings
         self._lease = lease
         self._intake = intake
@@ -163,7 +158,6 @@ class Tenure:
             for future in working:
                 if future.done():
                     future.result()  # none of them ends before we do, except by an error
-            self._look_beside()
             if stop.is_set():
                 return "stopped"
             if self._lease.is_lost():
