@@ -88,7 +88,7 @@ class FileSource:
         """Open the file.
 
         Raises:
-            CameraError: ``camera.missing``, ``camera.not_video`` or ``camera.corrupt``.
+            CameraError: ``camera.missing``, ``camera.not_video``, ``camera.codec`` or ``camera.corrupt``.
         """
         stream = self._open()
         self._width, self._height = stream.codec_context.width, stream.codec_context.height
@@ -186,8 +186,15 @@ class FileSource:
                 f"expected a video stream in {self.path}, found: {found}",
                 "check the camera's path",
             )
-        self._container = container
         stream = container.streams.video[0]
+        if stream.codec_context is None:  # FFmpeg has no decoder for it; PyAV's types do not tell of that
+            container.close()
+            raise CameraError(
+                "camera.codec",
+                f"expected a video in {self.path} in a codec that FFmpeg decodes, found one that it does not know",
+                "convert the file to H.264",
+            )
+        self._container = container
         stream.thread_type = "AUTO" if self._threads > 1 else "NONE"
         stream.codec_context.thread_count = self._threads
         return stream

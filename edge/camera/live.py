@@ -134,6 +134,13 @@ class LiveSource(ABC):
                 "check the address",
             )
         stream = container.streams.video[0]
+        if stream.codec_context is None:  # FFmpeg has no decoder for it; PyAV's types do not tell of that
+            container.close()
+            raise CameraLostError(
+                "camera.codec",
+                f"expected a video stream of {self.where} in a codec that FFmpeg decodes, found one that it does not know",
+                "set the camera's encoder to H.264 or H.265, without the maker's own additions; it is opened again",
+            )
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         rate: Fraction | None = stream.average_rate or stream.guessed_rate

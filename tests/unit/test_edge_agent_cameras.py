@@ -33,6 +33,7 @@ from edge.observations import ObservationBook
 from edge.outbox import SqliteOutbox
 from edge.vision.pipeline import VisionCounters
 from models.describe import SIDE, described
+from tests.fixtures.codecs import of_unknown_codec
 from tests.fixtures.edge_gateway import eventually
 from tests.fixtures.edge_messages import ADDRESS
 from tests.fixtures.onnx_files import answering
@@ -202,7 +203,9 @@ def test_a_condition_of_which_the_scene_is_said_under_another_category_now_is_en
         (None, "camera.missing"),
         (b"", "camera.corrupt"),
         (b"this is no video" * 1000, "camera.not_video"),
+        (of_unknown_codec(), "camera.codec"),
     ],
+    ids=["no file", "empty", "no video", "unknown codec"],
 )
 def test_a_camera_without_usable_footage_says_so_and_the_others_go_on(
     box: Box, tmp_path: Path, content: bytes | None, code: str

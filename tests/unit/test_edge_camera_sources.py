@@ -11,7 +11,9 @@ import pytest
 
 from common.runtime.clock import ManualClock
 from edge.camera.file import FileSource
-from edge.camera.source import CameraError
+from edge.camera.source import CameraError, CameraLostError
+from edge.camera.usb import DeviceSource
+from tests.fixtures.codecs import of_unknown_codec
 from tests.fixtures.vision import BIKES
 
 
@@ -87,6 +89,12 @@ def _sound(directory: Path) -> Path:
     return path
 
 
+def _foreign(directory: Path) -> Path:
+    path = directory / "foreign.mp4"
+    path.write_bytes(of_unknown_codec())
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "code", "found"),
     [
@@ -96,6 +104,7 @@ def _sound(directory: Path) -> Path:
         (_text, "camera.not_video", "Invalid data"),
         (_half, "camera.not_video", "Invalid data"),
         (_sound, "camera.not_video", "found: audio"),
+        (_foreign, "camera.codec", "does not know"),
     ],
 )
 def test_what_is_no_video_is_refused_with_its_name_what_was_found_and_what_to_do(
@@ -108,6 +117,15 @@ def test_what_is_no_video_is_refused_with_its_name_what_was_found_and_what_to_do
     assert str(path) in caught.value.message
     assert found in caught.value.message
     assert caught.value.hint
+
+
+def test_a_live_camera_of_an_unknown_codec_may_be_set_otherwise_yet(tmp_path: Path) -> None:
+    path = _foreign(tmp_path)
+    with pytest.raises(CameraLostError) as caught, DeviceSource("mp4", str(path), {}):
+        pass
+    assert caught.value.code == "camera.codec"
+    assert str(path) in caught.value.message
+    assert "H.264" in caught.value.hint
 
 
 def _damaged(tmp_path: Path, begin: int, end: int) -> Path:
