@@ -23,7 +23,7 @@ from common.runtime.clock import Clock, SystemClock
 from common.runtime.errors import DrumtowerError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
-from common.schema.outages import NOTICES_SILENCE, PASSING
+from common.schema.outages import PASSING, notices_silence
 
 #: Asked first in every batch's transaction: the store's incarnation, the rules' version, and what last moved a device
 #: into or out of the partition; no row: the lease is lost.
@@ -290,5 +290,5 @@ def _connect(url: str) -> psycopg.Connection:
         autocommit=True,
         connect_timeout=_CONNECT_SECONDS,
         application_name="drumtower lease",
-        **NOTICES_SILENCE,
+        **notices_silence(url),
     )

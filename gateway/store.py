@@ -23,7 +23,7 @@ from common.runtime.clock import Clock, SystemClock
 from common.runtime.errors import TransientError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
-from common.schema.outages import NOTICES_SILENCE, PASSING
+from common.schema.outages import PASSING, notices_silence
 from gateway import repo
 from gateway.batch import BatchResult
 from gateway.decode import Decoded, DecodedStatus, ForeignReading, RawMessage, Rejected
@@ -37,6 +37,8 @@ from gateway.transaction import Transaction
 from gateway.trouble import trouble_of
 
 _CONNECT_SECONDS: Final = 5
+#: A process that leaves a batch open for so long hangs; others may wait for its locks.
+_HUNG_S: Final = 60
 #: What one message can be to blame for, whether the database says it or our own code meets it.
 _FAULTS_OF_MESSAGES: Final = (
     psycopg.DataError,
@@ -262,7 +264,7 @@ class Store:
                 autocommit=True,
                 connect_timeout=_CONNECT_SECONDS,
                 application_name=application_name(self._partition, self._fencing),
-                **NOTICES_SILENCE,
+                **notices_silence(self._url, _HUNG_S),
             )
             version, rules = (
                 (0, self._rules) if self._rule_book is None else self._rule_book.read(self._connection)

@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from cloud.db.transaction import Transaction
 from common.runtime.errors import TransientError
-from common.schema.outages import NOTICES_SILENCE, PASSING
+from common.schema.outages import PASSING, notices_silence
 
 T = TypeVar("T")
 _POOL_WAIT_S = 5.0
@@ -67,7 +67,7 @@ class Database:
                 "autocommit": True,
                 "row_factory": dict_row,
                 "application_name": "drumtower-cloud",
-                **NOTICES_SILENCE,
+                **notices_silence(url),
             },
             check=ConnectionPool.check_connection,
             connection_class=psycopg.Connection[DictRow],
@@ -132,7 +132,10 @@ class Database:
         Raises:
             TransientError: when the database is away, also from within the block.
         """
-        with _away_is_transient(), psycopg.connect(self.url, autocommit=True) as connection:
+        with (
+            _away_is_transient(),
+            psycopg.connect(self.url, autocommit=True, **notices_silence(self.url)) as connection,
+        ):
             connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
             yield Listener(connection)
 

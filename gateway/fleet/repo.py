@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 
 from common.runtime.errors import TransientError
-from common.schema.outages import NOTICES_SILENCE, PASSING
+from common.schema.outages import PASSING, notices_silence
 from common.wire.categories import CATEGORIES
 from common.wire.topics import Address
 from gateway.fleet.sites import Site
@@ -35,7 +35,7 @@ def connect(url: str, name: str) -> Connection:
             autocommit=True,
             connect_timeout=_CONNECT_SECONDS,
             application_name=f"drumtower {name}",
-            **NOTICES_SILENCE,
+            **notices_silence(url),
         )
     except psycopg.OperationalError as error:
         raise TransientError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final
 
 from common.runtime.clock import Clock
@@ -94,8 +95,9 @@ class Housekeeper:
             with transaction(connection):
                 ours = repo.lock_worker(connection)
             if not ours:
-                connection.close()
-                self._on_lag(0.0)  # another gateway tells it
+                # Told by every gateway: whoever has the lock may hang, and nobody would tell.
+                with closing(connection), transaction(connection):
+                    self._on_lag(lag_s(connection))
                 return
             self._connection = connection
         # What is too old goes first: where the disk is full nothing else can be written before that.

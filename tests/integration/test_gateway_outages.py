@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +209,46 @@ def test_a_database_that_falls_silent_is_noticed_within_half_a_minute(database_u
         unheard_ms = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
     assert idle + every * times <= 30
     assert 0 < unheard_ms <= 30_000
+
+
+def test_the_server_notices_a_gateway_that_falls_silent_and_lets_go_of_its_locks(
+    database_url: str,
+) -> None:
+    """Until it does, whatever a gateway that lost its power had locked stays locked: by default for two hours."""
+    with fleet.connect(
+        f"{database_url}?options=-c%20search_path%3Dpublic%20-c%20tcp_keepalives_idle%3D999", "test"
+    ) as told:
+        said = {
+            name: told.execute("SELECT current_setting(%s)", [name]).fetchone()
+            for name in (
+                "tcp_keepalives_idle",
+                "tcp_keepalives_interval",
+                "tcp_keepalives_count",
+                "search_path",
+            )
+        }
+    assert said == {
+        "tcp_keepalives_idle": ("10",),
+        "tcp_keepalives_interval": ("5",),
+        "tcp_keepalives_count": ("3",),
+        "search_path": ("public",),
+    }
+
+
+def test_a_batch_of_a_gateway_that_hangs_does_not_lock_others_out_for_ever(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the midst of a transaction and asks nothing more: the server ends it, and the batch comes again."""
+    monkeypatch.setattr("gateway.store._HUNG_S", 1)
+    register(database_url, "kiln", "box-0")
+    lease = LeaseKeeper(database_url, "default", "hangs", ttl_s=300).try_acquire()
+    assert lease is not None
+    hung = _store(database_url, lease.fencing)
+    held = _packet(1, 1.0)
+    connection, _ = hung._ready([held])
+    with suppress(psycopg.Error), connection.transaction():
+        connection.execute("SELECT 1 FROM store FOR UPDATE")
+        assert rows(database_url, "SELECT 1 FROM store FOR UPDATE") == [(1,)], "or it waits here"
+    assert hung.commit([held]).packets == 1, "the same store goes on with a connection of its own"
+    hung.close()
+    lease.release()
