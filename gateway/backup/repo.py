@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,6 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from common.runtime.errors import ConfigError, InvalidError, TransientError
 from common.schema.evidence import REMOVAL_LOCK
+from common.schema.outages import PASSING, notices_silence
+from common.schema.trouble import trouble_of
 from gateway.fleet.repo import Connection
 
 #: Fencing numbers go on from so far beyond those of the backup: a gateway of the lost store may still hold a
@@ -207,11 +211,23 @@ def begin_incarnation(connection: Connection) -> str:
 
 
 def void_leases(connection: Connection) -> None:
-    """Free all leases, with fencing numbers beyond any that a gateway of the lost store may hold."""
-    connection.execute(
-        "UPDATE partition_lease SET holder = NULL, expires_at = '-infinity', listening_since = NULL,"
-        " fencing = fencing + %s",
+    """Free all leases, with fencing numbers beyond any that a gateway of the lost store may hold.
+
+    That store may itself have been restored from this very backup, and it may have had partitions that the backup does not
+    know: so the numbers go by the clock, and those of partitions to come begin there too.
+    """
+    row = connection.execute(
+        "SELECT greatest(coalesce(max(fencing), 0) + %s, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+        " FROM partition_lease",
         [_FENCING_GAP],
+    ).fetchone()
+    assert row is not None
+    connection.execute(
+        "UPDATE partition_lease SET holder = NULL, expires_at = '-infinity', listening_since = NULL, fencing = %s",
+        row,
+    )
+    connection.execute(
+        sql.SQL("ALTER TABLE partition_lease ALTER COLUMN fencing SET DEFAULT {}").format(sql.Literal(row[0]))
     )
 
 
@@ -228,15 +244,20 @@ def _no_timescaledb(expected: str, found: str) -> InvalidError:
     )
 
 
-def connect(url: str) -> Connection:
+@contextmanager
+def connect(url: str) -> Iterator[Connection]:
     """A connection of its own, outside transactions.
 
     Raises:
-        TransientError: when the database does not answer.
+        TransientError: when the database does not answer, or goes away within the block.
     """
     try:
         made: psycopg.Connection[Any] = psycopg.connect(
-            url, autocommit=True, connect_timeout=10, application_name="drumtower backup"
+            url,
+            autocommit=True,
+            connect_timeout=10,
+            application_name="drumtower backup",
+            **notices_silence(url),
         )
     except psycopg.OperationalError as error:
         raise TransientError(
@@ -244,4 +265,9 @@ def connect(url: str) -> Connection:
             f"the database does not answer: {error}".strip(),
             "is it started, does it exist, and is DRUMTOWER_DATABASE_URL right?",
         ) from error
-    return made
+    try:
+        with made:
+            yield made
+    except PASSING as error:
+        trouble = trouble_of(error.sqlstate)
+        raise TransientError(trouble.code, f"{trouble.said}: {error}".strip(), trouble.hint) from error
