@@ -88,6 +88,9 @@ class Link:
         found = next((events for key, events in ready if key.fileobj is self._transport), 0)
         if found & selectors.EVENT_WRITE:
             self._transport.write(b"")
+        if found & selectors.EVENT_READ:
+            # Not read yet, but it is there: a machine that stood still finds the answer to its ping here.
+            self._heard_at = time.monotonic()
         self._look_alive(reading=reading)
         return bool(found & selectors.EVENT_READ)
 
