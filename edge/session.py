@@ -114,9 +114,9 @@ class Session:
             if self._clock.monotonic() > deadline:
                 raise UplinkError("uplink.unreachable", f"expected an answer from {where}, got none", "")
             self.turn(_LONGEST_TURN_S)
+        self._client.subscribe(self._address.down("receipt"), qos=1)
         self._facts.connected = True
         self._facts.connections += 1
-        self._client.subscribe(self._address.down("receipt"), qos=1)
         _log.info("uplink.connected", broker=where, user=str(self._address))
 
     def turn(self, timeout: float, wake: socket.socket | None = None) -> None:
