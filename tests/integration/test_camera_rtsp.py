@@ -34,7 +34,7 @@ def server(tmp_path: Path) -> Iterator[RtspServer]:
 
 
 def _source(server: RtspServer, name: str = "street", **more: object) -> RtspSource:
-    return RtspSource(RtspSettings.model_validate({"url": server.url(name), "stalled_s": 1.5, **more}))
+    return RtspSource(RtspSettings.model_validate({"url": server.url(name), "stalled_s": 5.0, **more}))
 
 
 def _until_lost(
@@ -78,7 +78,7 @@ def test_a_stream_that_falls_silent_is_found_stalled(server: RtspServer, transpo
         server.hold("street")
         began.append(time.monotonic())
 
-    _, error = _until_lost(_source(server, transport=transport), 5, hold)
+    _, error = _until_lost(_source(server, transport=transport, stalled_s=1.5), 5, hold)
     assert error.code == "camera.stalled"
     assert "none for 1.5 s" in error.message
     assert time.monotonic() - began[0] >= 1.4
@@ -171,7 +171,7 @@ def test_a_cut_link_is_found_at_once_and_a_dead_one_in_time(server: RtspServer) 
         through = {"url": f"rtsp://127.0.0.1:{proxy.port}/street"}
         _, error = _until_lost(_source(server, **through), 5, proxy.cut)
         assert error.code == "camera.lost"
-        _, error = _until_lost(_source(server, **through), 5, proxy.stall)
+        _, error = _until_lost(_source(server, **through, stalled_s=1.5), 5, proxy.stall)
         assert error.code == "camera.stalled"
         proxy.stall(False)
         with _source(server, **through) as source:
