@@ -115,7 +115,7 @@ def test_after_a_cut_connection_nothing_said_meanwhile_is_missing(rig: Rig) -> N
     rig.say("acknowledged", "in hand")
     before = take(intake, 2)
     intake.acknowledge(before[:1])
-    time.sleep(0.5)
+    rig.settle(intake)
     rig.proxy.cut()
     rig.say("meanwhile")
     eventually(lambda: intake.waiting() == 2)
@@ -173,7 +173,7 @@ def test_a_broker_that_restarts_in_order_has_kept_what_was_not_acknowledged(
     intake = rig_of_own.intake()
     rig_of_own.say("acknowledged", "in hand")
     intake.acknowledge(take(intake, 2)[:1])
-    time.sleep(0.5)
+    rig_of_own.settle(intake)
     own_broker.restart()
     assert texts(take(intake, 1, seconds=30)) == ["in hand"]
 

@@ -12,7 +12,7 @@ import pytest
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.services,
-    pytest.mark.timeout(420),
+    pytest.mark.timeout(1000),  # the run itself waits three times up to 180 s, and says for what
     pytest.mark.xdist_group("whole-system"),
 ]
 

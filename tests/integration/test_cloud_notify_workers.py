@@ -112,9 +112,10 @@ def test_two_workers_killed_at_random_send_each_at_least_once_and_mark_it_once(
     with ExitStack() as workers:
         running = [workers.enter_context(process(database_url, *arguments)) for _ in range(2)]
         for number in range(240):
+            if number % 40 == 0:
+                before = len(web.requests)
             tell(centre, f"r{number}")
             if number % 40 == 39:
-                before = len(web.requests)
                 await_true(lambda floor=before: len(web.requests) > floor + 5)  # type: ignore[misc]
                 victim = chance.randrange(2)
                 running[victim].kill()

@@ -24,6 +24,7 @@ from edge.sensors.loop import SILENT, SensorLoop
 from edge.sensors.modbus import ModbusSensor
 from edge.sensors.modbus_config import ModbusSettings, profiles
 from edge.sensors.port import SensorLostError
+from local.ports import free_port
 from tests.fixtures.edge_modbus import (
     LEVEL,
     ONE_AND_A_HALF,
@@ -199,9 +200,7 @@ def test_an_address_that_is_not_there_is_told_as_the_device_tells_it() -> None:
 
 
 def test_where_nobody_listens_the_reason_is_told_and_the_line_comes_back_by_itself() -> None:
-    level = Device(7, holding=ONE_AND_A_HALF)
-    with tcp_devices(level) as (port, _):
-        pass
+    level, port = Device(7, holding=ONE_AND_A_HALF), free_port()
     with line_of(network(port, LEVEL, reconnect_s=0.1, longest_reconnect_s=0.2)) as (sensor,):
         with pytest.raises(SensorLostError, match="Connection refused") as lost:
             sensor.read(T0)
@@ -214,8 +213,7 @@ def test_where_nobody_listens_the_reason_is_told_and_the_line_comes_back_by_itse
 
 
 def test_a_line_that_is_not_there_is_not_tried_at_every_turn() -> None:
-    with tcp_devices(Device(7)) as (port, _):
-        pass
+    port = free_port()
     with line_of(network(port, LEVEL, reconnect_s=600)) as (sensor,):
         assert code_of(sensor) == "modbus.no_line"
         with tcp_devices(Device(7, holding=ONE_AND_A_HALF), port=port):

@@ -142,7 +142,7 @@ def test_numbers_json_and_uplinks_become_readings_and_bad_payloads_are_kept(plan
         ("not_a_number", "warm"),
         ("not_json", "{"),
     ]
-    assert rows(plant.url, "SELECT sum(duplicates) FROM device_stream") == [(2,)]
+    eventually(lambda: rows(plant.url, "SELECT sum(duplicates) FROM device_stream") == [(2,)])
 
 
 def test_what_was_said_while_the_gateway_was_dead_is_stored_once(plant: Plant) -> None:

@@ -223,12 +223,11 @@ def test_batches_of_two_committers_and_new_rules_end_each_condition_once(
         for number in range(6):
             time.sleep(0.1)
             apply(database_url, SMOKE if number % 2 else "rules: []")
-        time.sleep(0.1)
+        eventually(lambda: len(results) > 20)
         stop.set()
         for thread in threads:
             thread.join(20)
         apply(database_url, "rules: []")
-    assert len(results) > 20
     open_ones = rows(
         database_url,
         "SELECT observation_id FROM observation GROUP BY 1 HAVING count(*) FILTER (WHERE phase = 'start') <> 1"

@@ -178,7 +178,7 @@ def test_only_a_second_ctrl_c_cuts_an_orderly_stop_short(number: signal.Signals,
     program = (
         "import time; from common.runtime.stop import Stop; s = Stop().on_signals(); print('up', flush=True)\n"
         "while not s.is_set(): time.sleep(0.01)\n"
-        "print('stopping', flush=True); time.sleep(1); print('stopped in order', flush=True)"
+        f"print('stopping', flush=True); time.sleep({20 if ends_at_once else 1}); print('stopped in order', flush=True)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
