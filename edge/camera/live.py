@@ -128,10 +128,11 @@ class LiveSource(ABC):
             raise self._not_opened(_trouble(error)) from None
         if not container.streams.video:
             container.close()
-            raise CameraError(
+            # A camera that starts, or a relay whose camera is away, answers so for a while.
+            raise CameraLostError(
                 "camera.not_video",
                 f"expected a video stream of {self.where}, found none",
-                "check the address",
+                "check the address; it is opened again",
             )
         stream = container.streams.video[0]
         if stream.codec_context is None:  # FFmpeg has no decoder for it; PyAV's types do not tell of that

@@ -91,7 +91,8 @@ class StillsSource:
         """See that the folder is there.
 
         Raises:
-            CameraError: ``camera.missing``, or without ``follow`` ``camera.not_video`` when it has no picture.
+            CameraError: ``camera.missing``, or ``camera.not_video`` when it has no picture; both without ``follow``.
+            CameraLostError: ``camera.missing`` with ``follow``: a disk is mounted again, an uploader makes its folder.
         """
         directory = self._settings.directory
         try:
@@ -99,11 +100,11 @@ class StillsSource:
         except OSError as error:  # a folder that this account may not enter, a name that is too long
             found = str(error.strerror)
         if found:
-            raise CameraError(
-                "camera.missing",
-                f"expected a folder of pictures at {directory}, found {found}",
-                "check the camera's stills.directory",
-            )
+            said = f"expected a folder of pictures at {directory}, found {found}"
+            if self._settings.follow:
+                hint = "check the camera's stills.directory and the disk it is on; it is looked for again"
+                raise CameraLostError("camera.missing", said, hint)
+            raise CameraError("camera.missing", said, "check the camera's stills.directory")
         files = self._files()
         first = next((image for path in files if (image := _read(path)) is not None), None)
         if first is not None:

@@ -128,6 +128,14 @@ def test_a_live_camera_of_an_unknown_codec_may_be_set_otherwise_yet(tmp_path: Pa
     assert "H.264" in caught.value.hint
 
 
+def test_a_live_camera_that_answers_without_video_is_asked_again(tmp_path: Path) -> None:
+    """So does one that is starting, or a relay whose camera is."""
+    with pytest.raises(CameraLostError) as caught, DeviceSource("wav", str(_sound(tmp_path)), {}):
+        pass
+    assert caught.value.code == "camera.not_video"
+    assert "again" in caught.value.hint
+
+
 def _damaged(tmp_path: Path, begin: int, end: int) -> Path:
     content = bytearray(BIKES.read_bytes())
     content[begin:end] = random.Random(1).randbytes(end - begin)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from common.runtime.clock import ManualClock, SystemClock
 from edge.camera.file import FileSource
 from edge.camera.frame import Frame, Image
-from edge.camera.source import CameraError
+from edge.camera.source import CameraError, CameraLostError
 from edge.camera.stills import StillsSettings, StillsSource
 from tests.fixtures.edge_gateway import eventually
 from tests.fixtures.rtsp import scene
@@ -115,10 +115,31 @@ def test_a_dot_is_no_view_and_a_tower_none_that_can_be_told_of(tmp_path: Path) -
 def test_a_place_that_cannot_be_looked_into_is_an_error_of_its_camera(tmp_path: Path) -> None:
     """The operating system's own error would end the whole box."""
     nowhere = tmp_path / ("x" * 300)
-    with pytest.raises(CameraError, match="name too long"), StillsSource(StillsSettings(directory=nowhere)):
-        pass
+    for follow, error in ((True, CameraLostError), (False, CameraError)):
+        settings = StillsSettings(directory=nowhere, follow=follow)
+        with pytest.raises(error, match="name too long"), StillsSource(settings):
+            pass
     with pytest.raises(CameraError, match="name too long"), FileSource(nowhere):
         pass
+
+
+def test_a_followed_folder_that_goes_and_comes_back_is_lost_for_that_time_and_not_for_good(
+    tmp_path: Path,
+) -> None:
+    """A disk that is unmounted, an uploader that makes its folder anew: it is tried again."""
+    uploads = tmp_path / "uploads"
+    settings = StillsSettings(directory=uploads)
+    for _ in range(2):
+        with pytest.raises(CameraLostError) as caught, StillsSource(settings):
+            pass
+        assert caught.value.code == "camera.missing"
+        assert "found nothing" in caught.value.message
+        assert "again" in caught.value.hint
+        uploads.mkdir()
+        with StillsSource(settings) as source:
+            uploads.rmdir()
+            with pytest.raises(CameraLostError, match="No such file"):
+                next(source.frames())
 
 
 @contextmanager
