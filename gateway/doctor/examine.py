@@ -41,6 +41,8 @@ class GatewayDoctor:
 
     def __init__(self) -> None:
         self._told = Examination("gateway")
+        #: The partitions that a gateway hears the broker for; None while the store could not be asked.
+        self._listening: set[str] | None = None
 
     def why_not(self, asked: Asked) -> str:
         """Why there is no gateway here."""
@@ -67,13 +69,13 @@ class GatewayDoctor:
             url = database_url(env)
         except ConfigError as error:
             yield told.fail("database", error.message, error.hint)
-        listening = set[str]()
+        self._listening = None
         if url:
             found = list(database_findings(told, url))
             yield from found
             if found[0].verdict == "ok":
-                yield from told.looked("store", partial(self._store, url, settings, listening))
-        yield from told.looked("broker", partial(self._broker, asked, listening))
+                yield from told.looked("store", partial(self._store, url, settings))
+        yield from told.looked("broker", partial(self._broker, asked))
         yield from told.looked(
             "broker: disk", partial(self._broker_disk, env.get("DRUMTOWER_BROKER_DATA", ""))
         )
@@ -90,7 +92,7 @@ class GatewayDoctor:
         read_environment(asked.environment)
         yield self._told.ok("environment", "every variable that the gateway needs is there")
 
-    def _store(self, url: str, settings: GatewaySettings, listening: set[str]) -> Iterator[Finding]:
+    def _store(self, url: str, settings: GatewaySettings) -> Iterator[Finding]:
         """What the store says about gateways, boxes, the ticket centre; notes the partitions that hear the broker."""
         with examined(url) as connection:
             if not repo.is_of_release(connection):
@@ -98,9 +100,11 @@ class GatewayDoctor:
                     "lease", "the schema is not of this release", "drumtower schema migrate"
                 )
                 return
-            for lease in repo.leases(connection):
-                if lease.is_held and lease.listening_s is not None:
-                    listening.add(lease.partition)
+            leases = repo.leases(connection)
+            self._listening = {
+                lease.partition for lease in leases if lease.is_held and lease.listening_s is not None
+            }
+            for lease in leases:
                 yield self._lease(lease, settings)
             yield from self._fleet(connection, settings)
 
@@ -187,7 +191,7 @@ class GatewayDoctor:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         return self._told.warn(what, f"{len(names)} {how}: {', '.join(names[:_NAMED])}{more}", fix)
 
-    def _broker(self, asked: Asked, listening: set[str]) -> Iterator[Finding]:
+    def _broker(self, asked: Asked) -> Iterator[Finding]:
         address = read_broker(asked)
         if address is None:
             yield self._told.unknown("broker", "its address is not known", "set DRUMTOWER_BROKER_URL")
@@ -196,10 +200,17 @@ class GatewayDoctor:
         findings = list(knock(self._told, "broker", door))
         yield from findings
         what = "broker: account"
-        if listening:
-            yield self._told.ok(what, f"a gateway is connected for {', '.join(sorted(listening))}")
+        if self._listening:
+            yield self._told.ok(what, f"a gateway is connected for {', '.join(sorted(self._listening))}")
         elif any(finding.verdict == "fail" for finding in findings):
             yield self._told.unknown(what, "the broker cannot be asked")
+        elif self._listening is None:
+            # A gateway goes on hearing the broker while the database is away: to knock as it would throw it out.
+            yield self._told.unknown(
+                what,
+                "whether a gateway is connected cannot be asked, and to try its account would throw it out",
+                "mend what is said of the database, and look again",
+            )
         else:
             # The gateway's session holds its queue: it is taken over, not cleaned, and given back untouched.
             account = Account(address.username, "gw-default", True, address.password)

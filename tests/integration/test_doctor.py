@@ -126,6 +126,23 @@ def test_a_gateway_that_works_is_well_and_is_not_disturbed(
     assert password not in said.text
 
 
+def test_a_gateway_that_works_is_not_disturbed_while_the_database_cannot_be_asked(
+    broker: Broker, gateway_credential: Credential, database_url: str, tmp_path: Path
+) -> None:
+    around = surroundings(broker, gateway_credential, database_url, tmp_path)
+    name, password = gateway_credential.username, gateway_credential.password
+    with gateway_process(tmp_path / "gateway", database_url, broker, name, password) as running:
+        running.await_connected()
+        away = "postgresql://drumtower@127.0.0.1:1/none"
+        said = ask("gateway", **{**around, "DRUMTOWER_DATABASE_URL": away})
+        assert said.failing() == ["database"]
+        verdict, words = said("broker: account")
+        assert verdict == "could not check"
+        assert "whether a gateway is connected cannot be asked" in words
+        assert running.stop() == 0
+        assert "disconnected" not in running.log
+
+
 def test_a_dead_gateway_is_said_with_what_to_type_and_its_queue_is_left_alone(
     broker: Broker, gateway_credential: Credential, database_url: str, tmp_path: Path
 ) -> None:
