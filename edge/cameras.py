@@ -36,6 +36,7 @@ from edge.observations import ObservationBook, Seen
 from edge.views import ViewStore
 from edge.vision.ahead import LookAhead
 from edge.vision.detections import Detections
+from edge.vision.ending import last_word
 from edge.vision.evidence import Picture
 from edge.vision.health import HIDING
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
@@ -167,7 +168,11 @@ class Camera:
             self._reader.stop_soon()
 
     def close(self, timeout: float = _GOODBYE_S) -> None:
-        """Stop reading, waiting for at most so many seconds for a silent camera."""
+        """Stop reading, waiting for at most so many seconds for a silent camera, and say what is left to be said."""
+        self._hang_up(timeout)
+        self._finish()
+
+    def _hang_up(self, timeout: float) -> None:
         if self._reader is not None:
             self._read, self._dropped = self.read, self.dropped
             self._reader.stop(timeout)
@@ -313,6 +318,7 @@ class Camera:
         assert self._reader is not None
         if self._reader.ended:
             self.finished = True
+            self._finish()
             _log.info("camera.ended", camera=self.config.name, frames=self.read)
         elif self._clock.monotonic() - self._frame_at > self._stalled_s:
             raise CameraLostError(
@@ -353,6 +359,11 @@ class Camera:
             if self._recorder is not None and event.phase in {"start", "act"}:
                 self._recorder.ask(said.observation_id)
 
+    def _finish(self) -> None:
+        """No more pictures come. Not where the camera is opened again: who is on his way may still be there then."""
+        if self._pipeline is not None:
+            self._tell(last_word(self._pipeline, self._captured_at))
+
     def _source_of(self, event: SceneEvent) -> str:
         return f"scene:{self.config.name}:{event.scene}"
 
@@ -379,6 +390,8 @@ class Camera:
     def _lose(self, error: DrumtowerError) -> None:
         """The camera cannot see: say so once, and try again later where that is of use."""
         # A reader that hangs ends by itself; the other cameras are not kept waiting for that.
-        self.close(_HANGS_S)
+        self._hang_up(_HANGS_S)
         self._unseen = True
         self.finished = not self._sight.lose(error)
+        if self.finished:
+            self._finish()

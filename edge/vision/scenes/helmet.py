@@ -112,6 +112,10 @@ class HelmetScene:
             self._passed.popleft()
         return [event for rider in gone if (event := self._end(rider, self._rides.pop(rider), at_ms))]
 
+    def finish(self, at_ms: int) -> list[SceneEvent]:
+        """No more pictures come: whoever is still on the way is judged by what was seen of him."""
+        return self.step((), at_ms)
+
     def passed(self) -> list[Verdict]:
         """What was said of each who rode past since this was asked last, helmeted or not: a rate wants all of them."""
         untold, self._untold = self._untold, []
