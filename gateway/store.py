@@ -2,7 +2,8 @@
 
 ``Store.commit`` takes decoded messages and returns when they are on the disk. A database that is away is waited
 for with the same batch in hand; a batch that the database or our own code stumbles over is halved until the one bad
-message is found, which becomes a reject while the rest goes in. When nothing at all goes in, the process ends.
+message is found, which becomes a reject while the rest goes in. When nothing at all goes in, the process ends. Parts of
+a batch that went in before the database went away are not done again.
 
 Two outboxes with one epoch (a cloned card) use the same numbers for different packets. The first to arrive is
 kept. A later one that differs from what came under that number among the last ``_REMEMBERED`` packets becomes a
@@ -74,6 +75,34 @@ class StoppedError(TransientError):
     """The gateway was asked to stop while it waited for the database: the batch is not committed."""
 
 
+class _Work:
+    """What is left to do of a batch: when the database goes away half-way, nothing that counts is done again.
+
+    Packets know themselves by their numbers; statuses, readings without a number and rejects would be kept twice.
+    """
+
+    def __init__(self, batch: list[Decoded]) -> None:
+        self.batch = batch
+        #: The next one last.
+        self.parts = [batch]
+        #: What could not be committed and is to be kept as rejects.
+        self.refused: list[_Refusal] = []
+        self.result = BatchResult()
+        self._done: list[list[Decoded]] = []
+
+    def count(self, result: BatchResult, part: list[Decoded]) -> None:
+        """A part is committed."""
+        if self._done and result.incarnation != self.result.incarnation:
+            # A restored store came back: what the one before had committed is not in it, however far that had come.
+            self.parts += reversed(self._done)
+            self._done = []
+        if self._done:
+            self.result.add(result)
+        else:
+            self.result = result
+        self._done.append(part)
+
+
 class Store:
     """Commits batches of one partition under one lease.
 
@@ -129,15 +158,17 @@ class Store:
         """Commit a batch, however long the database takes.
 
         Raises:
-            LeaseLostError: another gateway has the partition; nothing of the batch is committed by us.
-            StoppedError: asked to stop meanwhile.
+            LeaseLostError: another gateway has the partition; of the batch nothing is committed by us, unless it was
+                halved and some of its parts are.
+            StoppedError: asked to stop meanwhile; the same holds.
         """
+        work = _Work(list(batch))
         failures = 0
         while True:
             if self._lease_lost():
                 raise LeaseLostError(self._partition, self._fencing)
             try:
-                result = self._commit_batch(list(batch))
+                result = self._go_on(work)
                 if failures:
                     _log.info("the database takes batches again", failures=failures)
                     self._on_trouble("")
@@ -174,29 +205,36 @@ class Store:
         self._connection = None
         self._memory = None
 
-    def _commit_batch(self, batch: list[Decoded]) -> BatchResult:
-        """Commit what can be, and the rest as rejects, unless it looks as if the fault were ours."""
-        refused: list[_Refusal] = []
-        result = self._commit_in_parts(batch, refused)
-        self._blame(batch, refused, result)
-        for item, error in refused:
-            result.add(self._keep_refused(item, error))
-        return result
+    def _go_on(self, work: _Work) -> BatchResult:
+        """Commit what is left of a batch, and what cannot be as rejects, unless it looks as if the fault were ours."""
+        while work.parts or work.refused:
+            if work.parts:
+                self._commit_next(work)
+                if not work.parts:
+                    self._blame(work.batch, work.refused, work.result)
+            else:
+                item, error = work.refused[0]
+                work.count(self._keep_refused(item, error), [item])
+                del work.refused[0]
+        return work.result
 
-    def _commit_in_parts(self, batch: list[Decoded], refused: list[_Refusal]) -> BatchResult:
-        """Commit what can be; the messages that cannot are added to ``refused``."""
+    def _commit_next(self, work: _Work) -> None:
+        """Commit the next part, or halve it; a message that cannot be committed is set aside."""
+        part = work.parts[-1]
         try:
-            return self._transact(batch)
+            result = self._transact(part)
         except _FAULTS_OF_MESSAGES as error:
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                result = self._commit_in_parts(batch[:middle], refused)
-                result.add(self._commit_in_parts(batch[middle:], refused))
-                return result
-            if not batch:
+            if not part:
                 raise
-            refused.append((batch[0], error))
-            return BatchResult()
+            work.parts.pop()
+            if len(part) > 1:
+                middle = len(part) // 2
+                work.parts += [part[middle:], part[:middle]]
+            else:
+                work.refused.append((part[0], error))
+        else:
+            work.parts.pop()
+            work.count(result, part)
 
     def _blame(self, batch: list[Decoded], refused: list[_Refusal], result: BatchResult) -> None:
         """Tell messages that cannot be stored from a gateway that can store nothing, which must not go on.
