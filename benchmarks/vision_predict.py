@@ -121,6 +121,9 @@ def brought(file: Path, drawn_for: Image | None = None) -> Model:
     surest = _CONFIDENCE if drawn_for is None else _surest(told, file, drawn_for)
     # What suppressed by itself is left as it is; the other number is the one that ``YOLO.predict`` takes.
     scores = {"score": surest, "weak": surest, "overlap": 0.99 if shape[2] == 6 else 0.7}
+    if drawn_for is not None:
+        # What drawn weights find is nobody: it is no more followed than ``YOLO.predict`` follows anything.
+        scores |= {"strong": 0.5, "birth": 0.75}
     return Model(Manifest.model_validate(told | {"thresholds": scores}), file)
 
 

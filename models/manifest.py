@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -31,17 +31,57 @@ class InputSpec(Settings):
     scale: Annotated[float, Field(gt=0)] = 1.0
 
 
+_BIRTH_SHARE: Final = 0.1
+"""Of the way from a strong score to 1, from where on a find begins a track: one that is hardly believed begins none."""
+_CONFIRM_SHARE: Final = 0.4
+"""Of the way from a strong score to one that begins a track, where the mean of a track's has to be."""
+
+
 class Thresholds(Settings):
     """What the model's makers or our measurements found to work."""
 
     score: Annotated[float, Field(gt=0, lt=1, description="believed as a detection")]
     weak: Annotated[float, Field(gt=0, lt=1, description="enough to keep a track alive, and to be blurred")]
     overlap: Annotated[float, Field(gt=0, lt=1, description="IoU above which two boxes are one object")]
+    strong: Annotated[
+        float | None,
+        Field(
+            gt=0, lt=1, description="from here on a find tells for sure who it is of; `score` unless given"
+        ),
+    ] = None
+    birth: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="from here on a find begins a track; a tenth of the way from strong to 1 unless given",
+        ),
+    ] = None
+
+    @property
+    def sure(self) -> float:
+        """The score of a strong find."""
+        return self.score if self.strong is None else self.strong
+
+    @property
+    def begins(self) -> float:
+        """The score that begins a track."""
+        return self.sure + _BIRTH_SHARE * (1.0 - self.sure) if self.birth is None else self.birth
+
+    @property
+    def confirms(self) -> float:
+        """The mean score from which a track counts: between the two as it was tuned for the detectors that we know."""
+        return self.sure + _CONFIRM_SHARE * (self.begins - self.sure)
 
     def cross_faults(self) -> Iterator[Wrong]:
-        """What is believed is not weaker than what keeps a track alive."""
+        """What begins a track is not weaker than what is strong, and neither that nor what is believed than what is weak."""
         if self.right("weak", "score") and self.weak > self.score:
             yield Wrong(("weak",), f"expected at most score, {self.score}, got {self.weak}")
+        if self.strong is not None and self.right("weak", "strong") and self.strong < self.weak:
+            yield Wrong(("strong",), f"expected at least weak, {self.weak}, got {self.strong}")
+        named = "score" if self.strong is None else "strong"
+        if self.birth is not None and self.right(named, "birth") and self.birth < self.sure:
+            yield Wrong(("birth",), f"expected at least {named}, {self.sure}, got {self.birth}")
 
 
 class ModelManifest(Settings):

@@ -17,7 +17,7 @@ from edge.vision.detections import STREET_LABELS, Detections
 from edge.vision.heads import HEADS, EndToEndHead, Head
 from edge.vision.suppression import suppress
 from models.fitting import PictureFitter, tensor_shape
-from models.manifest import InputSpec, Manifest
+from models.manifest import InputSpec, Manifest, Thresholds
 from models.runtime import UNFIT, open_session
 from models.store import Model
 
@@ -31,6 +31,11 @@ class Detector(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """The names it may give."""
+        ...
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The scores that its finds are believed, strong and a beginning from."""
         ...
 
     def detect(self, image: Image) -> Detections:
@@ -85,6 +90,11 @@ class OnnxDetector:
     def labels(self) -> tuple[str, ...]:
         """The names it may give."""
         return self._labels
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """As its manifest has them."""
+        return self.manifest.thresholds
 
     def detect(self, image: Image) -> Detections:
         """Everything found that scores at least the threshold, surest first."""

@@ -25,10 +25,11 @@ from edge.vision.regions import CloserLooks, detect_in
 from edge.vision.scenes.build import build_scene
 from edge.vision.scenes.config import SceneConfig
 from edge.vision.scenes.scene import Scene, SceneEvent
-from edge.vision.tracker import Track, Tracker
+from edge.vision.tracker import Track, Tracker, TrackerSettings
 from edge.vision.waters import WaterWatch, open_segmenter
 from models.fire import FireSegmenter
 from models.helmet import HelmetJudge
+from models.manifest import Thresholds
 from models.water import WaterSegmenter
 
 
@@ -122,13 +123,24 @@ class FrameResult:
         return next((picture for picture in self.pictures if picture is not None), None)
 
 
+def tracker_settings(thresholds: Thresholds) -> TrackerSettings:
+    """What the tracker goes by with a detector's finds: one detector's sure is another's hardly ever reached."""
+    return TrackerSettings(
+        birth_score=thresholds.begins,
+        strong_score=thresholds.sure,
+        weak_score=thresholds.weak,
+        confirm_score=thresholds.confirms,
+    )
+
+
 class VisionPipeline:
     """Feed it one camera's frames in order.
 
     Args:
         settings: of this camera.
         detector: may be shared by cameras whose frames are taken in turn by one thread.
-        make_tracker: called at the start and when the size of the pictures changes.
+        make_tracker: called at the start and when the size of the pictures changes, with the scores that the detector's
+            manifest has tracks begin from.
         open_judge: gives the judge of helmets by its model's name; asked when a scene wants one.
         open_segmenter: the same for water.
         open_fire: the same for fire and smoke.
@@ -139,7 +151,7 @@ class VisionPipeline:
         self,
         settings: VisionSettings,
         detector: Detector,
-        make_tracker: Callable[[], Tracker] = Tracker,
+        make_tracker: Callable[[TrackerSettings], Tracker] = Tracker,
         open_judge: Callable[[str], HelmetJudge] = open_judge,
         open_segmenter: Callable[[str], WaterSegmenter] = open_segmenter,
         *,
@@ -154,7 +166,7 @@ class VisionPipeline:
         self._waters = WaterWatch(self.scenes, open_segmenter)
         self._fires = FireWatch(self.scenes, open_fire)
         self._make_tracker = make_tracker
-        self._tracker = make_tracker()
+        self._tracker = make_tracker(tracker_settings(detector.thresholds))
         self._gate = MotionGate() if settings.gate.enabled else None
         self._closer = CloserLooks(settings.gate.closer)
         self._moving: Boxes = np.zeros((0, 4), np.float32)
@@ -243,7 +255,7 @@ class VisionPipeline:
         if self._size == (width, height):
             return
         if self._size is not None:
-            self._tracker = self._make_tracker()
+            self._tracker = self._make_tracker(tracker_settings(self.detector.thresholds))
             self._followed = ()
             self._helmets.forget()
             self._count(resized=1)

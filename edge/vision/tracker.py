@@ -70,6 +70,9 @@ class Track:
 class TrackerSettings:
     """What the tracker goes by; the defaults were tuned on the first half of a street sequence.
 
+    Scores are a detector's own: those four that a find is held to come of its manifest (``pipeline.tracker_settings``); the
+    defaults are those of the two detectors it was tuned with.
+
     Attributes:
         birth_score: a detection needs this much to begin a track.
         strong_score: from here on a detection is matched in the first round.

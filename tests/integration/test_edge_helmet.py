@@ -12,7 +12,7 @@ from edge.camera.frame import Frame, Image
 from edge.vision.detections import Detections
 from edge.vision.pipeline import FrameResult, VisionPipeline, VisionSettings
 from models.data.riders import Head, parts, read_heads, read_picture
-from tests.fixtures.vision import LABELS
+from tests.fixtures.vision import LABELS, THRESHOLDS
 
 CANVAS = (360, 900)
 BARE, HELMETED = "a0160", "a0868"
@@ -23,6 +23,7 @@ class Riding:
     """A street along which one photographed rider goes; it finds the rider where it was put last."""
 
     labels = LABELS
+    thresholds = THRESHOLDS
 
     def __init__(self, head: Head) -> None:
         photo = read_picture(head.picture)

@@ -12,7 +12,7 @@ from edge.camera.frame import Frame, Image
 from edge.vision.ahead import LookAhead
 from edge.vision.detections import Detections
 from edge.vision.pipeline import VisionPipeline, VisionSettings
-from tests.fixtures.vision import LABELS, detections
+from tests.fixtures.vision import LABELS, THRESHOLDS, detections
 
 
 def _frames(count: int) -> list[Frame]:
@@ -37,6 +37,7 @@ class Grey:
     """Finds one box, as far to the right as the picture is bright; the first picture takes longest."""
 
     labels = LABELS
+    thresholds = THRESHOLDS
 
     def __init__(self) -> None:
         self.second = threading.Event()

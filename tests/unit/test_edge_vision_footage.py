@@ -20,6 +20,7 @@ from edge.vision.detector import OnnxDetector
 from edge.vision.evidence import Picture
 from edge.vision.pipeline import VisionPipeline, VisionSettings
 from edge.vision.scenes.scene import SceneEvent
+from models.manifest import Thresholds
 from models.store import open_model
 from tests.fixtures.vision import BIKES
 
@@ -64,6 +65,10 @@ class Recorder:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.detector.labels
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return self.detector.thresholds
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         found = self.detector.detect(image)

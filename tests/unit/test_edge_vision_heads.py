@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from common.runtime.errors import InvalidError
+from edge.camera.frame import Frame
 from edge.vision.detections import Detections
 from edge.vision.detector import OnnxDetector
 from edge.vision.heads import EndToEndHead, YoloHead
-from edge.vision.pipeline import VisionSettings
+from edge.vision.pipeline import VisionPipeline, VisionSettings
 from edge.vision.scenes.build import check_labels
 from models.manifest import Manifest
 from models.store import Model, open_model
@@ -194,6 +195,26 @@ def test_a_detector_that_knows_nothing_of_streets_fails_at_load(tmp_path: Path) 
 
 
 _ZONE = {"scene": "zone", "id": "square", "zone": [[0, 0], [1, 0], [1, 1]]}
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "starts"),
+    [({"score": 0.25}, True), ({"score": 0.25, "birth": 0.45}, False), ({"score": 0.45}, False)],
+)
+def test_who_is_found_as_surely_as_the_manifest_asks_is_followed_and_starts_an_event(
+    tmp_path: Path, thresholds: dict[str, float], starts: bool
+) -> None:
+    finds = _finds((15, 6, 25, 26, 0.4, 0))
+    told = {"weak": 0.1, "overlap": 0.6} | thresholds
+    detector = _brought(tmp_path, "end_to_end", [finds], thresholds=told)
+    everywhere = _ZONE | {"zone": [[0, 0], [1, 0], [1, 1], [0, 1]], "limit": 1, "enter_s": 1}
+    settings = VisionSettings.model_validate({"gate": {"enabled": False}, "scenes": [everywhere]})
+    pipeline = VisionPipeline(settings, detector, finder=None)
+    grey = np.full((SIDE, 2 * SIDE, 3), 90, np.uint8)
+    phases = [event.phase for n in range(20) for event in pipeline.process(Frame(grey, n * 100, n)).events]
+    assert phases == (["start"] if starts else [])
+
+
 _LANE = {"scene": "wrong_way", "id": "lane", "lane": [[0, 0], [1, 0], [1, 1]], "direction": [1, 0]}
 
 

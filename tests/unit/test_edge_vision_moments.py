@@ -13,7 +13,7 @@ from edge.vision.detections import Detections
 from edge.vision.pipeline import FrameResult, VisionPipeline, VisionSettings
 from models.helmet import HelmetJudge
 from models.manifest import HelmetManifest, VerdictThresholds
-from tests.fixtures.vision import LABELS, street
+from tests.fixtures.vision import LABELS, THRESHOLDS, street
 
 WIDTH, HEIGHT = 900, 360
 ORANGE = np.array([40, 170, 255], int)
@@ -39,6 +39,7 @@ class Riders:
     """So many riders side by side, all of whom leave at once."""
 
     labels = LABELS
+    thresholds = THRESHOLDS
 
     def __init__(self, count: int) -> None:
         self.count, self.step, self.gone = count, 0, False

@@ -7,7 +7,10 @@ import pytest
 
 from edge.camera.frame import Frame, Image
 from edge.vision.detections import Detections
-from edge.vision.pipeline import FrameResult, VisionPipeline, VisionSettings
+from edge.vision.pipeline import FrameResult, VisionPipeline, VisionSettings, tracker_settings
+from edge.vision.tracker import TrackerSettings
+from models.manifest import Manifest, Thresholds
+from models.store import load_manifest
 from tests.fixtures.vision import LABELS, ScriptedDetector, detections
 
 STILL: Image = np.full((240, 320, 3), 90, np.uint8)
@@ -141,3 +144,32 @@ def test_weak_detections_are_blurred_but_prove_nothing(score: float) -> None:
     pipeline = VisionPipeline(_settings(), ScriptedDetector(_somebody(score)))
     assert not any(result.events for result in _play(pipeline, 30))
     assert pipeline.counters.detections == 0
+
+
+@pytest.mark.parametrize("name", ["cocossd", "yolox_nano"])
+def test_the_detectors_that_the_tracker_was_tuned_with_are_followed_as_it_was_tuned(name: str) -> None:
+    manifest = load_manifest(name)
+    assert isinstance(manifest, Manifest)
+    assert (manifest.thresholds.strong, manifest.thresholds.birth) == (0.5, 0.75)
+    assert tracker_settings(manifest.thresholds) == TrackerSettings()
+
+
+def test_of_another_detector_what_the_manifest_believes_in_is_strong_and_a_little_more_begins_a_track() -> (
+    None
+):
+    settings = tracker_settings(Thresholds(score=0.25, weak=0.05, overlap=0.6))
+    assert (settings.weak_score, settings.strong_score) == (0.05, 0.25)
+    assert settings.birth_score == pytest.approx(0.325)
+    assert settings.strong_score < settings.confirm_score < settings.birth_score
+    said = tracker_settings(Thresholds(score=0.25, weak=0.05, overlap=0.6, strong=0.6))
+    assert said.strong_score == 0.6
+    assert said.birth_score == pytest.approx(0.64)
+
+
+def test_a_picture_of_another_size_is_followed_by_the_same_scores() -> None:
+    unsure = Thresholds(score=0.25, weak=0.1, overlap=0.6)
+    pipeline = VisionPipeline(_settings(), ScriptedDetector(_somebody(0.4), thresholds=unsure))
+    _play(pipeline, 5)
+    larger = _play(pipeline, 15, image=np.zeros((480, 640, 3), np.uint8), first=5)
+    assert pipeline.counters.resized == 1
+    assert any(result.events for result in larger)

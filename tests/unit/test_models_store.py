@@ -91,6 +91,26 @@ def test_a_faulty_manifest_reports_every_fault_at_once(tmp_path: Path) -> None:
         assert key in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"strong": 0.5, "birth": 0.4}, "expected at least strong, 0.5, got 0.4"),
+        ({"birth": 0.2}, "expected at least score, 0.3, got 0.2"),
+        ({"strong": 0.05}, "expected at least weak, 0.1, got 0.05"),
+        ({"birth": 1.5}, "less than 1"),
+        ({"strong": -0.1}, "greater than 0"),
+        ({"score": 0.3, "birth": 0}, "greater than 0"),
+    ],
+)
+def test_scores_that_cannot_begin_a_track_are_refused_with_their_line_and_what_was_expected(
+    tmp_path: Path, changed: dict[str, float], said: str
+) -> None:
+    _copied_manifest(tmp_path, thresholds={"score": 0.3, "weak": 0.1, "overlap": 0.5} | changed)
+    with pytest.raises(ConfigError, match=rf"cocossd\.yaml:\d+.*{said}") as caught:
+        load_manifest("cocossd", tmp_path)
+    assert caught.value.hint
+
+
 def test_a_manifest_with_a_label_twice_is_refused(tmp_path: Path) -> None:
     _copied_manifest(tmp_path, labels=["person", "person"], exclusive=[])
     with pytest.raises(ConfigError, match="'person' already stands on line"):
