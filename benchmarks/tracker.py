@@ -175,7 +175,7 @@ def show(told: Mapping[str, Any]) -> None:
 
 
 def main() -> int:
-    """Measure and print; 1 when the first play misses anything with any detector at hand."""
+    """Measure and print; 1 when anything is missed, in any play with any detector at hand."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print only the last line")
     parser.add_argument("--install", action="store_true", help="install the package first")
@@ -230,7 +230,7 @@ def main() -> int:
         | {"model": "cocossd", "by_model": told, "missed": short},
     }
     print(json.dumps(line))
-    return int(worst < 1.0 or any(one["ms"] > MOST_MS for one in first.values()))
+    return int(bool(short))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +69,54 @@ def test_the_best_of_a_play_may_be_two_trackers_each_by_its_own_measure() -> Non
         "best_idf1": 0.8,
         "best_idf1_by": "Steady, tuned",
     }
+
+
+Run = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command with what it measured given: its exit code and its line."""
+    truth = tmp_path / "data" / "video" / "vtest-gt" / "gt.txt"
+    truth.parent.mkdir(parents=True)
+    truth.write_text("1,1,10,10,20,50,1,-1,-1,-1\n", encoding="utf-8")
+    monkeypatch.setattr(benchmark, "SHARED", tmp_path)
+    monkeypatch.setattr(benchmark, "find_footage", lambda _: tmp_path)
+    monkeypatch.setattr(benchmark, "detect", lambda *_: ({}, {}))
+    monkeypatch.setattr(sys, "argv", ["tracker", "--json"])
+
+    def ran(told: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        monkeypatch.setattr(benchmark, "measure", lambda *_, **__: {"told": told, "kept": {}})
+        code = benchmark.main()
+        return code, json.loads(capsys.readouterr().out)
+
+    return ran
+
+
+def _told() -> dict[str, Any]:
+    """What a measurement gave in which ours leads in every play."""
+    good = {"mota": 0.9, "best_mota": 0.8, "idf1": 0.9, "best_idf1": 0.8, "switches": 1, "ms": 0.5}
+    return {model: {"plays": {name: dict(good) for name in plays(SCORED)}} for model in MODELS}
+
+
+@pytest.mark.parametrize(
+    ("play", "worse"),
+    [(play, worse) for play in plays(SCORED) for worse in ({"mota": 0.7}, {"idf1": 0.7}, {"ms": 1.1})],
+)
+def test_whatever_is_missed_in_any_play_is_listed_and_fails(
+    run: Run, play: str, worse: dict[str, float]
+) -> None:
+    told = _told()
+    told["yolox_nano"]["plays"][play] |= worse
+    code, line = run(told)
+    assert code == 1
+    (short,) = line["detail"]["missed"]
+    assert short.startswith(f"yolox_nano, {play}: ")
+
+
+def test_nothing_missed_passes(run: Run) -> None:
+    code, line = run(_told())
+    assert (code, line["detail"]["missed"]) == (0, [])
 
 
 def test_tuning_without_the_second_detector_says_what_is_missing(
