@@ -156,8 +156,8 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"What evidence pictures hide, in {found['photos']} held-out street photos of {found['groups']} groups, by",
-            f"{found['by']}. A head counts as hidden when nine tenths of the ellipse in its box are; every pixel hidden",
-            "counts, the heads of people whom nobody labelled too.",
+            f"{found['by']}. A head counts as hidden when nine tenths of the ellipse in its box are. Pixels hidden for number",
+            "plates count in the plates' line alone; all others count in the heads', those over people whom nobody labelled too.",
             "",
             "| | hidden | pixels hidden for each labelled one |",
             "|---|---|---|",
