@@ -51,6 +51,8 @@ class ViewStore:
                     spread,
                     likeness,
                     int(held["seen"]),
+                    # Files of before it was watched have none.
+                    *(float(held[name]) if name in held else 0.0 for name in ("focus", "focus_ms")),
                 )
                 height, width = (int(length) for length in held["size"])
         except FileNotFoundError:
@@ -78,6 +80,8 @@ class ViewStore:
                     spread=np.array(view.spread),
                     likeness=np.array(view.likeness),
                     seen=np.array(view.seen),
+                    focus=np.array(view.focus),
+                    focus_ms=np.array(view.focus_ms),
                 )
             new.replace(file)
         except OSError as error:

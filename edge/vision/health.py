@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal, get_args
 from pydantic import Field
 
 from common.runtime.config import Settings
+from edge.vision.focus import Focus
 from edge.vision.health_measure import Look, Plane, detail_kept, likeness, likeness_moved
 
 Fault = Literal["blocked", "blurred", "dark", "moved", "frozen"]
@@ -84,6 +85,8 @@ class KnownView:
         spread: the same.
         likeness: mean likeness of its pictures to it.
         seen: pictures that it was learnt from.
+        focus: how sharp its edges usually are; 0 when that is not known.
+        focus_ms: for how long that was watched.
     """
 
     shape: Plane
@@ -91,6 +94,8 @@ class KnownView:
     spread: float
     likeness: float
     seen: int
+    focus: float = 0.0
+    focus_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,7 @@ class ViewHealth:
         """Judge a picture, and learn from it when it is good; time does not run backwards."""
         elapsed = 0 if self._at_ms is None else min(max(at_ms - self._at_ms, 0), _LONGEST_STEP_MS)
         self._at_ms = at_ms
-        fault, detail = self._judge(look, at_ms)
+        fault, detail = self._judge(look, elapsed, at_ms)
         if self._stays_otherwise(fault, look, elapsed, at_ms):
             assert self._other is not None
             self._view, self._other = self._other, None
@@ -206,10 +211,16 @@ class ViewHealth:
             self._since.pop(fault, None)
         return Verdict(None, changes, adopted=True)
 
-    def _judge(self, look: Look, at_ms: int) -> tuple[Fault | None, dict[str, float | str]]:
+    def _judge(self, look: Look, elapsed: float, at_ms: int) -> tuple[Fault | None, dict[str, float | str]]:
         for fault, detail in self._found(look, at_ms):
             if fault not in self._settings.ignore:
+                if fault == "blurred" and self._open == fault:
+                    # Where a picture is too blurred to be compared it goes on, and no gap ends it.
+                    self._view.focus.take(look.focus)
                 return fault, {**detail}
+        left = self._view.focus.see(look.focus, elapsed) if self._view.steady else None
+        if left is not None and "blurred" not in self._settings.ignore:
+            return "blurred", {"focus": round(left, 2)}
         return None, {}
 
     def _found(self, look: Look, at_ms: int) -> Iterator[tuple[Fault, dict[str, float]]]:
@@ -266,7 +277,9 @@ class _View:
 
     def __init__(self, known: KnownView | None = None) -> None:
         self._likeness, self._seen = 0.0, 0
+        self.focus = Focus()
         if known is not None:
+            self.focus = Focus(known.focus, known.focus_ms)
             self._shape, self._detail, self._spread = known.shape.copy(), known.detail.copy(), known.spread
             self._likeness, self._seen = known.likeness, known.seen
 
@@ -283,11 +296,21 @@ class _View:
     @property
     def known(self) -> KnownView:
         """What is known of it."""
-        return KnownView(self._shape.copy(), self._detail.copy(), self._spread, self._likeness, self._seen)
+        return KnownView(
+            self._shape.copy(),
+            self._detail.copy(),
+            self._spread,
+            self._likeness,
+            self._seen,
+            self.focus.usual,
+            self.focus.watched_ms,
+        )
 
     def learn(self, look: Look, elapsed_ms: float) -> None:
         """Let a good picture become a part of it."""
         self._seen += 1
+        if self.steady:
+            self.focus.learn(look.focus, elapsed_ms)
         if self._seen == 1:
             self._shape, self._detail, self._spread = look.shape.copy(), look.detail.copy(), look.spread
             return

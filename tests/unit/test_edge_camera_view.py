@@ -165,7 +165,7 @@ def test_somebody_says_that_the_new_view_is_right_and_the_box_goes_on_at_once(tm
 
 def _kept() -> KeptView:
     shape = np.arange(48 * 64, dtype=np.float32).reshape(48, 64)
-    return KeptView(KnownView(shape, np.ones((6, 8), np.float32), 90.0, 0.9, 77), (240, 320))
+    return KeptView(KnownView(shape, np.ones((6, 8), np.float32), 90.0, 0.9, 77, 2.4, 9e7), (240, 320))
 
 
 def test_what_is_kept_is_what_was_known_and_for_its_setup_alone(tmp_path: Path) -> None:
@@ -181,8 +181,20 @@ def test_what_is_kept_is_what_was_known_and_for_its_setup_alone(tmp_path: Path) 
         77,
         (240, 320),
     )
+    assert (found.view.focus, found.view.focus_ms) == (2.4, 9e7)
     assert store.load("cam-1", "b") is None
     assert store.load("cam-2", "a") is None
+
+
+def test_a_view_that_was_kept_before_its_focus_was_watched_is_still_known(tmp_path: Path) -> None:
+    store = ViewStore(tmp_path)
+    store.save("cam-1", "a", _kept())
+    with np.load(tmp_path / "cam-1.npz") as held:
+        before = {name: held[name] for name in held if not name.startswith("focus")}
+    np.savez_compressed(tmp_path / "cam-1.npz", **before)
+    found = store.load("cam-1", "a")
+    assert found is not None
+    assert (found.view.seen, found.view.focus, found.view.focus_ms) == (77, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("spoil", [lambda _: b"", lambda whole: whole[:500], lambda _: b"not a view" * 100])

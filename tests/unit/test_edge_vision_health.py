@@ -157,7 +157,8 @@ def test_a_frozen_picture_is_named(vtest: list[Image]) -> None:
 
 def test_a_freeze_starts_once_and_ends_once_when_it_thaws() -> None:
     """With the settings as they come: 40 s alive, 80 s the same picture, a minute alive."""
-    health, changes = ViewHealth(HealthSettings()), []
+    health = ViewHealth(HealthSettings())
+    changes: list[HealthChange] = []
     for second in range(180):
         frozen = 40 <= second < 120
         look = look_at(_grainy(street(seed=11), 99 if frozen else second % 50))
