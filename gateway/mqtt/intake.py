@@ -38,7 +38,7 @@ from gateway.mqtt.frames import (
     Unsuback,
     Version,
 )
-from gateway.mqtt.link import Link, RefusedError
+from gateway.mqtt.link import Link, RefusedError, UnwantedError
 from gateway.mqtt.properties import Property, ProtocolError
 from gateway.mqtt.reasons import (
     NORMAL,
@@ -74,8 +74,8 @@ class FramesIntake:
         partition: the session is ``gw-{partition}``, so whoever holds the lease inherits the queue.
         receive_maximum: messages without an acknowledgement.
         queue_bytes: payload bytes that may wait here.
-        may_connect: asked before every connect; a gateway whose lease is not fresh must not take the session
-            from its successor.
+        may_connect: asked before every connection, and again before each CONNECT; a gateway whose lease is not fresh
+            must not take the session from its successor.
         on_connection: told when messages can come in, and when no more.
         keep_alive_s: after this long without a word the broker is asked whether it is there.
         version: the protocol level to begin with.
@@ -208,18 +208,30 @@ class FramesIntake:
         if self._thread.is_alive():
             self._thread.join(_CLOSE_SECONDS)
         self._connected.clear()
-        self._waker.close()
+        if not self._thread.is_alive():
+            self._waker.close()  # else its thread does, which may look at it still
 
     # What follows runs on the intake's own thread.
 
     def _run(self) -> None:
+        try:
+            self._connect_until_closed()
+        finally:
+            self._waker.close()
+
+    def _is_wanted(self) -> bool:
+        return not self._closing.is_set() and self._may_connect()
+
+    def _connect_until_closed(self) -> None:
         failures = 0
         while not self._closing.is_set():
             if not self._may_connect():
                 self._ended.set()
                 break
             try:
-                link = Link(self._broker, self._connect, self._version)
+                link = Link(self._broker, self._connect, self._version, self._is_wanted)
+            except UnwantedError:
+                continue  # why it is not is asked above
             except RefusedError as error:
                 self._note_refusal(error)
             except (OSError, ProtocolError) as error:
@@ -241,9 +253,9 @@ class FramesIntake:
 
     def _stay(self, link: Link) -> bool:
         """Use a connection until it ends; False when that is for good."""
-        self._begin(link)
         reason = None
         try:
+            self._begin(link)
             reason = self._serve(link)
         except ProtocolError as error:
             _log.error("the broker does not keep to MQTT", error=error.message)

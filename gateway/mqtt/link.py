@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
+from collections.abc import Callable
 from typing import Final
 
 from common.runtime.errors import TransientError
@@ -31,6 +32,10 @@ class RefusedError(TransientError):
         self.reason = reason
 
 
+class UnwantedError(ConnectionAbortedError):
+    """By the time the way to the broker was open, nobody wanted the session any more."""
+
+
 class Link:
     """An accepted connection.
 
@@ -38,14 +43,22 @@ class Link:
         broker: where to, and as whom.
         connect: the first packet; its keep alive and receive maximum count.
         version: the protocol level to speak.
+        is_wanted: asked when the way is open, which may take half a minute: CONNECT takes the session from whoever has it.
 
     Raises:
+        UnwantedError: when it is not wanted any more; the broker has heard nothing.
         RefusedError: when the broker says no.
         ProtocolError: when it does not speak MQTT.
         OSError: when it cannot be reached, or not be trusted.
     """
 
-    def __init__(self, broker: BrokerAddress, connect: Connect, version: Version) -> None:
+    def __init__(
+        self,
+        broker: BrokerAddress,
+        connect: Connect,
+        version: Version,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.version = version
         self._parser = Parser(version)
         self._early: list[Frame] = []
@@ -56,6 +69,8 @@ class Link:
         self._sent_at = self._heard_at = time.monotonic()
         self._pinged_at: float | None = None
         try:
+            if not is_wanted():
+                raise UnwantedError("the session may not be taken any more")
             self.connack = self._introduce(connect)
         except (OSError, TransientError):
             self.close()

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -20,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from common.wire.topics import Address
 from gateway.config import BrokerAddress
 from gateway.intake import Delivery
+from gateway.mqtt import intake as intake_module
 from gateway.mqtt.frames import (
     Connack,
     Connect,
@@ -38,7 +40,7 @@ from gateway.mqtt.properties import Property
 from local.broker import Broker
 from tests.conftest import Credential
 from tests.fixtures.tcp_proxy import TcpProxy
-from tests.integration.gateway_rig import eventually
+from tests.integration.gateway_rig import PATIENCE, eventually
 
 pytestmark = pytest.mark.services
 
@@ -50,6 +52,7 @@ class Rig:
         self.site = f"site-{secrets.token_hex(4)}"
         self.box = Address(self.site, "box-1")
         self.proxy = proxy
+        self.broker_port = broker.port
         self.address = BrokerAddress(
             "127.0.0.1", proxy.port, True, gateway.username, gateway.password, broker.ca_file
         )
@@ -169,6 +172,56 @@ def test_with_3_1_1_the_session_is_kept_and_what_is_not_acknowledged_comes_again
     rig.say("meanwhile")
     with intake_at(rig.address, rig.site, version=4) as second:
         assert texts(take(second, 3)) == ["two", "three", "meanwhile"]
+
+
+@pytest.mark.parametrize("what", ["its lease grows old", "it is closed"])
+def test_a_session_is_not_taken_when_the_way_to_the_broker_opens_too_late(
+    rig: Rig, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "_CLOSE_SECONDS", 0.2)
+    asked, fresh = threading.Event(), threading.Event()
+    fresh.set()
+
+    def may_connect() -> bool:
+        asked.set()
+        return fresh.is_set()
+
+    rig.proxy.stall()
+    late = FramesIntake(rig.address, "part", may_connect=may_connect)
+    late.start()
+    assert asked.wait(PATIENCE)
+    time.sleep(0.3)  # until it waits for TLS
+    if what == "it is closed":
+        late.close()
+    else:
+        fresh.clear()
+    with intake_at(replace(rig.address, port=rig.broker_port), rig.site) as successor:
+        eventually(successor.is_connected)
+        rig.proxy.stall(False)
+        eventually(lambda: not late._thread.is_alive())
+        rig.say("to the successor")
+        assert texts(take(successor, 1)) == ["to the successor"]
+        assert not successor.has_ended()
+    late.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_intake_that_dies_as_it_begins_hangs_up_and_says_that_it_hears_nothing(rig: Rig) -> None:
+    changes: list[bool] = []
+
+    def change(connected: bool) -> None:
+        changes.append(connected)
+        if connected:
+            raise RuntimeError("a fault of ours")
+
+    made = FramesIntake(
+        rig.address, "part", on_connection=change
+    )  # nothing to subscribe to: connected at once
+    made.start()
+    eventually(made.has_died)
+    assert changes == [True, False]
+    assert not made.is_connected()
+    made.close()
 
 
 class ScriptedBroker:
