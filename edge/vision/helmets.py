@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +22,12 @@ from models.helmet import HelmetJudge
 from models.manifest import HelmetManifest
 from models.store import open_as
 
-#: Best moments that a camera keeps for evidence; each holds a whole picture.
-_MOMENTS: Final = 2
+#: Riders on their way of whom a camera keeps the best moment for evidence.
+_MOMENTS: Final = 8
+#: Of the pictures of these moments so many are kept as they are, 6 MB each in full HD; the older ones are packed.
+_UNPACKED: Final = 2
+#: Of a packed picture, as JPEG: what is told of it is made smaller and encoded once more.
+_QUALITY: Final = 95
 #: Pixels: larger heads are no better.
 _LARGE: Final = 96.0
 #: Variance of the Laplacian of a crop that is as sharp as it needs to be.
@@ -44,6 +48,43 @@ class Moment:
         return self.frame.captured_at
 
 
+class _Held:
+    """A picture that is held, for one moment or several; it needs a tenth of the room when it is packed."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._packed: NDArray[np.uint8] | None = None
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is held as JPEG."""
+        return self._packed is not None
+
+    def pack(self) -> None:
+        """Hold it as JPEG from now on."""
+        done, encoded = cv2.imencode(".jpg", self._frame.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        assert done, "OpenCV encodes every 8-bit picture"
+        self._packed = np.asarray(encoded, np.uint8)
+        self._frame = replace(self._frame, image=np.zeros((0, 0, 3), np.uint8))
+
+    def frame(self) -> Frame:
+        """The picture with its instant."""
+        if self._packed is None:
+            return self._frame
+        image = cv2.imdecode(self._packed, cv2.IMREAD_COLOR)
+        assert image is not None, "it was encoded here"
+        return replace(self._frame, image=np.asarray(image, np.uint8))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """A moment whose picture may be packed."""
+
+    held: _Held
+    found: Detections
+    tracks: tuple[Track, ...]
+
+
 def open_judge(model: str, directory: Path | None = None, threads: int = 1) -> HelmetJudge:
     """The judge of that model; raises InvalidError when its file is missing, changed or broken."""
     return HelmetJudge(open_as(HelmetManifest, model, directory), threads)
@@ -59,7 +100,7 @@ class HelmetWatch:
 
     def __init__(self, scenes: Sequence[Scene], open_judge: Callable[[str], HelmetJudge]) -> None:
         self._pairs: list[tuple[HelmetScene, HelmetJudge]] = []
-        self._moments: dict[tuple[str, int], Moment] = {}
+        self._moments: dict[tuple[str, int], _Kept] = {}
         self.looks = 0
         for scene in scenes:
             if isinstance(scene, HelmetScene):
@@ -70,6 +111,8 @@ class HelmetWatch:
 
     def look(self, frame: Frame, found: Detections, tracks: tuple[Track, ...]) -> None:
         """Look at every rider's head that is worth it in this picture."""
+        self._let_go()
+        kept = _Kept(_Held(frame), found, tracks)
         for scene, judge in self._pairs:
             for rider in scene.riders(tracks, frame.captured_at):
                 head = head_of(rider.xyxy)
@@ -83,7 +126,7 @@ class HelmetWatch:
                 self.looks += 1
                 look = Look(frame.captured_at, quality, float(judge.of_crops([crop])[0]))
                 if scene.look(rider.id, look):
-                    self._keep((scene.id, rider.id), Moment(frame, found, tracks))
+                    self._keep((scene.id, rider.id), kept)
 
     def passed(self) -> list[Verdict]:
         """What was said of each who rode past since this was asked last."""
@@ -95,17 +138,30 @@ class HelmetWatch:
 
     def moment_of(self, event: SceneEvent) -> Moment | None:
         """The moment that shows best what an event is about; it is given away and not kept."""
-        return self._moments.pop((event.scene, int(event.detail.get("track", -1))), None)
+        kept = self._moments.pop((event.scene, int(event.detail.get("track", -1))), None)
+        return None if kept is None else Moment(kept.held.frame(), kept.found, kept.tracks)
 
     def forget(self) -> None:
         """Let go of all moments."""
         self._moments.clear()
 
-    def _keep(self, name: tuple[str, int], moment: Moment) -> None:
+    def _keep(self, name: tuple[str, int], kept: _Kept) -> None:
         self._moments.pop(name, None)
-        self._moments[name] = moment
+        self._moments[name] = kept
         while len(self._moments) > _MOMENTS:
             self._moments.pop(next(iter(self._moments)))
+        unpacked = [held for held in self._held() if not held.is_packed]
+        for held in unpacked[:-_UNPACKED]:
+            held.pack()
+
+    def _held(self) -> list[_Held]:
+        """Every picture once, in the order in which their moments were kept."""
+        return list(dict.fromkeys(kept.held for kept in self._moments.values()))
+
+    def _let_go(self) -> None:
+        """Of whoever has passed there is nothing more to tell: his place is another's."""
+        followed = {(scene.id, rider) for scene, _ in self._pairs for rider in scene.followed}
+        self._moments = {name: kept for name, kept in self._moments.items() if name in followed}
 
 
 def quality_of(crop: NDArray[np.uint8], size: float) -> float:

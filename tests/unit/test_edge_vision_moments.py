@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+import pytest
 
 from edge.camera.frame import Frame, Image
+from edge.vision import helmets
 from edge.vision.detections import Detections
+from edge.vision.helmets import HelmetWatch
 from edge.vision.pipeline import FrameResult, VisionPipeline, VisionSettings
-from models.helmet import HelmetJudge
-from models.manifest import HelmetManifest, VerdictThresholds
-from tests.fixtures.vision import LABELS, THRESHOLDS, street
+from edge.vision.scenes.config import HelmetConfig
+from edge.vision.scenes.helmet import HelmetScene
+from edge.vision.tracker import Track
+from tests.fixtures.helmets import Bare
+from tests.fixtures.vision import LABELS, THRESHOLDS, track
 
 WIDTH, HEIGHT = 900, 360
 ORANGE = np.array([40, 170, 255], int)
 
 
-class Bare(HelmetJudge):
-    """Takes every head for bare."""
-
-    def __init__(self, probability: float = 0.95) -> None:
-        self.manifest = HelmetManifest.model_construct(
-            thresholds=VerdictThresholds(helmetless=0.7, helmet=0.3), smallest=8.0
-        )
-        self._probability = probability
-
-    def crops(self, image: Image, heads: NDArray[np.float64]) -> list[NDArray[np.uint8]]:
-        return [street(32, 32) for _ in heads]
-
-    def of_crops(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        return np.full(len(crops), self._probability, np.float32)
-
-
 class Riders:
-    """So many riders side by side, all of whom leave at once."""
+    """So many riders side by side, each some steps after the one before him; all leave at once."""
 
     labels = LABELS
     thresholds = THRESHOLDS
 
-    def __init__(self, count: int) -> None:
-        self.count, self.step, self.gone = count, 0, False
+    def __init__(self, count: int, apart: int = 0) -> None:
+        self.count, self.apart, self.step, self.gone = count, apart, 0, False
 
     def boxes(self, step: int) -> list[tuple[float, float, float, float]]:
         """Of the persons."""
         return [
-            (20.0 + 200 * n + 6 * step, 60.0, 90.0 + 200 * n + 6 * step, 200.0) for n in range(self.count)
+            (20.0 + 200 * n + 6 * step, 60.0, 90.0 + 200 * n + 6 * step, 200.0)
+            for n in range(self.count)
+            if step >= n * self.apart
         ]
 
     def detect(self, image: Image) -> Detections:
@@ -65,7 +55,22 @@ class Riders:
         )
 
 
-def _ride(count: int, probability: float = 0.95) -> tuple[list[FrameResult], VisionPipeline, Riders]:
+def _frame(n: int) -> Frame:
+    return Frame(np.full((HEIGHT, WIDTH, 3), 90, np.uint8), n * 100, n)
+
+
+def _followed(n: int) -> tuple[Track, ...]:
+    """Of so many riders and one the tracks, at that picture's instant; each with his mount."""
+    return tuple(
+        track(2 * rider + mount, 60 + 100 * rider, 200 + 20 * mount, n * 100, label=label, size=size)
+        for rider in range(n + 1)
+        for mount, (label, size) in enumerate((("person", (70.0, 140.0)), ("motorcycle", (80.0, 80.0))))
+    )
+
+
+def _ride(
+    count: int, probability: float = 0.95, *, apart: int = 0
+) -> tuple[list[FrameResult], VisionPipeline, Riders]:
     told = {
         "gate": {"enabled": False},
         "evidence": {"search_persons": False, "widest": WIDTH},
@@ -74,14 +79,14 @@ def _ride(count: int, probability: float = 0.95) -> tuple[list[FrameResult], Vis
             {"scene": "zone", "id": "left", "zone": [[0, 0], [1, 0], [1, 1], [0, 1]], "enter_s": 4.0},
         ],
     }
-    riders = Riders(count)
+    riders = Riders(count, apart)
     pipeline = VisionPipeline(
         VisionSettings.model_validate(told), riders, open_judge=lambda _: Bare(probability), finder=None
     )
     results = []
     for step in range(80):
         riders.step, riders.gone = step, step >= 20
-        results.append(pipeline.process(Frame(np.full((HEIGHT, WIDTH, 3), 90, np.uint8), step * 100, step)))
+        results.append(pipeline.process(_frame(step)))
     return results, pipeline, riders
 
 
@@ -109,15 +114,47 @@ def test_two_riders_who_leave_at_once_are_each_shown_at_their_own_place() -> Non
         assert abs(there[0] - sighting.xyxy[0]) <= 6, "the box is where its rider is in this very picture"
 
 
-def test_a_rider_whose_moment_was_not_kept_is_told_without_a_picture() -> None:
+def test_of_four_riders_who_leave_at_once_each_is_shown_at_his_own_place() -> None:
+    """More pictures than are kept as they came: the older ones were packed meanwhile."""
+    results, pipeline, _ = _ride(4, apart=3)
+    (told,) = [result for result in results if any(event.phase == "act" for event in result.events)]
+    assert len(told.events) == 4
+    for event, picture in zip(told.events, told.pictures, strict=True):
+        assert picture is not None
+        assert picture.captured_at <= 1900
+        (sighting,) = event.tracks
+        assert _is_marked(picture.jpeg, sighting.xyxy)
+    assert pipeline.counters.pictures > helmets._UNPACKED
+
+
+def test_a_rider_whose_moment_was_not_kept_is_told_without_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """A box from when he was there, over a picture from when he is gone, would point at somebody else."""
+    monkeypatch.setattr(helmets, "_MOMENTS", 2)
     results, pipeline, _ = _ride(4)
     (told,) = [result for result in results if any(event.phase == "act" for event in result.events)]
     assert len(told.events) == 4
     shown = [picture for picture in told.pictures if picture is not None]
-    assert 1 <= len(shown) <= 2
+    assert len(shown) == 2
     assert all(picture.captured_at <= 1900 for picture in shown)
     assert pipeline.counters.pictures == len({picture.captured_at for picture in shown})
+
+
+def test_few_whole_pictures_are_kept_however_many_ride_and_none_when_they_have_passed() -> None:
+    frames, followed = [_frame(n) for n in range(6)], [_followed(n) for n in range(6)]
+    scene = HelmetScene(HelmetConfig.model_validate({"scene": "helmet", "id": "riders"}))
+    scene.resize(WIDTH, HEIGHT)
+    watch = HelmetWatch([scene], lambda _: Bare())
+    alive = [weakref.ref(frame.image) for frame in frames]
+    for n in range(6):
+        # One more in each picture: six best moments in as many pictures.
+        watch.look(frames[n], Detections.empty(LABELS), followed[n])
+        scene.step(followed[n], frames[n].captured_at)
+    del frames
+    assert sum(image() is not None for image in alive) <= 2
+    nobody = _frame(60)
+    scene.step((), nobody.captured_at)
+    watch.look(nobody, Detections.empty(LABELS), ())
+    assert sum(image() is not None for image in alive) == 0
 
 
 def test_all_who_rode_past_are_counted_also_where_nobody_was_bare() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -58,6 +58,11 @@ class HelmetScene:
     def id(self) -> str:
         """Its name in the camera's configuration."""
         return self.config.id
+
+    @property
+    def followed(self) -> Set[int]:
+        """The tracks of whoever rode through the zone and has not passed yet."""
+        return self._rides.keys()
 
     def resize(self, width: int, height: int) -> None:
         """Say how large the pictures are; whoever was on the way in the old ones is forgotten."""
