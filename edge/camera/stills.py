@@ -11,7 +11,7 @@ from typing import Annotated, Final, Self
 
 import cv2
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from common.runtime.clock import Clock, SystemClock
 from common.runtime.config import Settings
@@ -34,14 +34,22 @@ class StillsSettings(Settings):
     """A folder of pictures.
 
     With ``follow`` pictures are taken as they come, once they grow no more, each at the instant that its file was
-    written, and none for ``stalled_s`` is a fault; pictures that lay there before are left alone. Without it all are gone through in the
-    order of their names, ``every_s`` apart.
+    written, and none for ``stalled_s`` is a fault; pictures that lay there before are left alone, but not those that
+    came while the folder was lost or stalled: a source is built anew for each opening, so what was seen is kept
+    here, from the first opening on. Without it all are gone through in the order of their names, ``every_s`` apart.
     """
 
     directory: Path
     follow: bool = True
     every_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
     stalled_s: Annotated[float, Field(ge=1, le=86_400)] = 600.0
+    _seen: dict[str, _Stamp] | None = PrivateAttr(default=None)
+
+    def seen(self, files: Iterable[Path]) -> dict[str, _Stamp]:
+        """What is not new, by name, to be kept up by who follows the folder: at first these files."""
+        if self._seen is None:
+            self._seen = _stamps(files)
+        return self._seen
 
 
 class StillsSource:
@@ -117,7 +125,7 @@ class StillsSource:
                 "check the camera's stills.directory",
             )
         if self._settings.follow:
-            self._seen = _stamps(files)
+            self._seen = self._settings.seen(files)
         return self
 
     def __exit__(
@@ -164,6 +172,7 @@ class StillsSource:
         n, last_ms, came_at = 0, -1, self._clock.monotonic()
         while not self._stopped.is_set():
             for path, written_ms in self._new_files():
+                self._seen[path.name] = self._noticed[path.name]
                 image = self._picture(path)
                 if image is None:
                     continue
@@ -187,10 +196,14 @@ class StillsSource:
         files, now = self._files(), self._clock.now_ms()
         held = _stamps(files)
         settled = {name for name, stamp in held.items() if self._noticed.get(name) == stamp}
-        # Names that are gone are forgotten, or a folder that is emptied now and then would be remembered for ever.
         fresh = {name: held[name] for name in settled if self._seen.get(name) != held[name]}
-        self._seen = {name: stamp for name, stamp in self._seen.items() if name in held} | fresh
         self._noticed = held
+        if self._stopped.is_set():  # a disk that hung: another source follows the folder by now
+            return []
+        # Names that are gone are forgotten, or a folder that is emptied now and then would be remembered for ever.
+        # Not while there are none: its disk may be unmounted, and all that is on it would be new afterwards.
+        for name in self._seen.keys() - held.keys() if held else ():
+            del self._seen[name]
         # Another machine's clock may be ahead: nothing was written later than now.
         found = [(path, min(fresh[path.name][0], now)) for path in files if path.name in fresh]
         return sorted(found, key=lambda one: (one[1], one[0].name))

@@ -142,6 +142,60 @@ def test_a_followed_folder_that_goes_and_comes_back_is_lost_for_that_time_and_no
                 next(source.frames())
 
 
+def _upload(directory: Path, *numbers: int) -> None:
+    """Whole, each at an instant of its own, the higher the later."""
+    for number in numbers:
+        part = directory / f"{number}.part"
+        part.write_bytes(cv2.imencode(".png", scene(number))[1].tobytes())
+        os.utime(part, ns=(0, (1_767_225_600 + number) * 1_000_000_000))
+        part.rename(directory / f"{number}.png")
+
+
+def _numbers(settings: StillsSettings) -> list[int]:
+    """Of the pictures that one opening gives until the folder is stalled."""
+    with StillsSource(settings, clock=ManualClock(now_ms=1_800_000_000_000)) as source:
+        found: list[Frame] = []
+        with pytest.raises(CameraLostError, match="got none for 5 s"):
+            _collect(source, found)
+    return [frame.captured_at // 1000 - 1_767_225_600 for frame in found]
+
+
+def test_pictures_that_came_while_the_folder_was_stalled_come_at_the_next_opening_and_none_twice(
+    tmp_path: Path,
+) -> None:
+    settings = StillsSettings(directory=tmp_path, stalled_s=5)
+    _upload(tmp_path, 1, 2)
+    assert _numbers(settings) == []
+    _upload(tmp_path, 3, 4)
+    assert _numbers(settings) == [3, 4]
+    assert _numbers(settings) == []
+    _upload(tmp_path, 5)
+    assert _numbers(settings) == [5]
+    # A box that was started anew begins with what comes from then on.
+    assert _numbers(StillsSettings(directory=tmp_path, stalled_s=5)) == []
+
+
+@pytest.mark.parametrize("place", ["kept", "gone"])
+def test_of_a_disk_that_was_unmounted_only_what_is_new_comes(tmp_path: Path, place: str) -> None:
+    """An unmounted disk is an empty folder, or none."""
+    uploads, disk = tmp_path / "uploads", tmp_path / "disk"
+    settings = StillsSettings(directory=uploads, stalled_s=5)
+    uploads.mkdir()
+    _upload(uploads, 1, 2)
+    assert _numbers(settings) == []
+    uploads.rename(disk)
+    if place == "kept":
+        uploads.mkdir()
+        assert _numbers(settings) == []
+        uploads.rmdir()
+    else:
+        with pytest.raises(CameraLostError), StillsSource(settings):
+            pass
+    _upload(disk, 3)
+    disk.rename(uploads)
+    assert _numbers(settings) == [3]
+
+
 @contextmanager
 def _followed(directory: Path) -> Iterator[list[Frame]]:
     """What comes of a followed folder."""
