@@ -23,6 +23,10 @@ from edge.camera.source import CameraError, CameraLostError
 from edge.camera.timeline import LiveTimeline
 
 _OPEN_S = 10.0
+_KEY_S = 30.0
+"""So long the first key frame may take: encoders that save bits send one in twenty seconds, and we join in between."""
+_PICTURE_S = 3.0
+"""So long at least a stream that has begun may give no picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +188,7 @@ class LiveSource(ABC):
         assert self._decoder is not None
         stream = self._container.streams.video[0]
         packets = self._container.demux(stream)
-        n, seen_at = 0, self._clock.monotonic()
+        n, seen_at, begun = 0, self._clock.monotonic(), False
         while not self._stopped.is_set():
             try:
                 packet = next(packets, None)
@@ -194,22 +198,35 @@ class LiveSource(ABC):
                 raise self._lost(None)
             if self.recorder is not None:
                 self.recorder.packet(packet, stream)
+            if packet.is_keyframe and not begun:
+                seen_at, begun = self._clock.monotonic(), True
             for decoded in self._decoder.decode(packet):
                 at_ms = self._timeline.stamp(decoded.time, self._clock.now_ms())
                 if (picture := self._pictures.of(decoded)) is None:
                     continue
-                seen_at = self._clock.monotonic()
+                seen_at, begun = self._clock.monotonic(), True
                 yield Frame(picture, at_ms, n)
                 n += 1
                 if self._stopped.is_set():
                     return
-            if self._clock.monotonic() - seen_at > max(self._stalled_s, 3.0):
-                raise CameraLostError(
-                    "camera.undecodable",
-                    f"expected pictures of {self.where}, but nothing that came for {self._stalled_s:g} s "
-                    f"could be decoded ({self.corrupt} frames)",
-                    "check the camera's encoder and the line; it is opened again",
-                )
+            patience_s = max(self._stalled_s, _PICTURE_S if begun else _KEY_S)
+            if self._clock.monotonic() - seen_at > patience_s:
+                raise self._undecodable(patience_s, begun)
+
+    def _undecodable(self, patience_s: float, begun: bool) -> CameraLostError:
+        if not begun:
+            return CameraLostError(
+                "camera.undecodable",
+                f"expected a key frame of {self.where}, but none came for {patience_s:g} s, and no picture can be "
+                "decoded before it",
+                "set the camera's key frame interval (GOP) to a few seconds; it is opened again",
+            )
+        return CameraLostError(
+            "camera.undecodable",
+            f"expected pictures of {self.where}, but nothing that came for {patience_s:g} s "
+            f"could be decoded ({self.corrupt} frames)",
+            "check the camera's encoder and the line; it is opened again",
+        )
 
     def _lost(self, trouble: Trouble | None) -> CameraLostError:
         if trouble is not None and trouble.kind == "silent":

@@ -165,6 +165,19 @@ def test_a_stream_of_nothing_but_rubbish_is_said_to_be_undecodable(server: RtspS
     assert frames
 
 
+def test_a_stream_that_is_joined_long_before_its_next_key_frame_is_waited_for(server: RtspServer) -> None:
+    """Encoders that save bits send one in ten or twenty seconds, and nothing before it can be decoded."""
+    server.add("rare", encode((scene(n) for n in range(70)), gop=70))
+    server.start()
+    with _source(server, "rare") as first:
+        assert next(first.frames()).n == 0
+        began = time.monotonic()
+        with _source(server, "rare", stalled_s=1) as source:
+            frame = next(source.frames())
+    assert time.monotonic() - began > 4
+    assert float(np.abs(frame.image.astype(int) - scene(0).astype(int)).mean()) < 6
+
+
 def test_a_cut_link_is_found_at_once_and_a_dead_one_in_time(server: RtspServer) -> None:
     server.start()
     with TcpProxy(server.port) as proxy:
