@@ -15,8 +15,8 @@ _HEAD_SHARE: Final = 0.05
 """Of the region where a person's head may be, from which a head that was found there counts as his."""
 _MOSTLY: Final = 0.6
 """Share of a spot inside a person's region from which all of it is his head: boxes are off, and half a face tells enough."""
-_SURE: Final = 0.6
-"""Score of a person from which the place of the head is hidden although the model sees none there."""
+SURE: Final = 0.6
+"""Score of a person, of the detectors that ship, from which the place of the head is hidden although the model sees none there."""
 _SAME: Final = 0.45
 """IoU from which two boxes are of one person, found in two looks."""
 _ABOVE_PLATES: Final = 0.35
@@ -90,7 +90,13 @@ def plate_regions(vehicles: Boxes, width: int, height: int) -> Boxes:
 
 
 def conceal(
-    found: Private | None, persons: Detections, width: int, height: int, vehicles: Detections | None = None
+    found: Private | None,
+    persons: Detections,
+    width: int,
+    height: int,
+    vehicles: Detections | None = None,
+    *,
+    sure: float = SURE,
 ) -> Mask:
     """What to hide: the heads and plates that were found, and where the heads of all other persons may be.
 
@@ -101,6 +107,7 @@ def conceal(
         width: of the picture.
         height: of the picture.
         vehicles: in the same picture; looked at only where no model found plates.
+        sure: score of a person from which the place of the head is hidden although the model sees none there.
 
     Returns:
         bool ``(height, width)``.
@@ -128,7 +135,7 @@ def conceal(
     hidden |= whole[spots]
     # Somebody is found several times, in several looks; one box that begins at his shoulders tells nothing new.
     seen |= (overlaps(persons.xyxy, persons.xyxy[seen]) > _SAME).any(axis=1)
-    for place in np.flatnonzero(~seen & (persons.score >= _SURE)).tolist():
+    for place in np.flatnonzero(~seen & (persons.score >= sure)).tolist():
         left, top, right, bottom = regions[place]
         hidden[top:bottom, left:right] = True
     return hidden

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from common.runtime.config import Settings
 from edge.camera.frame import Frame, Image
-from edge.vision.blur import blur_where, conceal, without_groups
+from edge.vision.blur import SURE, blur_where, conceal, without_groups
 from edge.vision.detections import Detections
 from edge.vision.detector import Detector
 from edge.vision.finder import Finder
@@ -120,7 +120,9 @@ class EvidenceMaker:
         """What of a picture nobody outside the box may see: bool ``(height, width)``."""
         height, width = image.shape[:2]
         found = None if self._finder is None else self._finder.find(image)
-        return conceal(found, present.persons, width, height, present.vehicles)
+        # A detector whose finds score less hides no fewer heads.
+        sure = min(SURE, self._detector.thresholds.confirms)
+        return conceal(found, present.persons, width, height, present.vehicles, sure=sure)
 
     def present(self, image: Image, detections: Detections, tracks: Sequence[Track]) -> Present:
         """Everybody whose head is to be hidden, and every vehicle."""

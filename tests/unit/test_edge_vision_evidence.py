@@ -15,9 +15,10 @@ from common.runtime.errors import InvalidError
 from edge.camera.frame import Frame, Image
 from edge.vision.blur import blur_where, conceal, head_regions, without_groups
 from edge.vision.detections import Detections
-from edge.vision.evidence import EvidenceMaker, EvidenceSettings
+from edge.vision.evidence import EvidenceMaker, EvidenceSettings, Present
 from edge.vision.finder import PRIVACY, LateFinder, open_finder
 from edge.vision.scenes.scene import SceneEvent, Sighting
+from models.manifest import Thresholds
 from models.privacy import Private
 from tests.fixtures.vision import LABELS, ScriptedDetector, detections, difference, street, track
 
@@ -148,6 +149,23 @@ def test_where_the_model_fails_all_that_may_be_a_head_or_a_plate_is_blurred(faul
     shown = _decoded(maker.make(Frame(picture, 0, 0), seen, []).jpeg)
     assert _detail(_head(shown, 20, 100)) < 0.35 * _detail(_head(picture, 20, 100))
     assert _detail(shown[150:218, 210:350]) < 0.35 * _detail(picture[150:218, 210:350])
+
+
+@pytest.mark.parametrize(("score", "is_hidden"), [(0.55, False), (0.65, True)])
+def test_a_sure_persons_head_is_hidden_where_the_model_sees_none(score: float, is_hidden: bool) -> None:
+    """From .6 with the detector that ships."""
+    maker = EvidenceMaker(
+        EvidenceSettings(search_persons=False), ScriptedDetector(), LateFinder(_Failing().open)
+    )
+    picture, seen = street(400, 300), detections((20, 100, 60, 200), score=score)
+    assert maker.hidden(picture, Present(seen, Detections.empty(LABELS))).any() == is_hidden
+
+
+def test_a_detector_whose_scores_are_lower_hides_no_fewer_heads() -> None:
+    low = ScriptedDetector(thresholds=Thresholds(score=0.25, weak=0.1, overlap=0.55))
+    maker = EvidenceMaker(EvidenceSettings(search_persons=False), low, LateFinder(_Failing().open))
+    picture, seen = street(400, 300), detections((20, 100, 60, 200), score=0.35)
+    assert maker.hidden(picture, Present(seen, Detections.empty(LABELS))).any()
 
 
 def test_a_model_that_failed_is_asked_again_and_opened_once() -> None:
