@@ -19,7 +19,7 @@ from common.wire.messages import Evidence
 from edge.camera.build import SourceSettings, build_source
 from edge.camera.frame import Frame
 from edge.camera.latest import LatestFrame
-from edge.camera.live import LiveSource
+from edge.camera.live import KEY_S, LiveSource
 from edge.camera.recorder import Recorder
 from edge.camera.source import CameraLostError
 from edge.camera.stills import StillsSettings
@@ -103,7 +103,7 @@ class Camera:
         self._reader: LatestFrame | None = None
         self._ahead: LookAhead | None = None
         self._read = self._dropped = 0
-        self._frame_at = clock.monotonic()
+        self._frame_at = self._opened_at = clock.monotonic()
         self._looked_at: float | None = None
         self._captured_at = -1
         self._set_back_ms = 0
@@ -188,7 +188,7 @@ class Camera:
         pipeline = self._ready()
         if self._reader is None:
             self._reader = self._open()
-            self._frame_at = now
+            self._frame_at = self._opened_at = now
         looked = self._next(self._reader, timeout)
         if looked is None:
             self._notice_silence()
@@ -338,7 +338,8 @@ class Camera:
     @property
     def _stalled_s(self) -> float:
         """Network and USB cameras notice by themselves, also that they cannot be opened; this is for a reader that hangs."""
-        return _STALLED_S + 2 * getattr(self._source, "stalled_s", 0.0)
+        first = KEY_S if self._frame_at == self._opened_at else 0.0
+        return _STALLED_S + max(first, 2 * getattr(self._source, "stalled_s", 0.0))
 
     def _tell(self, result: FrameResult) -> None:
         for event, proof in zip(result.events, self._prove(result), strict=True):

@@ -23,7 +23,7 @@ from edge.camera.source import CameraError, CameraLostError
 from edge.camera.timeline import LiveTimeline
 
 _OPEN_S = 10.0
-_KEY_S = 30.0
+KEY_S = 30.0
 """So long the first key frame may take: encoders that save bits send one in twenty seconds, and we join in between."""
 _PICTURE_S = 3.0
 """So long at least a stream that has begun may give no picture."""
@@ -209,7 +209,7 @@ class LiveSource(ABC):
                 n += 1
                 if self._stopped.is_set():
                     return
-            patience_s = max(self._stalled_s, _PICTURE_S if begun else _KEY_S)
+            patience_s = max(self._stalled_s, _PICTURE_S if begun else KEY_S)
             if self._clock.monotonic() - seen_at > patience_s:
                 raise self._undecodable(patience_s, begun)
 
