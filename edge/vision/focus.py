@@ -38,10 +38,14 @@ class Focus:
     def __init__(self, usual: float = 0.0, watched_ms: float = 0.0) -> None:
         self.usual, self.watched_ms = usual, watched_ms
         self._recent: float | None = None
+        self._seen_ms = 0.0
 
     def take(self, focus: float) -> None:
-        """Believe one picture at once: something else shows too that the focus is lost."""
-        if not math.isnan(focus):
+        """Believe one picture at once: something else shows too that the focus is lost.
+
+        Not in the first day: when the lens is wiped, what is left of it would be taken for usual.
+        """
+        if not math.isnan(focus) and self.watched_ms >= _DAY_MS:
             self._recent = focus
 
     def see(self, focus: float, elapsed_ms: float) -> float | None:
@@ -53,16 +57,18 @@ class Focus:
         if not math.isnan(focus):
             if self._recent is None:
                 self._recent = focus
+            self._seen_ms += elapsed_ms
             memory = _RISE_MS if focus > self._recent else _FALL_MS
             self._recent += (1.0 - math.exp(-elapsed_ms / memory)) * (focus - self._recent)
-        if self._recent is None or self.watched_ms < _DAY_MS:
+        if self._recent is None or not self.usual or self.watched_ms < _DAY_MS:
             return None
         share = self._recent / self.usual
         return share if share < _LOST else None
 
     def learn(self, focus: float, elapsed_ms: float) -> None:
         """Let the last minutes become a part of what is usual; after a good picture that was seen."""
-        if math.isnan(focus) or self._recent is None:
+        # One picture is not what the last minutes were.
+        if math.isnan(focus) or self._recent is None or self._seen_ms < _FALL_MS:
             return
         recent = max(self._recent, 1e-3)
         if self.watched_ms < _DAY_MS:

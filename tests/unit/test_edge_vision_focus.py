@@ -31,9 +31,9 @@ def square(shared_data: Path) -> Image:
 def _health(image: Image, settings: HealthSettings | None = None, watched_ms: float = DAY_MS) -> ViewHealth:
     """One that has known a view for a day."""
     settings = settings or HealthSettings(ignore=("frozen",))
-    before = ViewHealth(settings)
-    for number in range(60):
-        before.step(look_at(image), number * APART_MS)
+    before, look = ViewHealth(settings), look_at(image)
+    for number in range(240):
+        before.step(look, number * APART_MS)
     assert before.known is not None
     return ViewHealth(settings, known=replace(before.known, focus_ms=watched_ms))
 
@@ -222,6 +222,23 @@ def test_nights_softer_than_days_are_usual_and_a_blurred_day_still_is_not() -> N
     assert _live(focus, month) == []
     assert 0.8 < focus.usual < 1.2
     assert _live(focus, [2.4] * 20 + [0.2] * 40)
+
+
+def test_a_blur_that_is_wiped_off_in_the_first_day_is_not_taken_for_usual() -> None:
+    focus = Focus()
+    assert _live(focus, [2.4] * 20) == []
+    focus.take(0.2)
+    assert _live(focus, [2.4] * 288) == []
+    assert focus.usual == pytest.approx(2.4, rel=0.05)
+    assert _live(focus, np.linspace(2.4, 0.2, 144).tolist())
+
+
+def test_a_soft_picture_right_after_a_start_is_not_taken_for_the_softest_minutes() -> None:
+    before = Focus()
+    assert _live(before, [2.4] * 20) == []
+    after = Focus(before.usual, before.watched_ms)
+    assert _live(after, [0.5] + [2.4] * 400, 3000) == []
+    assert after.usual == pytest.approx(2.4, rel=0.05)
 
 
 @pytest.mark.parametrize("days", [1, 3, 7, 14, 30])
