@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Final
 
 from common.runtime.clock import Clock, SystemClock
@@ -82,10 +83,14 @@ class CameraLoop:
             for camera in self.cameras:
                 camera.stop_soon()
             until = self._clock.monotonic() + _GOODBYE_S
-            for camera in self.cameras:
-                # Silent cameras are let go together, not one after the other.
-                camera.close(max(until - self._clock.monotonic(), 0.0))
-            self._book_coverage(closing=True)
+            with ExitStack() as whatever_fails:
+                whatever_fails.callback(self._book_coverage, closing=True)
+                for camera in reversed(self.cameras):
+                    whatever_fails.callback(self._close, camera, until)
+
+    def _close(self, camera: Camera, until: float) -> None:
+        """Silent cameras are let go together, not one after the other."""
+        camera.close(max(until - self._clock.monotonic(), 0.0))
 
     def _go_round(self) -> None:
         """See to the cameras that have nothing to show: open them, or notice that they have gone."""

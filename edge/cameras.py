@@ -36,7 +36,6 @@ from edge.observations import ObservationBook, Seen
 from edge.views import ViewStore
 from edge.vision.ahead import LookAhead
 from edge.vision.detections import Detections
-from edge.vision.ending import last_word
 from edge.vision.evidence import Picture
 from edge.vision.health import HIDING
 from edge.vision.pipeline import FrameResult, VisionCounters, VisionPipeline
@@ -363,7 +362,7 @@ class Camera:
     def _finish(self) -> None:
         """No more pictures come. Not where the camera is opened again: who is on his way may still be there then."""
         if self._pipeline is not None:
-            self._tell(last_word(self._pipeline, self._captured_at))
+            self._tell(self._pipeline.finish(self._captured_at))
 
     def _source_of(self, event: SceneEvent) -> str:
         return f"scene:{self.config.name}:{event.scene}"

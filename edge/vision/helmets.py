@@ -132,6 +132,10 @@ class HelmetWatch:
         """What was said of each who rode past since this was asked last."""
         return [said for scene, _ in self._pairs for said in scene.passed()]
 
+    def finish(self, at_ms: int) -> tuple[SceneEvent, ...]:
+        """Judge everybody who is still on his way; no more pictures come."""
+        return tuple(event for scene, _ in self._pairs for event in scene.finish(at_ms))
+
     def watches(self, scene: str) -> bool:
         """Whether that is one of its scenes."""
         return any(one.id == scene for one, _ in self._pairs)

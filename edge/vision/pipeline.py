@@ -223,10 +223,7 @@ class VisionPipeline:
         self._fires.look(frame)
         events = tuple(event for scene in self.scenes for event in scene.step(tracks, frame.captured_at))
         self._count(analysed=1, detections=int(np.count_nonzero(strong)), events=len(events))
-        if passed := self._helmets.passed():
-            self._count(
-                riders=len(passed), helmetless=passed.count("helmetless"), unknown=passed.count("unknown")
-            )
+        self._count_riders()
         pictures = self._pictures(Moment(frame, everything, tracks), events)
         return FrameResult(frame.n, frame.captured_at, True, tracks, events, pictures)
 
@@ -248,6 +245,23 @@ class VisionPipeline:
         # Who stands before the smoke has a head to hide.
         present = Moment(frame, self.detector.detect(frame.image), ())
         return FrameResult(frame.n, at, False, (), events, self._pictures(present, events))
+
+    def finish(self, at_ms: int) -> FrameResult:
+        """No more pictures come: have everybody judged and counted who waits for it until he has gone.
+
+        Only riders do: whoever goes the wrong way is judged on the way. A condition is left open: that nobody looks any
+        more does not end it, and a box that is started anew goes on with it.
+        """
+        events = self._helmets.finish(at_ms)
+        self._count(events=len(events))
+        self._count_riders()
+        return FrameResult(self.counters.frames, at_ms, False, (), events, self._pictures(None, events))
+
+    def _count_riders(self) -> None:
+        if passed := self._helmets.passed():
+            self._count(
+                riders=len(passed), helmetless=passed.count("helmetless"), unknown=passed.count("unknown")
+            )
 
     def _fit(self, frame: Frame) -> None:
         """Notice a change of the picture's size: old boxes mean nothing in the new one."""
@@ -298,7 +312,7 @@ class VisionPipeline:
         fits = across <= self.settings.widest * frame.image.shape[1]
         return found if fits.all() else found.where(fits)
 
-    def _pictures(self, now: Moment, events: Sequence[SceneEvent]) -> tuple[Picture | None, ...]:
+    def _pictures(self, now: Moment | None, events: Sequence[SceneEvent]) -> tuple[Picture | None, ...]:
         """One picture for each moment that the events are best shown by."""
         moments = [self._moment(event, now) for event in events]
         made: dict[int, Picture] = {}
@@ -317,7 +331,7 @@ class VisionPipeline:
         self._count(pictures=len(made))
         return tuple(None if moment is None else made[moment.at] for moment in moments)
 
-    def _moment(self, event: SceneEvent, now: Moment) -> Moment | None:
+    def _moment(self, event: SceneEvent, now: Moment | None) -> Moment | None:
         """What an event is shown by: now, but for a rider, who is judged when he has passed, when he was seen best.
 
         Where that was not kept there is nothing to show: a box where he was would lie over somebody else by now.

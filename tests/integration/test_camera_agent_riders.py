@@ -73,6 +73,8 @@ def test_a_rider_whom_the_footage_leaves_on_his_way_is_judged_and_counted(
         eventually(lambda: camera.finished, 60)
     (act,) = [one for one in box.observations() if one.category == ACT]
     assert act.phase == "act"
+    assert [proof.media_type for proof in act.evidence] == ["image/jpeg"], "shown by when he was seen best"
+    assert act.started_at <= act.evidence[0].captured_at <= act.at
     assert act.at - act.started_at == pytest.approx(100 * (RIDDEN - 1), abs=300)
     books = box.coverage()
     assert (books["riders_passed"], books["riders_helmetless"], books["riders_unknown"]) == (1, 1, 0)
