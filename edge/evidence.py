@@ -144,11 +144,11 @@ class EvidenceStore:
     def receipted(self, sha256: str) -> None:
         """The district has it."""
         try:
-            with self._database.transaction() as connection:
-                connection.execute(
-                    "UPDATE evidence SET receipted_at = ? WHERE sha256 = ?", (self._clock.now_ms(), sha256)
-                )
+            self._note_receipt(sha256)
         except DiskFullError:
+            if self._database.grow_again():
+                self._note_receipt(sha256)
+                return
             # No room to note that: without the file there is. It would be kept for a restored store only.
             self._database.stop_growing()
             with self._database.transaction() as connection:
@@ -156,6 +156,12 @@ class EvidenceStore:
                     "DELETE FROM evidence WHERE sha256 = ? RETURNING sha256, media_type", (sha256,)
                 ).fetchall()
             self._remove(gone)
+
+    def _note_receipt(self, sha256: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE evidence SET receipted_at = ? WHERE sha256 = ?", (self._clock.now_ms(), sha256)
+            )
 
     def attempted(self, sha256: str) -> None:
         """One more try did not succeed."""

@@ -227,7 +227,7 @@ class Flow:
         """Take in a receipt: outbox first, then what is under way.
 
         Raises:
-            DiskFullError: it could not be written down; nothing changed.
+            DiskFullError: not all of it could be written down; what is under way stays so until the next one.
         """
         changed = self._outbox.receipt(receipt)
         if changed.forked or changed.restored:
