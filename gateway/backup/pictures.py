@@ -119,7 +119,10 @@ def copy_files(
         if not _is_whole(row, to):
             copied = _copy(whole_path(source, row.sha256, row.media_type), to, row.sha256)
             (done.came if copied else done.missing).append(row)
-            folders |= {to.parent} if copied else set()
+            if not copied:
+                on_file(row.size)
+                continue
+        folders.add(to.parent)  # also of one that an attempt brought which broke off before it came here
         on_file(row.size)
     # A name outlives a power cut only with its folder; once for all of it, for thousands of pictures.
     for folder in (*sorted(folders), *([target] if folders else [])):
