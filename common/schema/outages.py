@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 import psycopg
@@ -36,14 +37,14 @@ def notices_silence(url: str, idle_s: int | None = None) -> dict[str, Any]:
     quarter of an hour for the answer, or two hours.
 
     Args:
-        url: to connect with; options that it gives to the session go first, so that ours count.
+        url: to connect with; options that it, or PGOPTIONS, gives to the session go first, so that ours count.
         idle_s: a transaction in which nothing is asked for as long is ended by the server, for its process hangs.
     """
     session = dict(_OF_THE_SESSION)
     if idle_s is not None:
         session["idle_in_transaction_session_timeout"] = idle_s * 1000
     ours = " ".join(f"-c {name}={value}" for name, value in session.items())
-    theirs = conninfo_to_dict(url).get("options") or ""
+    theirs = conninfo_to_dict(url).get("options") or os.environ.get("PGOPTIONS", "")
     return {
         "keepalives_idle": _IDLE_S,
         "keepalives_interval": _EVERY_S,
