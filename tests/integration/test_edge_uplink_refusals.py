@@ -17,6 +17,7 @@ from edge.flow import Flow, Pace, Window
 from edge.session import Session, UplinkError, UplinkFacts
 from edge.settings import Broker as Where
 from edge.settings import UplinkSettings
+from edge.uplink import Unheard
 from local.broker import Broker
 from local.certificates import ensure_certificates
 from tests.conftest import Credential
@@ -123,6 +124,11 @@ def test_a_box_that_may_not_publish_notices_even_where_the_broker_acknowledges_a
         broker.reload()
         eventually(lambda: box.outbox.stats().unreceipted == 0)
         assert gateway.values == {1}
+
+
+def test_packets_that_are_late_once_receipts_came_are_no_silence() -> None:
+    assert not Unheard(0).noticed(1, receipts=1)
+    assert Unheard(1).noticed(1, receipts=1)
 
 
 def test_a_box_that_has_its_receipts_says_nothing_of_silence(
