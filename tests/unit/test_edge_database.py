@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import edge.outbox
+import edge.outbox_numbers
 from common.runtime.clock import ManualClock
 from common.runtime.errors import DrumtowerError
 from common.wire.codec import Packet, decode_packet
@@ -93,7 +93,7 @@ def test_a_fork_that_is_broken_into_has_not_begun_and_is_made_up_for(
         return decode_packet(payload, address)
 
     with monkeypatch.context() as patch:
-        patch.setattr(edge.outbox, "decode_packet", interrupted)
+        patch.setattr(edge.outbox_numbers, "decode_packet", interrupted)
         with pytest.raises(KeyboardInterrupt):
             outbox.receipt(receipt(epoch, 9))
     assert outbox.epoch == epoch
