@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -172,7 +172,10 @@ class Fleet:
         assert self.postgres.pid is not None
         family = [psutil.Process(self.postgres.pid)]
         family += family[0].children(recursive=True)
-        database = sum(one.memory_full_info().pss for one in family)
+        database = 0
+        for one in family:
+            with suppress(psutil.NoSuchProcess):  # a worker of the database that ends just now
+                database += one.memory_full_info().pss
         return {
             "broker_mb": round(broker / 1024, 1),
             "broker_kb_a_box": round((broker - self.empty_broker_kb) / self.boxes, 1),

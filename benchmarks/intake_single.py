@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -250,8 +250,10 @@ def _processor_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     total = times.user + times.system + times.children_user + times.children_system
     for child in process.children(recursive=True):
-        own = child.cpu_times()
-        total += own.user + own.system
+        # Of the database's workers one may end just now; the next reading has it among the ended.
+        with suppress(psutil.NoSuchProcess):
+            own = child.cpu_times()
+            total += own.user + own.system
     return float(total)
 
 
