@@ -58,6 +58,18 @@ class SmallDisk:
         """Give it back."""
         self._ballast.unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Unmount it; what it held lies in the directory itself then."""
+        if not os.path.ismount(self.path):
+            return
+        beside = self.path.with_name(f"{self.path.name}.held")
+        shutil.copytree(self.path, beside)
+        if subprocess.run(["umount", str(self.path)], capture_output=True, check=False).returncode != 0:
+            shutil.rmtree(beside)
+            return
+        self.path.rmdir()
+        beside.rename(self.path)
+
     def _mount(self, size_kb: int) -> bool:
         command = ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k,mode=755", "tmpfs", str(self.path)]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

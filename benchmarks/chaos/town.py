@@ -75,6 +75,8 @@ class Town(Stack):
         if self.worker:
             self.worker.stop()
         super().stop()
+        for disk in self.disks.values():
+            disk.close()
         self.switchboard.close()
 
     def parts(self) -> list[Part]:

@@ -244,6 +244,7 @@ except OSError as error:
     print(error.errno)
 disk.free()
 print(wrote or (disk.path / "more").write_bytes(bytes(100_000)))
+disk.close()
 """
 
 
@@ -258,7 +259,8 @@ def test_a_full_disk_refuses_whoever_writes_where_one_may_be_mounted(tmp_path: P
     )
     mounted, *rest = ran.stdout.split()
     assert rest == ([str(errno.ENOSPC), "100000"] if mounted == "True" else ["100000"])
-    assert not (tmp_path / "disk" / "more").exists() or mounted == "False", "it is gone with its process"
+    assert (tmp_path / "disk" / "more").stat().st_size == 100_000, "what it held stays"
+    assert [path.name for path in tmp_path.iterdir()] == ["disk"]
     assert SmallDisk(tmp_path / "other", 400).mounted is False
 
 
