@@ -3,8 +3,8 @@
 A batch is whatever came while the one before it was being committed. So batches are small while little comes, and
 a message waits little; and they grow by themselves with what comes, up to a cap in rows, when every transaction's
 own cost (round trips, the disk's flush) has to be shared by many. Where nothing waits, the first message is given
-a moment's company, and as long again while another committer is at work: batches of two committers at once take
-each other's processor, one after the other each of them is done sooner and larger.
+a moment's company. Committers write their rows one after the other, where there is time for it: two that write at
+once take each other's processor, while what one computes goes on beside what the database writes for the other.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from common.runtime.clock import Clock
 from gateway.decode import Decoded
 from gateway.intake import Delivery
 
-#: So many times as long as for company the oldest message may wait, when another committer is at work.
-_FOR_A_TURN: Final = 1.75
+#: So old the oldest message of a batch may become while another committer writes its rows.
+_FOR_A_TURN_S: Final = 0.1
 
 
 @dataclass(slots=True)
 class Batch:
-    """Messages that go into one transaction; ``rows`` says how many each counts for."""
+    """Messages that go into one transaction; ``rows`` says how many each counts for, ``came_at`` when the oldest came."""
 
     items: list[Decoded] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
+    came_at: float = 0.0
 
     def add(self, item: Decoded, delivery: Delivery, rows: int) -> None:
         """One message more."""
@@ -77,7 +78,7 @@ class _Part:
 
 
 class Turns:
-    """Committers one after the other, where there is time for it."""
+    """One after the other, where there is time for it."""
 
     def __init__(self) -> None:
         self._working = 0
@@ -139,16 +140,17 @@ class Backlog:
         with self._changed:
             if not self._changed.wait_for(lambda: bool(self._parts), timeout_s):
                 return False
-            if (lingering := self._left(self._linger_s)) > 0:
+            lingering = self._parts[0].came_at + self._linger_s - self._clock.monotonic()
+            if lingering > 0:
                 self._changed.wait_for(self._is_full, lingering)
             return True
 
-    def patience_s(self) -> float:
-        """For how long what waits may be kept waiting for a turn; not at all once a batch is full."""
+    def patience_s(self, batch: Batch) -> float:
+        """For how long a batch that was taken may wait for a turn; not at all once another full one waits behind it."""
         with self._changed:
-            if not self._parts or self._is_full():
+            if self._is_full():
                 return 0.0
-            return max(self._left(_FOR_A_TURN * self._linger_s), 0.0)
+        return max(batch.came_at + _FOR_A_TURN_S - self._clock.monotonic(), 0.0)
 
     def take(self) -> Batch:
         """The next batch, never above the caps; empty when nothing waits."""
@@ -161,15 +163,13 @@ class Backlog:
         """How many messages wait."""
         return self._messages
 
-    def _left(self, seconds: float) -> float:
-        """How much of so many seconds the oldest message has not waited yet."""
-        return self._parts[0].came_at + seconds - self._clock.monotonic()
-
     def _is_full(self) -> bool:
         return self._rows >= self._most_rows or self._messages >= self._most_messages
 
     def _gather(self) -> Batch:
         batch, rows = Batch(), 0
+        if self._parts:
+            batch.came_at = self._parts[0].came_at
         while self._parts:
             part = self._parts[0]
             count = part.fitting(self._most_rows - rows, self._most_messages - len(batch.items))

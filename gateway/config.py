@@ -48,7 +48,7 @@ class IntakeSettings(Settings):
     queue_mb: Annotated[int, Field(ge=1, le=4096)] = 64
     batch_rows: Annotated[int, Field(ge=1, le=200_000)] = 40_000
     batch_packets: Annotated[int, Field(ge=1, le=65_535)] = 8000
-    linger_ms: Annotated[int, Field(ge=0, le=50)] = 40
+    linger_ms: Annotated[int, Field(ge=0, le=50)] = 25
     committers: Annotated[int, Field(ge=1, le=16)] = 2
 
 

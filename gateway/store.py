@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,7 +35,7 @@ from gateway.metrics_catalogue import Metric
 from gateway.quarantine import BOUNDS, Bounds
 from gateway.rulebook.versions import RuleBook
 from gateway.rules import Rule
-from gateway.transaction import Transaction
+from gateway.transaction import Transaction, Turn
 from gateway.trouble import trouble_of
 
 _CONNECT_SECONDS: Final = 5
@@ -81,8 +82,9 @@ class _Work:
     Packets know themselves by their numbers; statuses, readings without a number and rejects would be kept twice.
     """
 
-    def __init__(self, batch: list[Decoded]) -> None:
+    def __init__(self, batch: list[Decoded], writing: Turn) -> None:
         self.batch = batch
+        self.writing = writing
         #: The next one last.
         self.parts = [batch]
         #: What could not be committed and is to be kept as rejects.
@@ -154,15 +156,19 @@ class Store:
         self._faulty_batches = 0
         self._faulty_senders: set[str] = set()
 
-    def commit(self, batch: Sequence[Decoded]) -> BatchResult:
+    def commit(self, batch: Sequence[Decoded], writing: Turn = nullcontext) -> BatchResult:
         """Commit a batch, however long the database takes.
+
+        Args:
+            batch: what was decoded.
+            writing: entered while its rows are written: whoever else writes may be waited for.
 
         Raises:
             LeaseLostError: another gateway has the partition; of the batch nothing is committed by us, unless it was
                 halved and some of its parts are.
             StoppedError: asked to stop meanwhile; the same holds.
         """
-        work = _Work(list(batch))
+        work = _Work(list(batch), writing)
         failures = 0
         while True:
             if self._lease_lost():
@@ -222,7 +228,7 @@ class Store:
         """Commit the next part, or halve it; a message that cannot be committed is set aside."""
         part = work.parts[-1]
         try:
-            result = self._transact(part)
+            result = self._transact(part, work.writing)
         except _FAULTS_OF_MESSAGES as error:
             if not part:
                 raise
@@ -272,7 +278,7 @@ class Store:
             raw = RawMessage("(not storable)", b"", False, item.raw.received_at, item.raw.size)
             return self._transact([Rejected(reject.reason, "not even its bytes could be kept", raw)])
 
-    def _transact(self, batch: list[Decoded]) -> BatchResult:
+    def _transact(self, batch: list[Decoded], writing: Turn = nullcontext) -> BatchResult:
         connection, memory = self._ready(batch)
         with connection.transaction():
             row = connection.execute(CHECK_LEASE, [self._partition, self._fencing]).fetchone()
@@ -288,6 +294,7 @@ class Store:
                 future_ms=self._limits.future_ms,
                 past_ms=self._limits.past_ms,
                 replay_ms=self._limits.replay_ms,
+                writing=writing,
             )
             transaction.run(batch)
         transaction.remember()

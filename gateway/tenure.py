@@ -13,6 +13,8 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final
 
 from common.runtime.clock import Clock
@@ -75,14 +77,16 @@ class Committer:
                     self.store.commit([])
                     self.committed_at = refreshed_at = self._clock.monotonic()
                 continue
-            with self._turns.turn(self.backlog.patience_s()):
-                batch = self.backlog.take()
-                began = self._clock.monotonic()
-                result = self.store.commit(batch.items)
+            batch = self.backlog.take()
+            began = self._clock.monotonic()
+            result = self.store.commit(batch.items, partial(self._turn, batch))
             self.committed_at = self._clock.monotonic()
             self._intake.acknowledge(batch.deliveries)
             self._metrics.batch_seconds.observe(self._clock.monotonic() - began)
             results.put(result)
+
+    def _turn(self, batch: Batch) -> AbstractContextManager[None]:
+        return self._turns.turn(self.backlog.patience_s(batch))
 
 
 class Tenure:

@@ -8,7 +8,8 @@ clone's packet under an old number looks like a repeat. docs/adr/0008 says why, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import numpy as np
@@ -45,6 +46,8 @@ from gateway.stream_locks import lock_streams
 _REMEMBERED: Final = 65_536
 #: How many contents under one number are kept apart.
 _MAX_CONTENTS: Final = 8
+#: Gives what is held while a batch's rows are written.
+Turn = Callable[[], AbstractContextManager[None]]
 
 
 class Transaction:
@@ -59,9 +62,14 @@ class Transaction:
         past_ms: int,
         replay_ms: int,
         again: bool = False,
+        writing: Turn = nullcontext,
     ) -> None:
-        """Prepare; ``again`` takes in packets whose numbers count as received already (rejects tried again)."""
+        """Prepare; ``again`` takes in packets whose numbers count as received already (rejects tried again).
+
+        ``writing`` is entered while the rows are written.
+        """
         self._again = again
+        self._writing = writing
         self.result = BatchResult()
         self._connection = connection
         self._memory = memory
@@ -327,8 +335,9 @@ class Transaction:
             flags,
             columns.claimed_at,
         ).in_order(order_of_groups(columns.offset, columns.series_id))
-        with self._connection.cursor().copy(COPY_READINGS) as copy:
-            copy.write(copy_bytes(rows))
+        content = copy_bytes(rows)
+        with self._writing(), self._connection.cursor().copy(COPY_READINGS) as copy:
+            copy.write(content)
         note_readings(self._connection, captured, received, columns.offset[:-1], columns.series_id)
 
     def _step_rules(self, columns: Columns, captured: Ints, received: Ints, flags: Ints) -> None:

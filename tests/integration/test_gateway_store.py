@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
@@ -13,6 +16,7 @@ import pytest
 from common.runtime.errors import InvalidError
 from common.wire.messages import Abandoned, Readings, Series
 from common.wire.topics import Address
+from gateway.backlog import Turns
 from gateway.batch import BatchResult
 from gateway.fleet import repo as fleet
 from gateway.fleet.release import release
@@ -60,6 +64,22 @@ def test_what_the_database_refuses_is_found_and_kept_while_the_rest_goes_in(stor
         ("database_refused", 5, True)
     ]
     assert rows(stores.url, "SELECT committed, missing FROM device_packets") == [(8, 0)]
+
+
+def test_all_but_the_writing_of_rows_is_done_while_another_writes(stores: Stores) -> None:
+    store, turns, is_up_to_it = stores(), Turns(), threading.Event()
+
+    def writing() -> AbstractContextManager[None]:
+        is_up_to_it.set()
+        return turns.turn(60.0)
+
+    with ThreadPoolExecutor(1) as pool:
+        with turns.turn(0.0):
+            committing = pool.submit(store.commit, [packet(1, readings(1.0, 2.0))], writing)
+            assert is_up_to_it.wait(10)
+            assert not committing.done()
+        assert committing.result(10).rows == 2
+    assert rows(stores.url, "SELECT count(*) FROM reading") == [(2,)]
 
 
 def test_rule_state_survives_a_change_of_gateway(stores: Stores) -> None:

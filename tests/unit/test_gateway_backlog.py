@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,40 +140,45 @@ def test_whoever_waits_for_a_batch_is_woken_by_it_and_whoever_waits_for_room_by_
     assert numbers(take(waiting, 0.0)) == [2]
 
 
-def test_a_committer_works_after_the_other_not_beside_it_for_as_long_as_its_oldest_message_can_wait() -> None:
+def test_a_batch_is_written_after_the_other_not_beside_it_for_as_long_as_its_oldest_message_can_wait() -> (
+    None
+):
     clock, turns = ManualClock(), Turns()
-    waiting = backlog(linger_s=20.0, clock=clock)
+    waiting = backlog(clock=clock)
     waiting.put(batch(0, [1]), 0.0)
-    clock.advance(20.0)
-    assert waiting.wait(0.0)
-    assert waiting.patience_s() == 15.0
+    clock.advance(0.05)
+    waiting.put(batch(1, [1]), 0.0)
+    taken = waiting.take()
+    waiting.put(batch(2, [1]), 0.0)
+    assert waiting.patience_s(taken) == pytest.approx(0.05), "of the oldest, whatever came behind"
     order: list[str] = []
 
-    def work() -> None:
-        with turns.turn(waiting.patience_s()):
-            order.append(f"second with {len(waiting.take().items)}")
+    def write() -> None:
+        with turns.turn(60.0):
+            order.append("second")
 
     with turns.turn(0.0):
-        other = threading.Thread(target=work)
+        other = threading.Thread(target=write)
         other.start()
-        waiting.put(batch(1, [1]), 0.0)
         order.append("first")
     other.join(10)
-    assert order == ["first", "second with 2"], "what came meanwhile goes along"
+    assert order == ["first", "second"]
 
 
-def test_whoever_waited_long_enough_or_has_a_full_batch_works_beside_the_other() -> None:
+def test_a_batch_that_is_old_enough_or_has_a_full_one_behind_it_is_written_beside_the_other() -> None:
     clock, turns = ManualClock(), Turns()
-    waiting = backlog(most_rows=10, linger_s=20.0, clock=clock)
-    assert waiting.patience_s() == 0.0, "nothing waits"
+    waiting = backlog(most_rows=10, clock=clock)
     waiting.put(batch(0, [1]), 0.0)
-    clock.advance(41.0)
-    assert waiting.patience_s() == 0.0
-    clock.advance(-21.0)
+    taken = waiting.take()
     waiting.put(batch(1, [9]), 0.0)
-    assert waiting.patience_s() == 0.0
-    with turns.turn(0.0), turns.turn(waiting.patience_s()):
-        assert numbers(waiting.take()) == [0, 1]
+    assert waiting.patience_s(taken) == pytest.approx(0.1)
+    waiting.put(batch(2, [1]), 0.0)
+    assert waiting.patience_s(taken) == 0.0, "a full one waits"
+    taken = waiting.take()
+    clock.advance(0.101)
+    assert waiting.patience_s(taken) == 0.0, "it is old"
+    with turns.turn(0.0), turns.turn(waiting.patience_s(taken)):
+        assert numbers(taken) == [1, 2]
 
 
 def test_a_turn_is_given_back_when_the_work_fails() -> None:
