@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,11 +14,13 @@ import pytest
 
 from common.runtime.clock import SystemClock
 from common.runtime.stop import Stop
+from gateway.batch import BatchResult
 from gateway.config import BrokerAddress, GatewaySettings
 from gateway.intake import Intake, PahoIntake
 from gateway.lease import Lease, LeaseKeeper
 from gateway.metrics import GatewayMetrics
 from gateway.mqtt.intake import FramesIntake
+from gateway.store import Store
 from gateway.tenure import Tenure
 from local.broker import Broker
 from tests.conftest import Credential
@@ -50,19 +55,23 @@ def hung_lease(url: str) -> Lease:
     return lease
 
 
+def tenure_of(store: Store, lease: Lease, intake: Intake) -> Tenure:
+    """A tenure with one committer."""
+    return Tenure(
+        GatewaySettings(),
+        lease=lease,
+        intake=intake,
+        stores=[store],
+        metrics=GatewayMetrics(),
+        clock=SystemClock(),
+    )
+
+
 @contextmanager
 def running(url: str, lease: Lease, intake: Intake) -> Iterator[Future[str]]:
     """A tenure, and why it ends."""
     with store_of(url, lease) as store, ThreadPoolExecutor(1) as pool:
-        tenure = Tenure(
-            GatewaySettings(),
-            lease=lease,
-            intake=intake,
-            stores=[store],
-            metrics=GatewayMetrics(),
-            clock=SystemClock(),
-        )
-        stop = Stop()
+        tenure, stop = tenure_of(store, lease, intake), Stop()
         try:
             yield pool.submit(tenure.run, stop)
         finally:
@@ -123,3 +132,28 @@ def test_a_lease_that_is_fresh_again_still_knows_that_it_forbade_the_intake_to_c
     lease._renewed = lease._clock.monotonic()
     assert (lease.is_fresh(), lease.forbade()) == (True, True)
     assert (lease.may_connect(), lease.forbade()) == (True, False)
+
+
+def test_a_tenure_stops_when_asked_to_however_many_signals_came(
+    database_url: str, lease: Lease, address: BrokerAddress
+) -> None:
+    """A signal as the time of a wait runs out must not make it one without an end."""
+    stop, ended, still_ran = Stop(), threading.Event(), list[bool]()
+    before = signal.signal(signal.SIGUSR1, lambda *_: time.sleep(0.002))
+    with store_of(database_url, lease) as store:
+        tenure = tenure_of(store, lease, FramesIntake(address, f"part-{secrets.token_hex(4)}"))
+
+        def rain() -> None:
+            for _ in range(300):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                time.sleep(0.004)  # longer than the handler takes
+            stop.set("the test is over")
+            still_ran.append(not ended.wait(PATIENCE))
+            tenure._results.put(BatchResult())  # whoever waits for one comes back
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(rain)
+            assert tenure.run(stop) == "stopped"
+            ended.set()
+    signal.signal(signal.SIGUSR1, before)
+    assert still_ran == [False]
