@@ -205,7 +205,7 @@ class PostgresServer:
     def _write_settings(self, account: Account) -> None:
         memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
         settings = _SETTINGS.format(
-            shared_buffers_mb=max(64, min(2048, memory_mb // 8)), cache_mb=memory_mb // 4
+            shared_buffers_mb=max(64, min(512, memory_mb // 8)), cache_mb=memory_mb // 4
         )
         path = self._cluster / "drumtower.conf"
         write_atomically(path, settings.encode(), 0o600)
