@@ -13,7 +13,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
 
@@ -68,7 +68,7 @@ class Committer:
         self._clock = clock
         self.committed_at = clock.monotonic()
 
-    def commit_until(self, ended: threading.Event, results: queue.SimpleQueue[BatchResult]) -> None:
+    def commit_until(self, ended: threading.Event, results: queue.Queue[BatchResult]) -> None:
         """Commit what comes; with nothing to do, keep the registry fresh."""
         refreshed_at = self._clock.monotonic()
         while not ended.is_set():
@@ -123,7 +123,9 @@ class Tenure:
             )
             for store in stores
         ]
-        self._results: queue.SimpleQueue[BatchResult] = queue.SimpleQueue()
+        # A SimpleQueue waited on with a timeout waits for ever when a signal comes as the time runs out (CPython 3.11: what
+        # is left of it is negative then), and it is the thread that signals come to that waits.
+        self._results: queue.Queue[BatchResult] = queue.Queue()
         self._strays: set[str] = set()
         self._ended = threading.Event()
 
@@ -207,17 +209,16 @@ class Tenure:
         return self._committers[0].store.sites()
 
     def _note_results(self) -> None:
-        """Take in what was committed, without waiting for it.
-
-        A ``SimpleQueue`` that is waited on with a timeout waits for ever when a signal comes as the time runs out (CPython
-        3.11: what is left of it is negative then), and this is the thread that signals come to.
-        """
-        with suppress(queue.Empty):
+        """Take in what was committed; waits a little for the first."""
+        try:
+            result = self._results.get(timeout=_IDLE_SECONDS)
             while True:
-                result = self._results.get_nowait()
                 self._metrics.count(result)
                 self._strays |= result.strays
                 self._receipts.note(result.progress, result.incarnation, self._clock.monotonic())
+                result = self._results.get_nowait()
+        except queue.Empty:
+            return
 
     def _send_receipts(self) -> None:
         now, now_ms = self._clock.monotonic(), self._clock.now_ms()

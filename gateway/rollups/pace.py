@@ -12,8 +12,8 @@ from common.runtime.clock import Clock, SystemClock
 _SLICE_S: Final = 0.03
 #: So many times as long as a slice took is the rest after it: a sixth of one processor is used.
 _REST: Final = 5.0
-#: Whoever is so far behind does not rest any more.
-_BEHIND_S: Final = 60.0
+#: Whoever is so far behind does not rest any more. Nobody waits for what was replayed; half of what is alarmed about.
+_BEHIND_S: Final = 300.0
 _SMALLEST, _LARGEST = 50, 1000
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -16,7 +14,6 @@ import pytest
 from common.runtime.errors import InvalidError
 from common.wire.messages import Abandoned, Readings, Series
 from common.wire.topics import Address
-from gateway.backlog import Turns
 from gateway.batch import BatchResult
 from gateway.fleet import repo as fleet
 from gateway.fleet.release import release
@@ -66,20 +63,23 @@ def test_what_the_database_refuses_is_found_and_kept_while_the_rest_goes_in(stor
     assert rows(stores.url, "SELECT committed, missing FROM device_packets") == [(8, 0)]
 
 
-def test_all_but_the_writing_of_rows_is_done_while_another_writes(stores: Stores) -> None:
-    store, turns, is_up_to_it = stores(), Turns(), threading.Event()
+def test_a_turn_is_held_while_rows_are_written_and_for_nothing_before_or_behind(stores: Stores) -> None:
+    store = stores()
+    store.commit([packet(1, readings(0.5))])
+    seen: list[tuple[str, Any]] = []
+    doing = "SELECT state, query FROM pg_stat_activity WHERE application_name LIKE 'drumtower/default/%%'"
 
-    def writing() -> AbstractContextManager[None]:
-        is_up_to_it.set()
-        return turns.turn(60.0)
+    @contextmanager
+    def writing() -> Iterator[None]:
+        seen.append(("before", rows(stores.url, doing)))
+        yield
+        seen.append(("behind", rows(stores.url, doing)))
 
-    with ThreadPoolExecutor(1) as pool:
-        with turns.turn(0.0):
-            committing = pool.submit(store.commit, [packet(1, readings(1.0, 2.0))], writing)
-            assert is_up_to_it.wait(10)
-            assert not committing.done()
-        assert committing.result(10).rows == 2
-    assert rows(stores.url, "SELECT count(*) FROM reading") == [(2,)]
+    assert store.commit([packet(2, readings(1.0, 2.0))], writing).rows == 2
+    (_, before), (_, behind) = seen
+    assert [state for state, _ in before + behind] == ["idle in transaction"] * 2
+    assert "FOR UPDATE" in before[0][1] or "rule" in before[0][1], "numbers are looked up, rules have run"
+    assert "COPY reading" in behind[0][1], "notes, numbers and the commit come when the turn is over"
 
 
 def test_rule_state_survives_a_change_of_gateway(stores: Stores) -> None:

@@ -140,10 +140,12 @@ def test_a_tenure_stops_when_asked_to_however_many_signals_came(
     """A signal as the time of a wait runs out must not make it one without an end."""
     stop, ended, still_ran = Stop(), threading.Event(), list[bool]()
     before = signal.signal(signal.SIGUSR1, lambda *_: time.sleep(0.002))
-    with store_of(database_url, lease) as store:
-        tenure = tenure_of(store, lease, FramesIntake(address, f"part-{secrets.token_hex(4)}"))
+    with store_of(database_url, lease) as store, ThreadPoolExecutor(1) as pool:
+        intake = FramesIntake(address, f"part-{secrets.token_hex(4)}")
+        tenure = tenure_of(store, lease, intake)
 
         def rain() -> None:
+            eventually(intake.is_connected)
             for _ in range(300):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
                 time.sleep(0.004)  # longer than the handler takes
@@ -151,9 +153,12 @@ def test_a_tenure_stops_when_asked_to_however_many_signals_came(
             still_ran.append(not ended.wait(PATIENCE))
             tenure._results.put(BatchResult())  # whoever waits for one comes back
 
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(rain)
+        raining = pool.submit(rain)
+        raining.add_done_callback(lambda _: stop.set("nobody sends signals"))
+        try:
             assert tenure.run(stop) == "stopped"
+        finally:
             ended.set()
-    signal.signal(signal.SIGUSR1, before)
+            raining.result(PATIENCE)
+            signal.signal(signal.SIGUSR1, before)
     assert still_ran == [False]

@@ -140,10 +140,8 @@ def test_whoever_waits_for_a_batch_is_woken_by_it_and_whoever_waits_for_room_by_
     assert numbers(take(waiting, 0.0)) == [2]
 
 
-def test_a_batch_is_written_after_the_other_not_beside_it_for_as_long_as_its_oldest_message_can_wait() -> (
-    None
-):
-    clock, turns = ManualClock(), Turns()
+def test_a_batch_waits_for_its_turn_as_long_as_its_oldest_message_can_wait() -> None:
+    clock = ManualClock()
     waiting = backlog(clock=clock)
     waiting.put(batch(0, [1]), 0.0)
     clock.advance(0.05)
@@ -151,15 +149,19 @@ def test_a_batch_is_written_after_the_other_not_beside_it_for_as_long_as_its_old
     taken = waiting.take()
     waiting.put(batch(2, [1]), 0.0)
     assert waiting.patience_s(taken) == pytest.approx(0.05), "of the oldest, whatever came behind"
-    order: list[str] = []
 
-    def write() -> None:
+
+def test_one_works_after_the_other_not_beside_it() -> None:
+    turns, order = Turns(), list[str]()
+
+    def work() -> None:
         with turns.turn(60.0):
             order.append("second")
 
     with turns.turn(0.0):
-        other = threading.Thread(target=write)
+        other = threading.Thread(target=work)
         other.start()
+        other.join(0.05)
         order.append("first")
     other.join(10)
     assert order == ["first", "second"]
