@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Literal
 
 import psycopg
@@ -24,6 +25,7 @@ from gateway.keeping.worker import Housekeeper, tidy
 from gateway.metrics_catalogue import catalogue
 from gateway.rejects.retry import retry
 from gateway.rollups import repo as rollups
+from gateway.rollups.refresh import refresh_all
 from gateway.store import Limits, Store
 from tests.fixtures.gateway_keeping import BOX, DAY, HOUR, MINUTE, OTHER, aged, kept_store, packet, say_status
 from tests.integration.gateway_rig import events, eventually, now_ms, readings, rows
@@ -45,13 +47,16 @@ def test_a_reading_has_the_times_of_its_capture_receipt_and_commit(store: Store,
     assert rows(database_url, times) == [(True, True, True)]
 
 
+@pytest.mark.parametrize("table", ["reading", "reading_minute", "reading_hour"])
 def test_no_page_of_readings_is_gone_through_only_to_mark_that_all_see_it(
-    store: Store, database_url: str
+    store: Store, database_url: str, table: str
 ) -> None:
     store.commit([packet(1, readings(1.0, at=now_ms() - 5000))])
+    with closing(fleet.connect(database_url, "test")) as connection:
+        refresh_all(connection)
     options = (
         "SELECT DISTINCT 'autovacuum_vacuum_insert_threshold=-1' = ANY(reloptions) FROM pg_class"
-        " WHERE oid IN (SELECT show_chunks('reading'))"
+        f" WHERE oid IN (SELECT show_chunks('{table}'))"
     )
     assert rows(database_url, options) == [(True,)]
 
