@@ -75,6 +75,7 @@ class Gateway:
             settings.lease.ttl_s,
             self._clock,
             told=self._clock.told,
+            on_trouble=self.metrics.tell_trouble,
         )
         self._pool = ThreadPoolExecutor(5, thread_name_prefix="beside")
         #: What went wrong in the threads beside the intake.
@@ -212,6 +213,7 @@ class Gateway:
         finally:
             self.metrics.lease_held.set(0)
             self.metrics.commit_age.set(0)
+            self.metrics.queue.set(0)
         _log.info("tenure ended", partition=self._partition, why=why)
         if why != "stopped":
             stop.wait(0.5)  # whoever took over is busy connecting: no tug-of-war

@@ -24,6 +24,7 @@ from common.runtime.errors import DrumtowerError
 from common.runtime.log import get_logger
 from common.runtime.stop import Stop
 from common.schema.outages import PASSING, notices_silence
+from common.schema.trouble import trouble_of
 
 #: Asked first in every batch's transaction: the store's incarnation, the rules' version, and what last moved a device
 #: into or out of the partition; no row: the lease is lost.
@@ -59,6 +60,10 @@ def application_name(partition: str, fencing: int) -> str:
 
 
 def _nobody(_said_ms: float, _asked_at: float) -> None:
+    """Nobody is told."""
+
+
+def _no_trouble(_kind: str) -> None:
     """Nobody is told."""
 
 
@@ -200,9 +205,12 @@ class LeaseKeeper:
         clock: Clock | None = None,
         *,
         told: Told = _nobody,
+        on_trouble: Callable[[str], None] = _no_trouble,
     ) -> None:
+        """``on_trouble`` hears what keeps the database from answering, "" when it does."""
         self.partition = partition
         self._url = url
+        self._on_trouble = on_trouble
         self._holder = holder
         self._ttl_s = ttl_s
         self._clock = clock or SystemClock()
@@ -214,8 +222,12 @@ class LeaseKeeper:
         while not stop.is_set():
             try:
                 lease = self.try_acquire()
+                # Also what a batch met that could not tell any more that it was over, as the lease was lost with it.
+                self._on_trouble("")
             except PASSING as error:
-                _log.warning("no database yet", error=str(error).strip())
+                trouble = trouble_of(error.sqlstate)
+                self._on_trouble(trouble.kind)
+                _log.warning("no lease yet", why=trouble.said, error=str(error).strip(), hint=trouble.hint)
                 lease = None
             if lease is not None:
                 return lease

@@ -79,6 +79,25 @@ def test_a_gateway_that_starts_meanwhile_waits_for_its_lease(database_url: str) 
     lease.release()
 
 
+def test_a_gateway_that_stands_by_says_what_it_waits_for_and_when_that_is_over(database_url: str) -> None:
+    said: list[str] = []
+    holder = LeaseKeeper(database_url, "default", "holder", ttl_s=300).try_acquire()
+    assert holder is not None
+    stop = Stop()
+    standby = LeaseKeeper(database_url, "default", "standby", on_trouble=said.append)
+    waiting = threading.Thread(target=standby.acquire, args=(stop,))
+    take_writes(database_url, yes=False)
+    waiting.start()
+    try:
+        eventually(lambda: "database_read_only" in said)
+        take_writes(database_url, yes=True)
+        eventually(lambda: said[-1] == "")
+    finally:
+        stop.set("the test is over")
+        waiting.join()
+        holder.release()
+
+
 def test_who_looks_after_the_fleet_is_told_what_the_matter_is(database_url: str) -> None:
     take_writes(database_url, yes=False)
     with (
