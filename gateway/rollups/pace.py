@@ -29,27 +29,34 @@ class Pace:
         self._clock = clock or SystemClock()
         self._wait = wait
         self._cells = {"minutes": 500, "hours": 500}
-        self._rest = _REST
         self.stopped = False
+        self.begin()
 
     def size(self, kind: str) -> int:
         """How many cells the next slice should have."""
         return self._cells[kind]
 
+    def begin(self) -> None:
+        """From now on it is counted how long all that is worked on takes: what is due gets later by as much."""
+        self._behind, self._began = 0.0, self._clock.monotonic()
+
     def hurry(self, behind_s: float) -> None:
-        """Rest the less, the longer something has been due."""
-        self._rest = _REST * min(max(1 - behind_s / _BEHIND_S, 0.0), 1.0)
+        """Rest the less, the longer something has been due; ``behind_s`` is how long it had been at the beginning."""
+        self._behind = behind_s
 
     @contextmanager
     def slice(self, kind: str, cells: int) -> Iterator[None]:
         """Measure a slice of so many cells, and rest."""
         began = self._clock.monotonic()
         yield
-        took = self._clock.monotonic() - began
+        ended = self._clock.monotonic()
+        took = ended - began
         if took > 0 and cells:
             fits = cells * _SLICE_S / took
             # By no more than twice at once: a small slice's time is mostly that of its commit.
             now = self._cells[kind]
             self._cells[kind] = round(min(max(fits, now / 2, _SMALLEST), now * 2, _LARGEST))
         if self._wait is not None:
-            self.stopped = self._wait(took * self._rest) or self.stopped
+            behind = self._behind + ended - self._began
+            rest = _REST * min(max(1 - behind / _BEHIND_S, 0.0), 1.0)
+            self.stopped = self._wait(took * rest) or self.stopped

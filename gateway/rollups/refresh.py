@@ -39,6 +39,7 @@ def refresh_all(connection: Connection) -> int:
 
 def _compute(connection: Connection, now_ms: int | None, over: int, pace: Pace) -> int:
     written = 0
+    pace.begin()
     while not pace.stopped and (some := _minutes(connection, now_ms, over, pace)) is not None:
         written += some
     while not pace.stopped and (some := _hours(connection, over, pace)) is not None:
@@ -53,6 +54,7 @@ def _minutes(connection: Connection, now_ms: int | None, over: int, pace: Pace) 
         work = gather(notes.live, notes.late, repo.raw_since(connection))
         series = repo.series_end(connection) if work.everything else 0
     if not notes.taken:
+        pace.hurry(0)
         return None
     pace.hurry(0 if now_ms is None else (now_ms - notes.due_ms) / 1000)
     later, finished = _hours_of(work, over)

@@ -53,8 +53,24 @@ def test_five_sixths_of_the_time_are_rest_and_whoever_is_behind_rests_less() -> 
     for behind in (0, 150, 300, 3600):
         pace.hurry(behind)
         took = compute(pace, clock, 6e-5)
-        rested.append(round(rests.seconds[-1] / took, 6))
+        rested.append(round(rests.seconds[-1] / took, 2))
     assert rested == [5.0, 2.5, 0.0, 0.0]
+
+
+def test_what_is_due_gets_later_while_it_is_worked_on() -> None:
+    clock = ManualClock()
+    rests = Rests(clock)
+    pace = Pace(clock, rests)
+    pace.hurry(100)
+    rested = []
+    for goes_by in (0, 50, 150):
+        clock.advance(goes_by)
+        took = compute(pace, clock, 6e-5)
+        rested.append(round(rests.seconds[-1] / took, 1))
+    assert rested == [3.3, 2.5, 0.0]
+    pace.begin()
+    took = compute(pace, clock, 6e-5)
+    assert round(rests.seconds[-1] / took, 1) == 5.0
 
 
 def test_minutes_and_hours_have_sizes_of_their_own() -> None:
