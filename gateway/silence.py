@@ -27,14 +27,26 @@ _log = get_logger("silence")
 
 
 def sweep(connection: fleet.Connection) -> int:
-    """Look once; how many silences began, ended or outlasted a maintenance; none when another gateway is looking."""
+    """Look once; how many silences began, ended or outlasted a maintenance; none when another gateway is looking.
+
+    Devices of which a batch is just writing are left to the next look.
+    """
     with fleet.transaction(connection):
         if not fleet.lock_sweep(connection):
             return 0
-        told = [_tell(connection, quiet) for quiet in fleet.silence_changes(connection)]
-        told += [_tell_again(connection, quiet) for quiet in fleet.silences_outlasting(connection)]
+        told = [_tell(connection, quiet) for quiet in _held(connection, fleet.silence_changes(connection))]
+        told += [
+            _tell_again(connection, quiet)
+            for quiet in _held(connection, fleet.silences_outlasting(connection))
+        ]
         insert_observations(connection, told, future_ms=_DAY_MS, past_ms=_DAY_MS, known={CATEGORY})
         return len(told)
+
+
+def _held(connection: fleet.Connection, found: list[fleet.Quiet]) -> list[fleet.Quiet]:
+    """Those whose presence nobody else holds: whoever waited for a batch that waits for us would be ended, or it."""
+    ours = fleet.hold_presence(connection, [quiet.device_id for quiet in found])
+    return [quiet for quiet in found if quiet.device_id in ours]
 
 
 def sweep_until(stop: Stop, database_url: str, every_s: float) -> None:

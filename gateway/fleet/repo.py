@@ -248,6 +248,20 @@ def silences_outlasting(connection: Connection) -> list[Quiet]:
     return [Quiet(row[0], Address(row[1], row[2]), *row[3:]) for row in rows]
 
 
+def hold_presence(connection: Connection, device_ids: list[int]) -> set[int]:
+    """Hold what is known of devices' presence without waiting for anybody; of which devices it may be written now."""
+    held = connection.execute(
+        "SELECT device_id FROM device_presence WHERE device_id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED",
+        [device_ids],
+    ).fetchall()
+    unknown = connection.execute(
+        "SELECT wanted FROM unnest(%s::bigint[]) wanted"
+        " WHERE NOT EXISTS (SELECT FROM device_presence p WHERE p.device_id = wanted)",
+        [device_ids],
+    ).fetchall()
+    return {row[0] for row in held + unknown}
+
+
 def note_revision(connection: Connection, device_id: int, revision: int) -> None:
     """Write down that a silence was told again."""
     connection.execute(

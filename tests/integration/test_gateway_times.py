@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from common.wire.codec import encode_packet, encode_status
@@ -216,6 +217,19 @@ def test_a_last_will_does_not_count_as_a_sign_of_life(stores: Stores) -> None:
         store.commit([status(now_ms())])
         assert sweep(connection) == 1
     assert [phase for phase, *_ in silences(stores.url)] == ["start", "end"]
+
+
+def test_a_device_that_a_batch_holds_is_not_waited_for_but_looked_at_again(stores: Stores) -> None:
+    stores().commit([status(now_ms())])
+    rows(stores.url, "UPDATE device_presence SET seen_at = now() - interval '5 minutes' RETURNING 1")
+    listens(stores)
+    rows(stores.url, "UPDATE partition_lease SET listening_since = now() - interval '1 hour' RETURNING 1")
+    with fleet.connect(stores.url, "test") as connection:
+        connection.execute("SET lock_timeout = '5s'")
+        with psycopg.connect(stores.url) as batch:
+            batch.execute("SELECT FROM device_presence FOR UPDATE")
+            assert sweep(connection) == 0
+        assert sweep(connection) == 1
 
 
 def test_only_one_sweeper_looks_at_a_time(stores: Stores) -> None:
