@@ -39,6 +39,7 @@ from gateway.transaction import Transaction, Turn
 from gateway.trouble import trouble_of
 
 _CONNECT_SECONDS: Final = 5
+_CANCEL_SECONDS: Final = 3.0
 #: A process that leaves a batch open for so long hangs; others may wait for its locks.
 _HUNG_S: Final = 60
 #: What one message can be to blame for, whether the database says it or our own code meets it.
@@ -210,6 +211,16 @@ class Store:
             self._connection.close()
         self._connection = None
         self._memory = None
+
+    def interrupt(self) -> None:
+        """End the statement that runs now, as an outage would: for other threads, when the gateway stops."""
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        try:
+            connection.cancel_safe(timeout=_CANCEL_SECONDS)
+        except PASSING as error:
+            _log.warning("a statement could not be cancelled", error=str(error).strip())
 
     def _go_on(self, work: _Work) -> BatchResult:
         """Commit what is left of a batch, and what cannot be as rejects, unless it looks as if the fault were ours."""

@@ -12,7 +12,7 @@ import queue
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
@@ -40,6 +40,8 @@ _IDLE_SECONDS: Final = 0.1
 _TOGETHER_SECONDS: Final = 0.05
 #: How often the registry is looked at (through the store) while no message comes.
 _REFRESH_SECONDS: Final = 2.0
+#: A batch under way when the gateway is told to stop may take so long.
+_STOP_SECONDS: Final = 5.0
 _CACHED_ADDRESSES: Final = 50_000
 #: Messages decoded before they are handed over.
 _AT_ONCE: Final = 128
@@ -147,6 +149,8 @@ class Tenure:
                     return self._tell_until(stop, working)
                 finally:
                     self._ended.set()
+                    if stop.is_set():
+                        threading.Thread(target=self._hasten, args=(working,), daemon=True).start()
         except LeaseLostError as error:
             self._lease.mark_lost()
             _log.warning(error.message)
@@ -157,6 +161,17 @@ class Tenure:
             self._intake.close()
             for committer in self._committers:
                 committer.store.close()
+
+    def _hasten(self, working: list[Future[None]]) -> None:
+        """End statements that outlive the order to stop: a table may be locked for hours.
+
+        Until all are gone the partition is held, and no other gateway takes it over.
+        """
+        _, late = wait(working, _STOP_SECONDS)
+        while late:
+            for committer in self._committers:
+                committer.store.interrupt()
+            _, late = wait(late, 1.0)
 
     def _tell_until(self, stop: Stop, working: list[Future[None]]) -> str:
         refreshed_at = self._clock.monotonic()

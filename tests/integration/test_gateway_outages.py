@@ -69,6 +69,27 @@ def test_a_clean_stop_hands_the_partition_over_at_once(district: District, setti
     assert second.stop() == 0
 
 
+def test_a_stop_does_not_wait_for_a_table_that_somebody_has_locked(district: District, settings: str) -> None:
+    lasting = settings.replace("ttl_s: 2", "ttl_s: 300")
+    first = district.gateway("first", lasting).await_connected()
+    second = district.gateway("second", lasting)
+    eventually(lambda: "waiting for the lease" in second.log)
+    district.start_boxes()
+    with psycopg.connect(district.url) as somebody:
+        somebody.execute("LOCK TABLE reading IN ACCESS EXCLUSIVE MODE")
+        eventually(
+            lambda: rows(
+                district.url,
+                "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND application_name LIKE 'drumtower/%%' AND datname = current_database()",
+            )
+            == [(True,)]
+        )
+        assert first.stop() == 0
+        eventually(lambda: "lease taken" in second.log)
+    district.finish()
+
+
 def test_a_killed_database_costs_nothing(district: District, settings: str) -> None:
     gateway = district.gateway("only", settings).await_connected()
     district.start_boxes()
