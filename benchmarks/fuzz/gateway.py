@@ -25,7 +25,7 @@ from common.runtime.config import load_config
 from common.runtime.log import configure_logging
 from common.runtime.stop import Stop
 from common.wire.codec import MAX_PACKET_BYTES
-from gateway import decode, transaction
+from gateway import decode, tenure, transaction
 from gateway.adapters import adapters
 from gateway.adapters.mapping import load_mappings
 from gateway.app import Gateway
@@ -44,6 +44,7 @@ _REMEMBERS: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (decode, "_CACHED_TOPICS", 1000),
     (decode, "_CACHED_NAMES", 2000),
     (decode, "_CACHED_SHAPES", 1000),
+    (tenure, "_CACHED_ADDRESSES", 1000),
     (adapters, "_CACHED_TOPICS", 1000),
 )
 
