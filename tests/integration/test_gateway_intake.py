@@ -6,15 +6,21 @@ import secrets
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from common.wire.codec import encode_packet, encode_status
 from common.wire.messages import Abandoned, Readings, Series, Status
 from common.wire.topics import Address
+from gateway.app import Gateway
+from gateway.config import BrokerAddress, Environment, GatewaySettings, IntakeSettings
+from gateway.lease import Lease
 from local.broker import Broker
 from tests.conftest import Credential
+from tests.fixtures.gateway_intakes import INTAKES
 from tests.integration.gateway_rig import (
     PATIENCE,
     SETTINGS,
@@ -279,3 +285,15 @@ def test_a_device_enrolled_later_is_taken_in_without_a_restart(
     newcomer.settle()
     newcomer.close()
     assert rows(database_url, "SELECT value FROM reading") == [(5.0,)]
+
+
+@pytest.mark.parametrize("client", get_args(IntakeSettings.model_fields["client"].annotation))
+def test_a_gateway_speaks_to_the_broker_by_the_client_that_its_settings_name(
+    database_url: str, lease: Lease, client: str
+) -> None:
+    """Taken for one another they would not be noticed: each does the whole work."""
+    settings = GatewaySettings.model_validate({"intake": {"client": client}})
+    broker = BrokerAddress("127.0.0.1", 1, False, "gateway", "", None)
+    gateway = Gateway(settings, Environment(database_url, broker, None, None, None))
+    with closing(gateway._intake(lease)) as intake:
+        assert type(intake) is INTAKES[client]

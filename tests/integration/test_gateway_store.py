@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from cloud.inbox import repo as inbox
 from common.runtime.errors import InvalidError
 from common.wire.messages import Abandoned, Readings, Series
 from common.wire.topics import Address
@@ -23,7 +24,7 @@ from gateway.rejects import repo as rejects
 from gateway.rejects.retry import StillRejectedError, retry
 from gateway.store import Limits
 from tests.fixtures.gateway_store import BOX, Stores, opened_stores, packet, raw, smoke, status
-from tests.integration.gateway_rig import events, now_ms, readings, register, rows
+from tests.integration.gateway_rig import PATIENCE, events, now_ms, readings, register, rows
 
 pytestmark = pytest.mark.services
 
@@ -43,6 +44,28 @@ def test_a_batch_sent_twice_counts_once(stores: Stores) -> None:
     assert rows(stores.url, "SELECT count(*) FROM reading") == [(1,)]
     assert rows(stores.url, "SELECT count(*) FROM observation_inbox") == [(1,)]
     assert rows(stores.url, "SELECT count(*) FROM observation") == [(1,)]
+
+
+def test_observations_wake_the_ticket_centre_and_readings_do_not(stores: Stores) -> None:
+    """Unwoken, it finds them when it next looks round: later, but without a fault that anybody sees."""
+    store = stores()
+    with psycopg.connect(stores.url, autocommit=True) as centre:
+        centre.execute(f"LISTEN {inbox.CHANNEL}".encode())
+
+        def heard() -> list[str]:
+            """All that was said on the channel until now: what is said last comes last."""
+            rows(stores.url, "SELECT pg_notify(%s, 'until now')", inbox.CHANNEL)
+            said: list[str] = []
+            for notification in centre.notifies(timeout=PATIENCE):
+                if notification.payload == "until now":
+                    return said
+                said.append(notification.payload)
+            raise AssertionError("expected what was said last, heard nothing of it")
+
+        store.commit([packet(1, readings(1.0))])
+        assert heard() == []
+        store.commit([packet(2, events(str(uuid.uuid4())))])
+        assert heard() == [""]
 
 
 def test_what_the_database_refuses_is_found_and_kept_while_the_rest_goes_in(stores: Stores) -> None:
