@@ -1,12 +1,18 @@
-"""What the benchmarks take from the shipped configuration still fits it, and which of their measurements count."""
+"""What the benchmarks take from the shipped configuration still fits it, what they count, and what they call missed."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from benchmarks import __main__ as table
+from benchmarks import ingest, outage
 from benchmarks.ingest import counting
 from benchmarks.rules import every_kind
 from common.runtime.config import parse_config
@@ -36,3 +42,155 @@ def test_those_minutes_count_of_which_and_of_whose_round_the_host_took_least(
 ) -> None:
     minutes = [{"stolen": one, "stolen_before": other} for one, other in zip(stolen, before, strict=True)]
     assert [one["counted"] for one in counting(minutes)] == counted
+
+
+def measured(gain_held: float | None = 1.2, **worse: float) -> dict[str, Any]:
+    """What ``benchmarks.ingest`` comes to where all is just met; without a gain, two gateways were not measured."""
+    figures = {"ratio": 0.6, "publish_to_commit_ms_p99": 120.0, "rules_share": 0.25} | worse
+    ratio = figures.pop("ratio")
+    beside = {} if gain_held is None else {"split": {"gain_frames": 0.9, "gain_held": gain_held}}
+    return {
+        "name": "ingest",
+        "value": 400_000,
+        "unit": "rows/s",
+        "limit": 600_000,
+        "ratio": ratio,
+        "detail": figures | beside,
+    }
+
+
+@pytest.mark.parametrize("gain_held", [1.2, 1.59, None])
+def test_an_intake_that_meets_what_is_asked_misses_nothing_whether_or_not_it_was_split(
+    gain_held: float | None,
+) -> None:
+    result = measured(gain_held)
+    assert ingest.missed(result) == []
+    assert table.short_of("ingest", result["detail"]) == []
+
+
+def test_two_gateways_that_take_in_no_more_than_one_are_missed_by_both_judges() -> None:
+    result = measured(1.19)
+    assert ingest.missed(result) == ["gain_held 1.19, asked >= 1.2"]
+    assert table.short_of("ingest", result["detail"]) == ["gain_held 1.19, asked >= 1.2"]
+
+
+@pytest.mark.parametrize(
+    ("worse", "said", "in_the_table"),
+    [
+        ({"ratio": 0.59}, "ratio 0.59, asked >= 0.6", []),
+        (
+            {"publish_to_commit_ms_p99": 120.1},
+            "p99 120.1 ms, asked <= 120",
+            ["publish_to_commit_ms_p99 120.1, asked <= 120"],
+        ),
+        ({"rules_share": 0.251}, "rules_share 0.251, asked <= 0.25", ["rules_share 0.251, asked <= 0.25"]),
+    ],
+)
+def test_whatever_else_of_the_intake_is_worse_than_asked_is_missed(
+    worse: dict[str, float], said: str, in_the_table: list[str]
+) -> None:
+    assert ingest.missed(measured(**worse)) == [said]
+    assert table.short_of("ingest", measured(**worse)["detail"]) == in_the_table
+
+
+def test_the_table_asks_of_the_intake_what_the_intake_asks_of_itself() -> None:
+    assert table.ASKED["ingest"] == ("ratio", ">=", ingest.LIMIT_RATIO)
+    assert set(table.ASKED_OF_DETAIL["ingest"]) == {
+        ("", "publish_to_commit_ms_p99", "<=", ingest.LIMIT_P99_MS),
+        ("", "rules_share", "<=", ingest.LIMIT_RULES_SHARE),
+        ("split", "gain_held", ">=", ingest.LIMIT_GAIN_HELD),
+    }
+    assert table.ASKED["outage"] == ("value", "<=", outage.LIMIT_MB)
+
+
+@pytest.mark.parametrize(
+    ("gain_held", "code", "missed"), [(1.3, 0, 0), (None, 0, 0), (1.0, 0, 1), (1.0, 1, 1), (1.3, 1, 1)]
+)
+def test_the_table_counts_a_benchmark_as_missed_that_falls_short_in_a_part_of_it_or_says_so_itself(
+    gain_held: float | None,
+    code: int,
+    missed: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = json.dumps(measured(gain_held))
+    monkeypatch.setattr(table, "ASKED", {"ingest": table.ASKED["ingest"]})
+    monkeypatch.setattr(
+        subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], code, f"{line}\n")
+    )
+    monkeypatch.setenv("COLUMNS", "200")
+    assert table.main() == missed
+    assert ("gain_held 1, asked >= 1.2" in capsys.readouterr().out) is (gain_held == 1.0)
+
+
+@pytest.mark.parametrize(
+    ("gain_held", "code"), [(ingest.LIMIT_GAIN_HELD, 0), (ingest.LIMIT_GAIN_HELD - 0.01, 1)]
+)
+def test_the_intake_measured_alone_ends_with_what_it_missed(
+    gain_held: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ingest", "--json", "--beside", "split"])
+    monkeypatch.setattr(ingest, "measure_main", lambda *_: measured(None))
+    monkeypatch.setattr(ingest, "measure_split", lambda *_: {"gain_held": gain_held})
+    assert ingest.main() == code
+    assert len(json.loads(capsys.readouterr().out)["detail"]["missed"]) == code
+
+
+def away(value: float = outage.LIMIT_MB, **other: float) -> dict[str, Any]:
+    """What ten minutes without the store come to where all is just met."""
+    detail = {
+        "boxes": 100,
+        "boxes_online_at_return": 100,
+        "outage_s": 600.0,
+        "readings_per_s": outage.LEAST_READINGS_PER_S,
+    }
+    return {"name": "outage", "value": value, "unit": "MB", "detail": detail | other}
+
+
+@pytest.mark.parametrize(
+    ("result", "missed"),
+    [
+        (away(), []),
+        (away(250.1), ["the gateway had 250.1 MB, at most 250 are allowed"]),
+        (
+            away(readings_per_s=4899.9),
+            ["expected 4900 readings/s during the outage, found 4899.9"],
+        ),
+        (
+            away(outage_s=outage.PACED_FROM_S, readings_per_s=2500.0),
+            ["expected 4900 readings/s during the outage, found 2500.0"],
+        ),
+        (away(outage_s=outage.PACED_FROM_S - 1, readings_per_s=2500.0), []),
+        (
+            away(outage_s=15.0, boxes_online_at_return=99),
+            ["expected all 100 boxes to be sending when the store returned, found 99"],
+        ),
+    ],
+)
+def test_an_outage_is_missed_by_memory_by_what_did_not_come_in_and_by_boxes_that_were_gone(
+    result: dict[str, Any],
+    missed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["outage", "--json"])
+    monkeypatch.setattr(outage, "measure", lambda *_: result)
+    assert outage.main() == int(bool(missed))
+    assert json.loads(capsys.readouterr().out)["detail"]["missed"] == missed
+
+
+@pytest.mark.parametrize(("options", "seconds"), [([], 600.0), (["--seconds", "15"], 15.0)])
+def test_the_store_is_away_for_ten_minutes_or_as_long_as_asked_also_in_ci(
+    options: list[str], seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def measure(seconds: float, _: object) -> dict[str, Any]:
+        asked.append(seconds)
+        return away()
+
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setattr(sys, "argv", ["outage", "--json", *options])
+    monkeypatch.setattr(outage, "measure", measure)
+    outage.main()
+    assert asked == [seconds]
