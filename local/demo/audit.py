@@ -1,6 +1,7 @@
 """The audit: what boxes numbered against what the store holds, taken from the files and tables themselves.
 
-It asks no tier for its opinion: it opens each box's SQLite file and the database, and compares.
+It asks no tier for its opinion: it opens each box's SQLite file and the database, and compares. Only how near two matters
+are one is for the ticket centre to say.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.rows import DictRow, dict_row
 
+from cloud.config import read_settings
+from cloud.db import Transaction
+from cloud.summary.repo import matters_too_near
 from common.runtime.clock import to_datetime
 from common.wire.codec import Data, decode_packet
 from common.wire.messages import Events, Readings
 from common.wire.topics import Address
 from edge.database import FILE_NAME
+from local.demo.conditions import conditions, torn
 
 _MOST_NAMED = 10
 _K = TypeVar("_K", bound=tuple[object, ...])
@@ -64,6 +70,8 @@ class Audit:
     incidents_ticket_worthy: int = 0
     incidents_without_one_ticket: int = 0
     matters_with_two_open_tickets: int = 0
+    matters_too_near: int = 0
+    rule_conditions: int = 0
     inbox_waiting: int = 0
     inbox_failed: int = 0
     faults: list[str] = field(default_factory=list)
@@ -133,7 +141,9 @@ def audit_lives(database_url: str, boxes: Sequence[list[Life]], *, may_abandon: 
     """
     with psycopg.connect(database_url) as connection:
         compared = [_compare_box(connection, lives, may_abandon=may_abandon) for lives in boxes]
-        return _compare_work(connection, _sum(compared))
+        found = _compare_work(connection, _sum(compared))
+    with psycopg.connect(database_url, row_factory=dict_row) as connection_of_dicts:
+        return _compare_matters(connection_of_dicts, found)
 
 
 def _compare_box(connection: psycopg.Connection, lives: list[Life], *, may_abandon: bool) -> Audit:
@@ -215,6 +225,8 @@ def _compare_work(connection: psycopg.Connection, boxes: Audit) -> Audit:
         f"incident {name} is ticket-worthy and not in exactly one ticket" for name in unlinked[:_MOST_NAMED]
     ]
     faults += [f"matter {name} has more than one open ticket" for name in two_open[:_MOST_NAMED]]
+    of_rules = conditions(connection)
+    faults += torn(of_rules)[:_MOST_NAMED]
     if failed := _one(connection, _FAILED):
         faults.append(f"{failed} observations could not be applied; see inbox_failed")
     return replace(
@@ -222,10 +234,22 @@ def _compare_work(connection: psycopg.Connection, boxes: Audit) -> Audit:
         incidents_ticket_worthy=_one(connection, _WORTHY),
         incidents_without_one_ticket=len(unlinked),
         matters_with_two_open_tickets=len(two_open),
+        rule_conditions=len(of_rules),
         inbox_waiting=_one(connection, _WAITING),
         inbox_failed=failed,
         faults=boxes.faults + faults,
     )
+
+
+def _compare_matters(connection: psycopg.Connection[DictRow], found: Audit) -> Audit:
+    """No index keeps two matters apart that are one: they stand too near to each other."""
+    near = matters_too_near(Transaction(connection), read_settings(None).fusion)
+    if not near:
+        return found
+    fault = (
+        f"{near} matters with open tickets stand so near to others of their kind that they are one with them"
+    )
+    return replace(found, matters_too_near=near, faults=[*found.faults, fault])
 
 
 def _one(connection: psycopg.Connection, query: bytes, arguments: list[object] | None = None) -> int:
@@ -261,7 +285,7 @@ _REJECTS = b"""
 SELECT count(*) FROM reject JOIN device d USING (device_id)
 WHERE d.site = %s AND d.name = %s AND received_at >= %s
 """
-# Those that came in a box's packet; the gateway's own rules add theirs, which no box sent.
+# Those that came in a box's packet; the gateway's own rules add theirs, which no box sent: see local.demo.conditions.
 _OBSERVATIONS = b"""
 SELECT observation_id, phase, revision, count(*) FROM observation
 WHERE epoch = ANY(%s) AND source NOT LIKE 'rule:%%' AND source <> 'outbox:abandoned'

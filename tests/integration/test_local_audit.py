@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from cloud.db import Database as CentreDatabase
 from common.runtime.clock import SystemClock, to_datetime
 from common.wire.messages import Events, Observation, Readings, Series
 from common.wire.topics import Address
 from edge.database import FILE_NAME, Database
 from edge.outbox import SqliteOutbox
 from local.demo.audit import Audit, audit, lives_of
+from tests.fixtures.centre import BORDER_LON, Centre
+from tests.integration.gateway_rig import rows
 
 pytestmark = pytest.mark.services
 
@@ -194,3 +198,64 @@ def test_a_box_that_is_just_opening_its_file_has_numbered_nothing(tmp_path: Path
     assert lives_of(LAMP, tmp_path) == []
     (tmp_path / FILE_NAME).touch()
     assert lives_of(LAMP, tmp_path) == []
+
+
+def test_what_the_gateway_itself_told_twice_is_named_as_well(world: World) -> None:
+    """No box's file knows of it, so nothing else compares it."""
+    world.run("UPDATE observation SET source = 'silence', epoch = NULL, seq = NULL")
+    assert audit(world.url, {}).faults == []
+    world.run("INSERT INTO observation SELECT * FROM observation")
+    assert audit(world.url, {}).faults == [f"stored twice: {SEEN.observation_id} revision 0"]
+
+
+@pytest.fixture
+def centre(database_url: str) -> Iterator[Centre]:
+    """A ticket centre with two floods 2 km apart and smoke 10 m from the second, of each an open ticket."""
+    with CentreDatabase(database_url, size=4) as database:
+        built = Centre(database)
+        built.build()
+        built.open_one(lon=BORDER_LON)
+        built.open_one(lon=BORDER_LON + 0.02)
+        built.open_one(lon=BORDER_LON + 0.0201, category="smoke.alarm")
+        yield built
+
+
+def of_the_centre(centre: Centre, change: str = "") -> Audit:
+    """The audit of a ticket centre that nobody sent packets to, after something was done to it behind its back."""
+    if change:
+        rows(centre.database.url, change)
+    return audit(centre.database.url, {})
+
+
+def test_a_centre_that_keeps_its_promises_has_no_faults(centre: Centre) -> None:
+    found = of_the_centre(centre)
+    assert (found.incidents_ticket_worthy, found.faults) == (3, [])
+
+
+def test_an_incident_without_its_ticket_is_named(centre: Centre) -> None:
+    incident = centre.value("SELECT incident_id FROM incident WHERE category = 'smoke.alarm'")
+    found = of_the_centre(centre, f"DELETE FROM ticket_incident WHERE incident_id = '{incident}'")
+    assert found.incidents_without_one_ticket == 1
+    assert found.faults == [f"incident {incident} is ticket-worthy and not in exactly one ticket"]
+
+
+def test_a_matter_with_two_open_tickets_is_named_should_the_index_ever_be_gone(centre: Centre) -> None:
+    (one, other) = (
+        row["matter_id"] for row in centre.rows("SELECT matter_id FROM ticket WHERE category LIKE 'flood%'")
+    )
+    rows(centre.database.url, "DROP INDEX ticket_one_open")
+    found = of_the_centre(centre, f"UPDATE ticket SET matter_id = {one} WHERE matter_id = {other}")
+    assert found.matters_with_two_open_tickets == 1
+    assert found.faults == [f"matter {one} has more than one open ticket"]
+
+
+def test_two_matters_that_are_one_are_counted_which_no_index_can_forbid(centre: Centre) -> None:
+    """What two workers would make that look for a matter at once, each before the other's is there."""
+    found = of_the_centre(
+        centre, f"UPDATE matter SET lon = {BORDER_LON + 0.0001} WHERE lon = {BORDER_LON + 0.02}"
+    )
+    assert found.matters_too_near == 2
+    assert found.faults == [
+        "2 matters with open tickets stand so near to others of their kind that they are one with them"
+    ]
+    assert of_the_centre(centre, "UPDATE ticket SET state = 'void', closed_at = now()").faults == []
