@@ -61,7 +61,7 @@ def observation_id(device: str, source: str, epoch: int, seq: int) -> uuid.UUID:
     Args:
         device: ``site/device``.
         source: the rule and the sensor that it watched.
-        epoch: the epoch of the packet that started it.
-        seq: that packet's sequence number.
+        epoch: the epoch of the packet that started it; of a silence, when it was found.
+        seq: that packet's sequence number; of a silence, when it was last heard.
     """
     return uuid.uuid5(OBSERVATION_NAMESPACE, f"{device}|{source}|{epoch:x}|{seq}")

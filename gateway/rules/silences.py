@@ -121,7 +121,8 @@ def _step(
         state = msgspec.structs.replace(state, position="quiet", clock=heard.at, revision=state.revision + 1)
         told.append(_tell(rule, state, member, "end", heard.again))
     if not state.holds and 0 < heard.at <= now - rule.after_ms:
-        name = observation_id(member.address, f"rule:{rule.rule_id}:{member.sensor}", 0, heard.at)
+        # By both times: of rules that end it and of later ones that find it silent still, each begins another.
+        name = observation_id(member.address, f"rule:{rule.rule_id}:{member.sensor}", now, heard.at)
         state = RuleState(
             position="raised",
             clock=heard.at,  # the series', as of every rule on it; not its device's

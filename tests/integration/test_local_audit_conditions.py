@@ -223,6 +223,23 @@ def test_a_condition_that_new_rules_put_an_end_to_is_no_fault(smoked: str, lease
     assert (found.rule_conditions, found.faults) == (3, [])
 
 
+def test_a_silence_that_outlasts_its_rule_and_is_found_by_another_is_another(
+    database_url: str, lease: Lease
+) -> None:
+    start = now_ms() - 60 * MINUTE
+    for number, rules in enumerate((STORM, SMOKE, STORM)):
+        apply(database_url, rules)
+        with store_of(database_url, lease) as store:
+            if number == 0:
+                store.commit([packet(1, ("manhole-1", "water_level", [start], [0.2]))])
+            later = [start + (10 + number) * MINUTE]
+            store.commit([packet(2 + number, ("smoke-1", "smoke_density", later, [0.01]))])
+    silent = "SELECT phase FROM observation WHERE category = 'device.sensor_silent' ORDER BY committed_at, revision"
+    assert rows(database_url, silent) == [("start",), ("end",), ("start",)]
+    found = audit(database_url, {})
+    assert (found.rule_conditions, found.faults) == (2, [])
+
+
 def test_a_condition_that_is_about_to_end_still_goes_on(database_url: str, lease: Lease) -> None:
     apply(database_url, SMOKE.replace("update_s", "clear_hold_s: 30\n    update_s"))
     with store_of(database_url, lease) as store:
