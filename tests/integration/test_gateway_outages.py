@@ -78,12 +78,14 @@ def test_a_stop_does_not_wait_for_a_table_that_somebody_has_locked(district: Dis
     with psycopg.connect(district.url) as somebody:
         somebody.execute("LOCK TABLE reading IN ACCESS EXCLUSIVE MODE")
         eventually(
-            lambda: rows(
-                district.url,
-                "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                " AND application_name LIKE 'drumtower/%%' AND datname = current_database()",
+            lambda: (
+                rows(
+                    district.url,
+                    "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                    " AND application_name LIKE 'drumtower/%%' AND datname = current_database()",
+                )
+                == [(True,)]
             )
-            == [(True,)]
         )
         assert first.stop() == 0
         eventually(lambda: "lease taken" in second.log)

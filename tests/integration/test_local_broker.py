@@ -100,9 +100,9 @@ class Client:
         self.mqtt.subscribe(topic, 1)
         assert self._subscribed.wait(WAIT_SECONDS)
 
-    def publish(self, topic: str, payload: bytes) -> int:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
         """Publish at QoS 1 and return the reason code of the acknowledgement."""
-        number = self.mqtt.publish(topic, payload, 1).mid
+        number = self.mqtt.publish(topic, payload, 1, retain).mid
         with self._news:
             assert self._news.wait_for(lambda: number in self._published, WAIT_SECONDS)
         return int(self._published[number].value)
@@ -129,11 +129,12 @@ def client_of(
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker of this test alone, with a gateway and two boxes."""
+    """A broker of this test alone, with a gateway, two boxes, and at another site a namesake of the first."""
     made = Broker(tmp_path / "broker")
     made.add_gateway("gateway", "gateway secret")
     made.add_device("east", "box-1", "secret 1")
     made.add_device("east", "box-2", "secret 2")
+    made.add_device("west", "box-1", "secret 3")
     with made:
         yield made
 
@@ -200,6 +201,7 @@ def test_a_box_that_listens_to_everything_hears_only_its_own(broker: Broker, gat
         assert spy.is_admitted()
         spy.subscribe("#")
         gateway.publish("dt/v1/east/box-2/down/receipt", b"for the other")
+        gateway.publish("dt/v1/west/box-1/down/receipt", b"for its namesake")
         gateway.publish("dt/v1/east/box-1/down/receipt", b"for it")
         assert spy.messages.get(timeout=WAIT_SECONDS).payload == b"for it"
         assert spy.messages.empty()
@@ -220,22 +222,30 @@ def test_a_box_that_listens_to_everything_hears_only_its_own(broker: Broker, gat
 def test_a_box_reads_nothing_of_anothers_retained_or_new_whatever_it_asks_for(
     broker: Broker, gateway: Client, topic: str
 ) -> None:
+    """An overseer, who may read everything, does hear something there: else the spy's hearing nothing would say nothing."""
+    broker.add_client("overseer", "secret 4", [], ["#", "$SYS/#"])
+    broker.reload()
     with (
         client_of(broker, "east/box-2", "secret 2") as other,
+        client_of(broker, "west/box-1", "secret 3") as namesake,
+        client_of(broker, "overseer", "secret 4") as overseer,
         client_of(broker, "east/box-1", "secret 1") as spy,
     ):
-        assert other.is_admitted()
-        assert spy.is_admitted()
-        other.mqtt.publish("dt/v1/east/box-2/up/status", b"kept", 1, retain=True).wait_for_publish(
-            WAIT_SECONDS
-        )
+        assert overseer.is_admitted()
+        for name, box in (("east/box-2", other), ("west/box-1", namesake), ("east/box-1", spy)):
+            assert box.is_admitted()
+            assert box.publish(f"dt/v1/{name}/up/status", b"kept", retain=True) == 0
+        overseer.subscribe(topic.removeprefix("$share/thieves/"))
         spy.subscribe(topic)
         spy.subscribe("dt/v1/east/box-1/down/#")
-        assert other.publish("dt/v1/east/box-2/up/readings", b"new") == 0
-        gateway.publish("dt/v1/east/box-2/down/receipt", b"for the other")
+        for name, box in (("east/box-2", other), ("west/box-1", namesake)):
+            assert box.publish(f"dt/v1/{name}/up/readings", b"new") == 0
+            for what in ("receipt", "command"):
+                assert gateway.publish(f"dt/v1/{name}/down/{what}", b"for the other") != NOT_AUTHORIZED
         gateway.publish("dt/v1/east/box-1/down/receipt", b"for it")
         assert spy.messages.get(timeout=WAIT_SECONDS).payload == b"for it"
         assert spy.messages.empty()
+        assert overseer.messages.get(timeout=WAIT_SECONDS).topic
 
 
 def test_a_box_cannot_leave_a_last_will_in_anothers_name(broker: Broker, gateway: Client) -> None:
