@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from benchmarks.chaos.database_log import faults_of, troubles_in
 from benchmarks.chaos.driver import Driver
 from benchmarks.chaos.held import held_in, told
 from benchmarks.chaos.ledger import GivenUp, Ledger
-from benchmarks.chaos.plan import draw
+from benchmarks.chaos.plan import What, draw
 from benchmarks.chaos.town import SMALL_DISK, Town, lay_out, silence
 from common.runtime.stop import Stop
 from common.wire.topics import Address
@@ -26,6 +26,10 @@ from local.ports import free_port
 _WARM_UP_S: Final = 2.0
 #: How long the healed system may take to catch up, at each of its steps.
 _PATIENCE_S: Final = 180.0
+#: What is run by default; as many kills in as much time leave room for everything else a plan may draw.
+_FULL_KILLS: Final = 60
+_FULL_S: Final = _FULL_KILLS * 7.0
+_BY_FILESYSTEM: Final = "by filesystem"
 _COUNTS: Final = b"""
 SELECT (SELECT coalesce(sum(committed), 0)::bigint FROM device_packets), (SELECT count(*) FROM ticket),
        (SELECT count(*) FROM observation_inbox)
@@ -73,21 +77,53 @@ def run(data: Path, kills: int, every_s: float, seed: int, stop: Stop, *, camera
     faults += [*driver.faults, *ledger.changed(), *found.faults, *faults_of(troubles, town.postgres.log)]
     if found.evidence_missing:
         faults.append(f"{found.evidence_missing} pictures of observations never reached the district")
+    disk = _full_disk(town)
     if stop.is_set():
         faults.append(f"ended early: {stop.reason}")
-    elif driver.done.total() != len(acts):
-        faults.append(f"{len(acts) - driver.done.total()} of {len(acts)} acts were not done")
+    else:
+        faults += left_undone(len(acts), driver.done, disk, full=is_full(kills, every_s))
     for fault in faults:
         say(f"fault: {fault}")
     return {
         **_summary(driver, found, faults),
         **troubles,
-        **_full_disk(town),
+        **disk,
         "seed": seed,
         "seconds": round(say.elapsed(), 1),
         "packets_unseen": unseen,
         "faults": faults,
     }
+
+
+def is_full(kills: int, every_s: float) -> bool:
+    """Whether a run is long enough that everything happens in it, whatever its seed."""
+    return kills >= _FULL_KILLS and kills * every_s >= _FULL_S
+
+
+def left_undone(
+    planned: int, done: Counter[tuple[What, str]], disk: Mapping[str, Any], *, full: bool
+) -> list[str]:
+    """What a run was for and did not come about; that nothing was lost says nothing of what was not tried. Pure.
+
+    Args:
+        planned: how many acts there were to do.
+        done: how often what was done to whom.
+        disk: what filled up, and how often its box said so.
+        full: whether the run was so long that chance is no excuse.
+    """
+    faults = []
+    if done.total() != planned:
+        faults.append(f"{planned - done.total()} of {planned} acts were not done")
+    if not full:
+        return faults
+    acts = {what for (what, _), count in done.items() if count}
+    spoilt = {"cut": "cut", "freeze": "frozen", "slow": "slowed"}
+    faults += [f"no link was {told}" for what, told in spoilt.items() if what not in acts]
+    # Its box writes a packet each 50 ms, also while it hears nothing, and says within a second that it cannot.
+    filled = disk["disk_full"] == _BY_FILESYSTEM and done["fill", SMALL_DISK]
+    if filled and not disk["disk_full_met"]:
+        faults.append(f"the disk of {SMALL_DISK} was filled {filled} times, and the box never met it")
+    return faults
 
 
 class Teller:
@@ -203,8 +239,8 @@ def _full_disk(town: Town) -> dict[str, Any]:
     disk = town.disks.get(SMALL_DISK)
     log = town.boxes[SMALL_DISK].log if SMALL_DISK in town.boxes else None
     said = log.read_text(encoding="utf-8", errors="replace").count("database.disk_full") if log else 0
-    by = "filesystem" if disk is not None and disk.mounted else "limit"
-    return {"disk_full": f"by {by}", "disk_full_met": said}
+    by = _BY_FILESYSTEM if disk is not None and disk.mounted else "by limit"
+    return {"disk_full": by, "disk_full_met": said}
 
 
 def _summary(driver: Driver, found: Audit, faults: list[str]) -> dict[str, Any]:

@@ -16,15 +16,19 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.chaos import __main__ as chaos
 from benchmarks.chaos.clock import MovedClock, set_offset
 from benchmarks.chaos.database_log import faults_of, troubles_in
 from benchmarks.chaos.disk import SmallDisk
 from benchmarks.chaos.held import Held, held_in, told
 from benchmarks.chaos.ledger import Ledger
 from benchmarks.chaos.links import Link, Switchboard
-from benchmarks.chaos.plan import Cast, draw
+from benchmarks.chaos.plan import Cast, What, draw
+from benchmarks.chaos.run import is_full, left_undone
+from benchmarks.chaos.town import SMALL_DISK, SMALL_OUTBOX
 from benchmarks.last_line import LastLine
 from common.runtime.clock import ManualClock
+from common.runtime.stop import Stop
 from edge.database import Database
 from edge.evidence import EvidenceStore
 from edge.outbox import SqliteOutbox
@@ -99,6 +103,15 @@ def call(link: Link) -> socket.socket:
     return socket.create_connection(("127.0.0.1", link.port), timeout=10)
 
 
+def send_and_hear(connection: socket.socket, sent: bytes) -> bytes:
+    """What came back of as much as was sent."""
+    threading.Thread(target=connection.sendall, args=(sent,)).start()
+    got = b""
+    while len(got) < len(sent) and (more := connection.recv(65_536)):
+        got += more
+    return got
+
+
 def talk(link: Link) -> None:
     with call(link) as connection:
         connection.sendall(b"b")
@@ -109,11 +122,7 @@ def talk(link: Link) -> None:
 def test_a_good_link_carries_everything_both_ways(link: Link) -> None:
     sent = bytes(range(256)) * 2000
     with call(link) as connection:
-        threading.Thread(target=connection.sendall, args=(sent,)).start()
-        got = b""
-        while len(got) < len(sent):
-            got += connection.recv(65_536)
-    assert got == sent
+        assert send_and_hear(connection, sent) == sent
 
 
 def test_a_link_that_is_cut_resets_its_connections_and_takes_no_new_ones_until_it_is_healed(
@@ -146,6 +155,25 @@ def test_a_frozen_link_keeps_what_it_is_given_until_it_thaws(link: Link) -> None
         link.heal()
         connection.settimeout(10)
         assert connection.recv(1) == b"b"
+
+
+def test_a_slowed_link_lets_so_much_through_a_second_until_it_is_healed(link: Link) -> None:
+    """Only how long it takes at least is known; healed, what would take minutes at that pace comes before a time out."""
+    with call(link) as connection:
+        link.slow(1_000.0, 0.0)
+        began = time.monotonic()
+        assert send_and_hear(connection, bytes(300)) == bytes(300)
+        assert time.monotonic() - began >= 0.3
+        link.heal()
+        assert send_and_hear(connection, bytes(100_000)) == bytes(100_000)
+
+
+def test_a_slowed_link_keeps_each_piece_that_much_longer(link: Link) -> None:
+    with call(link) as connection:
+        link.slow(0.0, 0.1)
+        began = time.monotonic()
+        assert send_and_hear(connection, b"a") == b"a"
+        assert time.monotonic() - began >= 0.2, "there and back"
 
 
 def test_a_clock_that_was_set_is_wrong_at_once_and_right_again_when_it_is_set_back(tmp_path: Path) -> None:
@@ -280,3 +308,78 @@ def test_a_box_that_is_late_is_told_with_what_it_holds_and_what_it_said(tmp_path
     assert told("hub-1", Held(1, 2, 3), Part("box hub-1", log, [], {})) == (
         "hub-1 1 packets, 2 pictures (tried 3 times at most), it does not run, said last: the door is away"
     )
+
+
+DONE: Counter[tuple[What, str]] = Counter(
+    {
+        ("kill", "hub-1"): 60,
+        ("cut", "hub-1 to broker"): 9,
+        ("freeze", "hub-1 to broker"): 7,
+        ("slow", "hub-1 to broker"): 14,
+        ("fill", SMALL_DISK): 5,
+        ("fill", SMALL_OUTBOX): 6,
+    }
+)
+MET = {"disk_full": "by filesystem", "disk_full_met": 1}
+NEVER_MET = {"disk_full": "by filesystem", "disk_full_met": 0}
+
+
+def done_but(*left_out: tuple[What, str]) -> Counter[tuple[What, str]]:
+    return Counter({act: count for act, count in DONE.items() if act not in left_out})
+
+
+def test_a_full_run_in_which_everything_happened_is_no_fault() -> None:
+    assert left_undone(DONE.total(), DONE, MET, full=True) == []
+
+
+@pytest.mark.parametrize(("what", "told"), [("cut", "cut"), ("freeze", "frozen"), ("slow", "slowed")])
+def test_a_full_run_in_which_links_were_not_spoilt_in_one_of_the_ways_is_a_fault(
+    what: What, told: str
+) -> None:
+    done = done_but((what, "hub-1 to broker"))
+    assert left_undone(done.total(), done, MET, full=True) == [f"no link was {told}"]
+
+
+def test_a_full_run_whose_box_never_met_the_disk_that_was_filled_is_a_fault() -> None:
+    (fault,) = left_undone(DONE.total(), DONE, NEVER_MET, full=True)
+    assert fault == "the disk of small-disk was filled 5 times, and the box never met it"
+
+
+def test_a_disk_that_nobody_filled_or_that_could_not_be_mounted_need_not_be_met() -> None:
+    done = done_but(("fill", SMALL_DISK))
+    assert left_undone(done.total(), done, NEVER_MET, full=True) == []
+    by_limit = {"disk_full": "by limit", "disk_full_met": 0}
+    assert left_undone(DONE.total(), DONE, by_limit, full=True) == []
+
+
+def test_a_short_run_need_not_do_everything_but_what_was_planned() -> None:
+    done = done_but(("slow", "hub-1 to broker"))
+    assert left_undone(done.total(), done, NEVER_MET, full=False) == []
+    assert left_undone(done.total() + 2, done, MET, full=False) == [
+        f"2 of {done.total() + 2} acts were not done"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kills", "every_s", "full"),
+    [(60, 7.0, True), (200, 7.0, True), (59, 7.0, False), (60, 2.0, False), (5, 100.0, False)],
+)
+def test_only_a_run_as_long_as_the_default_is_full(kills: int, every_s: float, full: bool) -> None:
+    assert is_full(kills, every_s) is full
+
+
+def test_a_run_that_nothing_is_asked_of_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default stands with the command's arguments: were it to shrink, nothing would be judged any more."""
+    asked: list[bool] = []
+
+    def run(
+        _data: Path, kills: int, every_s: float, _seed: int, _stop: Stop, *, camera: bool
+    ) -> dict[str, bool]:
+        asked.append(is_full(kills, every_s) and camera)
+        return {"ok": True}
+
+    monkeypatch.setattr(sys, "argv", ["chaos"])
+    monkeypatch.setattr(chaos, "alone", lambda _: None)
+    monkeypatch.setattr(Stop, "on_signals", lambda stop: stop)
+    monkeypatch.setattr(chaos, "run", run)
+    assert (chaos.main(), asked) == (0, [True])
