@@ -55,7 +55,7 @@ def sweep_until(stop: Stop, database_url: str, every_s: float) -> None:
     try:
         while not stop.wait(every_s * random.uniform(0.9, 1.1)):
             try:
-                connection = connection or fleet.connect(database_url, "silence")
+                connection = connection or fleet.connect(database_url, "silence", patient=False)
                 if changed := sweep(connection):
                     _log.info("silences began or ended", devices=changed)
             except TransientError as error:

@@ -12,7 +12,7 @@ import queue
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
@@ -133,6 +133,8 @@ class Tenure:
 
     def run(self, stop: Stop) -> str:
         """Why it ended: ``stopped``, ``lease lost``, ``lease not fresh``, ``session taken over`` or ``intake died``."""
+        over = threading.Event()
+        threading.Thread(target=self._hasten, args=(stop, over), name="hasten", daemon=True).start()
         try:
             for committer in self._committers:
                 committer.store.commit([])  # reads registry, series and rule states
@@ -149,8 +151,6 @@ class Tenure:
                     return self._tell_until(stop, working)
                 finally:
                     self._ended.set()
-                    if stop.is_set():
-                        threading.Thread(target=self._hasten, args=(working,), daemon=True).start()
         except LeaseLostError as error:
             self._lease.mark_lost()
             _log.warning(error.message)
@@ -158,20 +158,24 @@ class Tenure:
         except StoppedError:
             return "stopped"
         finally:
+            over.set()
             self._intake.close()
             for committer in self._committers:
                 committer.store.close()
 
-    def _hasten(self, working: list[Future[None]]) -> None:
+    def _hasten(self, stop: Stop, over: threading.Event) -> None:
         """End statements that outlive the order to stop: a table may be locked for hours.
 
         Until all are gone the partition is held, and no other gateway takes it over.
         """
-        _, late = wait(working, _STOP_SECONDS)
-        while late:
+        while not stop.wait(1.0):
+            if over.is_set():
+                return
+        patience = _STOP_SECONDS
+        while not over.wait(patience):
             for committer in self._committers:
                 committer.store.interrupt()
-            _, late = wait(late, 1.0)
+            patience = 1.0
 
     def _tell_until(self, stop: Stop, working: list[Future[None]]) -> str:
         refreshed_at = self._clock.monotonic()

@@ -20,23 +20,32 @@ from gateway.trouble import trouble_of
 
 Connection = psycopg.Connection[Any]
 _CONNECT_SECONDS: Final = 5
+_PATIENCE: Final = "SET lock_timeout = '3s'"
 _SWEEP_LOCK: Final = 7_119_417_010  # "Drumtower looks for silent devices"
 
 
-def connect(url: str, name: str) -> Connection:
+def connect(url: str, name: str, *, patient: bool = True) -> Connection:
     """A connection of its own.
+
+    Args:
+        url: where the database is.
+        name: what it is for, as the database's list of sessions shows it.
+        patient: wait for what others have locked, however long; else some seconds, and whoever asks comes again.
 
     Raises:
         TransientError: when the database does not answer.
     """
     try:
-        return psycopg.connect(
+        connection = psycopg.connect(
             url,
             autocommit=True,
             connect_timeout=_CONNECT_SECONDS,
             application_name=f"drumtower {name}",
             **notices_silence(url),
         )
+        if not patient:
+            connection.execute(_PATIENCE)
+        return connection
     except psycopg.OperationalError as error:
         raise TransientError(
             "gateway.no_database",

@@ -91,7 +91,7 @@ class Housekeeper:
 
     def _turn(self, pace: Pace) -> None:
         if self._connection is None:
-            connection = connect(self._url, "keeping")
+            connection = connect(self._url, "keeping", patient=False)
             with transaction(connection):
                 ours = repo.lock_worker(connection)
             if not ours:

@@ -76,7 +76,7 @@ class Watch:
         """Look once."""
         self._look_at_disks()
         try:
-            self._connection = self._connection or connect(self._url, "watch")
+            self._connection = self._connection or connect(self._url, "watch", patient=False)
             with transaction(self._connection) as connection:
                 outlook = repo.outlook(connection)
         except TransientError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from gateway.lease import LeaseKeeper
@@ -46,3 +47,27 @@ def test_a_gateway_whose_sweep_meets_a_bug_gives_its_lease_back_and_says_so(
         assert break_the_sweep(gateway) == 1
         assert "gateway.part_failed: the silence sweep failed: UndefinedColumn" in gateway.log
     assert rows(database_url, "SELECT holder FROM partition_lease") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("table", "waits"),
+    [("device_presence", "drumtower silence"), ("rollup_dirty", "drumtower keeping")],
+)
+def test_a_gateway_is_stopped_although_a_part_of_it_waits_for_a_locked_table(  # noqa: PLR0917 - fixtures
+    broker: Broker,
+    gateway_credential: Credential,
+    database_url: str,
+    tmp_path: Path,
+    table: str,
+    waits: str,
+) -> None:
+    waiting = (
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        f" AND application_name LIKE '{waits}' AND datname = current_database()"
+    )
+    name, password = gateway_credential.username, gateway_credential.password
+    with psycopg.connect(database_url) as somebody:
+        somebody.execute(psycopg.sql.SQL("LOCK TABLE {}").format(psycopg.sql.Identifier(table)))
+        with gateway_process(tmp_path, database_url, broker, name, password) as gateway:
+            eventually(lambda: rows(database_url, waiting) == [(True,)])
+            assert gateway.stop() == 0
