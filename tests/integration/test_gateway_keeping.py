@@ -153,13 +153,14 @@ def test_one_housekeeper_of_two_works_and_the_other_follows_it(store: Store, dat
     try:
         for thread in threads:
             thread.start()
-        store.commit([packet(1, readings(1.0, at=now_ms() - HOUR))])
+        # The hour before this one waits for what is late until some minutes of this one have passed.
+        store.commit([packet(1, readings(1.0, at=now_ms() - 2 * HOUR))])
         eventually(lambda: rows(database_url, "SELECT count(*) FROM reading_hour") == [(1,)])
         assert rows(database_url, holders, lock) == [(1,)]
         for turn, stop in enumerate(stops):
             stop.set("test")
             threads[turn].join()
-            store.commit([packet(2 + turn, readings(1.0, at=now_ms() - (2 + turn) * HOUR))])
+            store.commit([packet(2 + turn, readings(1.0, at=now_ms() - (3 + turn) * HOUR))])
             if turn == 0:
                 eventually(lambda: rows(database_url, "SELECT count(*) FROM reading_hour") == [(2,)])
     finally:
