@@ -7,6 +7,7 @@ the first packet or status after that ends it. A last will does not count as the
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Final
 
 from common.runtime.clock import to_ms
@@ -34,19 +35,21 @@ def sweep(connection: fleet.Connection) -> int:
     with fleet.transaction(connection):
         if not fleet.lock_sweep(connection):
             return 0
-        told = [_tell(connection, quiet) for quiet in _held(connection, fleet.silence_changes(connection))]
-        told += [
-            _tell_again(connection, quiet)
-            for quiet in _held(connection, fleet.silences_outlasting(connection))
-        ]
+        told = [_tell(connection, quiet) for quiet in _held(connection, fleet.silence_changes)]
+        told += [_tell_again(connection, quiet) for quiet in _held(connection, fleet.silences_outlasting)]
         insert_observations(connection, told, future_ms=_DAY_MS, past_ms=_DAY_MS, known={CATEGORY})
         return len(told)
 
 
-def _held(connection: fleet.Connection, found: list[fleet.Quiet]) -> list[fleet.Quiet]:
-    """Those whose presence nobody else holds: whoever waited for a batch that waits for us would be ended, or it."""
-    ours = fleet.hold_presence(connection, [quiet.device_id for quiet in found])
-    return [quiet for quiet in found if quiet.device_id in ours]
+def _held(
+    connection: fleet.Connection, look: Callable[[fleet.Connection], list[fleet.Quiet]]
+) -> list[fleet.Quiet]:
+    """Those whose presence nobody else holds: whoever waited for a batch that waits for us would be ended, or it.
+
+    Looked for again once they are held: until then a batch may have brought something of them.
+    """
+    ours = fleet.hold_presence(connection, [quiet.device_id for quiet in look(connection)])
+    return [quiet for quiet in look(connection) if quiet.device_id in ours] if ours else []
 
 
 def sweep_until(stop: Stop, database_url: str, every_s: float) -> None:

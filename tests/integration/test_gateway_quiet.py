@@ -156,6 +156,34 @@ def test_a_box_that_stays_silent_after_its_maintenance_calls_people(database_url
         assert rows(database_url, told)[2:] == [("end", 2, "maintenance")], "its update has called already"
 
 
+def test_a_box_of_which_a_batch_came_during_the_look_for_silence_is_not_silent(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(database_url, "kiln", "box-0", "box-1")
+    for statement in (
+        "INSERT INTO device_stream (device_id, epoch, received_at)"
+        " SELECT device_id, 9, now() - interval '5 minutes' FROM device",
+        "INSERT INTO partition_lease (partition, holder, expires_at, listening_since)"
+        " VALUES ('default', 'x', now() + interval '1 hour', now() - interval '1 hour')",
+    ):
+        rows(database_url, statement)
+    hold = fleet.hold_presence
+
+    def after_a_batch(connection: fleet.Connection, device_ids: list[int]) -> set[int]:
+        rows(
+            database_url,
+            "UPDATE device_stream SET received_at = now()"
+            " WHERE device_id = (SELECT device_id FROM device WHERE name = 'box-0')",
+        )
+        return hold(connection, device_ids)
+
+    monkeypatch.setattr(fleet, "hold_presence", after_a_batch)
+    with fleet.connect(database_url, "test") as connection:
+        assert sweep(connection) == 1
+    told = "SELECT name, phase FROM observation_inbox JOIN device USING (device_id)"
+    assert rows(database_url, told) == [("box-1", "start")]
+
+
 def reached(centre: Centre) -> int:
     """Everything that reaches a person: tickets, clocks, assignments, messages."""
     return int(
