@@ -7,7 +7,7 @@ forgotten with its connection, so it is right whatever database comes back.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from common.runtime.clock import Clock
@@ -28,6 +28,10 @@ from gateway.rules.watch import Watch
 
 _REGISTRY_SECONDS: Final = 10.0
 _MISS_SECONDS: Final = 1.0
+#: Streams known to have a row; when there are more, all are asked for again.
+_KNOWN_STREAMS: Final = 100_000
+#: Likewise categories, of which a box may make up its own.
+_KNOWN_CATEGORIES: Final = 10_000
 _log = get_logger("memory")
 
 
@@ -133,6 +137,18 @@ class Memory:
             device.address.site for device in loaded.values() if device.partition == self.partition
         )
         self._loaded_at = self._clock.monotonic()
+
+    def know_streams(self, keys: Iterable[StreamKey]) -> None:
+        """These have a row now."""
+        self.streams.update(keys)
+        if len(self.streams) > _KNOWN_STREAMS:
+            self.streams.clear()
+
+    def know_categories(self, codes: Iterable[str]) -> None:
+        """These have a row now."""
+        self.categories.update(codes)
+        if len(self.categories) > _KNOWN_CATEGORIES:
+            self.categories.clear()
 
     def find(self, address: Address | None) -> Device | None:
         """A registered device."""

@@ -15,14 +15,17 @@ from common.wire.messages import Receipt
 from common.wire.topics import Address
 from gateway.batch import Progress
 
-_IDLE_SECONDS: Final = 900.0
+#: A stream that is quiet for so long, and for twice the times below, is forgotten: what comes after those is told of at
+#: once anyway, and a box that begins one stream after the other shall not fill the memory.
+_IDLE_SECONDS: Final = 60.0
 #: Ranges in one receipt; the rest follows when these are filled.
 _MAX_GAPS: Final = 500
 
 
 @dataclass(slots=True)
 class _Account:
-    progress: Progress
+    upto: int = 0
+    highest: int = 0
     packets: int = 0
     urgent: bool = True
     told_at: float = 0.0
@@ -44,8 +47,13 @@ class ReceiptBook:
         self._every_packets = every_packets
         self._every_s = every_s
         self._gap_s = gap_s
+        self._idle_s = max(_IDLE_SECONDS, 2 * every_s, 2 * gap_s)
         self._accounts: dict[tuple[Address, int], _Account] = {}
         self._incarnation = ""
+
+    def __len__(self) -> int:
+        """How many streams are remembered."""
+        return len(self._accounts)
 
     def note(self, progress: Iterable[Progress], incarnation: str, now: float) -> None:
         """Take in what a commit came to; ``now`` in monotonic seconds."""
@@ -56,8 +64,8 @@ class ReceiptBook:
         for one in progress:
             account = self._accounts.get((one.address, one.epoch))
             if account is None:
-                account = self._accounts[one.address, one.epoch] = _Account(one)
-            account.progress = one
+                account = self._accounts[one.address, one.epoch] = _Account()
+            account.upto, account.highest = one.upto, one.highest
             account.packets += one.packets
             account.urgent = account.urgent or one.urgent
             account.noted_at = now
@@ -74,8 +82,8 @@ class ReceiptBook:
             else:
                 wanted = bool(gaps) and gaps != account.told_gaps
             if wanted:
-                found.append((key[0], self._receipt(account, gaps, now_ms)))
-            elif now - account.noted_at > _IDLE_SECONDS:
+                found.append((key[0], self._receipt(key[1], account, gaps, now_ms)))
+            elif now - account.noted_at > self._idle_s:
                 del self._accounts[key]
         return found
 
@@ -88,12 +96,13 @@ class ReceiptBook:
             account.told_at = now
             account.told_gaps = tuple(receipt.gaps)
 
-    def _receipt(self, account: _Account, gaps: tuple[tuple[int, int], ...], now_ms: int) -> Receipt:
-        progress = account.progress
+    def _receipt(
+        self, epoch: int, account: _Account, gaps: tuple[tuple[int, int], ...], now_ms: int
+    ) -> Receipt:
         return Receipt(
-            epoch=f"{progress.epoch:x}",
-            upto=progress.upto,
-            highest=progress.highest,
+            epoch=f"{epoch:x}",
+            upto=account.upto,
+            highest=account.highest,
             gaps=list(gaps),
             incarnation=self._incarnation,
             at=now_ms,

@@ -134,9 +134,9 @@ class Transaction:
         for (device_id, sensor, metric), series in self._series.made.items():
             by_id[device_id].series[sensor, metric] = series
         self._foreign.remember()
-        memory.streams |= self._streams.keys()
+        memory.know_streams(self._streams)
         memory.greeted |= greeted(self._statuses)
-        memory.categories |= self._categories | {item.observation.category for item in self._told}
+        memory.know_categories(self._categories | {item.observation.category for item in self._told})
         memory.digests.update(self._digests)
         while len(memory.digests) > _REMEMBERED:
             memory.digests.popitem(last=False)

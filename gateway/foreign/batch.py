@@ -125,7 +125,7 @@ class ForeignOfBatch:
             by_id[device_id].series[sensor, metric] = series
         for channel, place in self._places.items():
             foreign.keep_place(channel, place)
-        memory.streams |= self._streams.keys()
+        memory.know_streams(self._streams)
         for key, (seen, window) in self._seen.items():
             foreign.note(key, seen, window)
         foreign.heard.update(self._heard)

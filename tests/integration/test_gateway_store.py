@@ -15,6 +15,7 @@ from cloud.inbox import repo as inbox
 from common.runtime.errors import InvalidError
 from common.wire.messages import Abandoned, Readings, Series
 from common.wire.topics import Address
+from gateway import memory
 from gateway.batch import BatchResult
 from gateway.fleet import repo as fleet
 from gateway.fleet.release import release
@@ -248,6 +249,20 @@ def test_an_outbox_that_begins_again_and_again_quarantines_its_device(stores: St
     with fleet.connect(stores.url, "test") as connection:
         release(connection, BOX)
     assert stores().commit([packet(1, readings(1.0), epoch=99)]).packets == 1
+
+
+def test_streams_that_a_gateway_has_forgotten_it_knew_are_neither_new_nor_begun_again(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_KNOWN_STREAMS", 3)
+    store = stores(limits=Limits(bounds=Bounds(epochs_per_day=10)))
+    sent = [packet(1, readings(1.0), epoch=epoch) for epoch in range(1, 11)]
+    for _ in range(2):
+        for one in sent:
+            store.commit([one])
+    assert rows(stores.url, "SELECT count(*)::int FROM device_stream") == [(10,)]
+    assert rows(stores.url, "SELECT count(*)::int FROM reading") == [(10,)]
+    assert quarantines(stores.url) == []
 
 
 def test_devices_of_another_partition_are_left_to_their_own_gateway(stores: Stores) -> None:

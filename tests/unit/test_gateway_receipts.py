@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from common.wire.messages import Receipt
 from common.wire.topics import Address
 from gateway.batch import Progress
@@ -92,11 +94,42 @@ def test_streams_of_one_box_are_told_apart() -> None:
     assert [r.epoch for r in due(book, 1.0)] == ["100"]
 
 
-def test_a_stream_long_quiet_is_forgotten() -> None:
+def test_a_stream_that_is_quiet_for_a_minute_is_forgotten_and_told_of_at_once_when_it_goes_on() -> None:
     book = book_after_first()
-    assert due(book, 1000.0) == []
-    book.note([progress(1)], "inc", 1001.0)
-    assert len(due(book, 1001.0)) == 1
+    assert (due(book, 60.0), len(book)) == ([], 1)
+    assert (due(book, 60.1), len(book)) == ([], 0)
+    book.note([progress(2)], "inc", 61.0)
+    assert [r.upto for r in due(book, 61.0)] == [2]
+
+
+def test_a_stream_is_not_forgotten_before_what_is_missing_of_it_was_told() -> None:
+    book = book_after_first()
+    book.note([progress(1, gaps=((2, 9),))], "inc", 1.0)
+    assert len(book.due(62.0, 0)) == 1, "nobody says that it went out"
+    assert [r.gaps for r in due(book, 63.0)] == [[(2, 9)]]
+    assert (due(book, 64.0), len(book)) == ([], 0)
+    book.note([progress(1, gaps=((2, 9),))], "inc", 65.0)
+    assert [r.gaps for r in due(book, 65.0)] == [[]], "for all that is known it is on its way"
+    assert [r.gaps for r in due(book, 75.0)] == [[(2, 9)]]
+
+
+@pytest.mark.parametrize("slow", [{"every_s": 100.0}, {"gap_s": 100.0}])
+def test_where_receipts_are_rarer_streams_are_remembered_for_longer(slow: dict[str, float]) -> None:
+    times = {"every_s": 10.0, "gap_s": 10.0} | slow
+    book = ReceiptBook(every_s=times["every_s"], gap_s=times["gap_s"])
+    book.note([progress(1)], "inc", 0.0)
+    assert len(due(book, 0.0)) == 1
+    assert (due(book, 200.0), len(book)) == ([], 1)
+    assert (due(book, 200.1), len(book)) == ([], 0)
+
+
+def test_a_box_that_begins_one_stream_after_the_other_is_remembered_for_a_minute_of_them() -> None:
+    book = ReceiptBook()
+    for second in range(600):
+        missing = tuple((2 * n, 2 * n) for n in range(1, 50))
+        book.note([Progress(BOX, second, 1, 100, missing, 1, False)], "inc", float(second))
+        due(book, float(second))
+        assert len(book) <= 62
 
 
 def test_what_a_lost_store_had_is_not_receipted_in_the_name_of_the_restored_one() -> None:
