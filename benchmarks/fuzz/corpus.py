@@ -36,6 +36,11 @@ _KINDS: Final = ("readings", "events", "abandoned", "status", "receipt", *FOREIG
 _WEIGHTS: Final = (60, 13, 5, 8, 2, 3, 3, 3, 3)
 
 
+#: Of the numbers whose packets were spoilt, so many stay a hole, and so many of one box: a gateway remembers holes, and a
+#: sender that leaves ever more of them is what the limits are for, not this.
+_LEFT, _HOLES = 0.03, 30
+
+
 @dataclass(slots=True)
 class Message:
     """A topic and a payload, and what was done to them."""
@@ -52,6 +57,7 @@ class Box:
         self.address = Address(SITE, name)
         self._chance = chance
         self._life = life
+        self._left = 0
         self.epoch = 1
         self.seq = life
 
@@ -62,9 +68,12 @@ class Box:
         self.seq += 1
         return self.epoch, self.seq
 
-    def take_back(self) -> None:
-        """The last number was not used after all: what carried it was spoilt, and is sent again."""
-        self.seq = max(self.seq - 1, 0)
+    def spoilt(self) -> None:
+        """What carried the last number was spoilt, and is sent again under it; now and then it never is."""
+        if self._left < _HOLES and self._chance.random() < _LEFT:
+            self._left += 1
+        else:
+            self.seq = max(self.seq - 1, 0)
 
 
 def mapping() -> dict[str, Any]:

@@ -25,12 +25,13 @@ from common.runtime.config import load_config
 from common.runtime.log import configure_logging
 from common.runtime.stop import Stop
 from common.wire.codec import MAX_PACKET_BYTES
-from gateway import decode, tenure, transaction
+from gateway import decode, memory, receipts, tenure, transaction
 from gateway.adapters import adapters
 from gateway.adapters.mapping import load_mappings
 from gateway.app import Gateway
 from gateway.config import GatewaySettings, read_environment
 from gateway.decode import KEPT_OF_OVERSIZED, RawMessage
+from gateway.foreign import memory as foreign
 from gateway.foreign.cli import folder_of
 from gateway.intake import Delivery, Intake
 from gateway.lease import Lease
@@ -39,13 +40,16 @@ _FRAME: Final = struct.Struct("<II")
 _MOST_WAITING: Final = 4000
 _TELL_EVERY_S: Final = 0.25
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-_REMEMBERS: Final[tuple[tuple[ModuleType, str, int], ...]] = (
+_REMEMBERS: Final[tuple[tuple[ModuleType, str, float], ...]] = (
     (transaction, "_REMEMBERED", 4096),
     (decode, "_CACHED_TOPICS", 1000),
     (decode, "_CACHED_NAMES", 2000),
     (decode, "_CACHED_SHAPES", 1000),
     (tenure, "_CACHED_ADDRESSES", 1000),
     (adapters, "_CACHED_TOPICS", 1000),
+    (memory, "_KNOWN_STREAMS", 500),
+    (foreign, "_MAX_STREAMS", 100),
+    (receipts, "_IDLE_SECONDS", 20.0),
 )
 
 

@@ -97,8 +97,8 @@ class Stream:
         message, box = self._corpus.message()
         if chance > _AGAIN + _WHOLE:
             message = self._mutate(message)
-            if box is not None and self._chance.random() < 0.97:  # not always: boxes leave gaps
-                box.take_back()
+            if box is not None:
+                box.spoilt()
         if len(self._recent) < 200:
             self._recent.append(message)
         else:
