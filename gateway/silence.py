@@ -46,7 +46,7 @@ def _held(
 ) -> list[fleet.Quiet]:
     """Those whose presence nobody else holds: whoever waited for a batch that waits for us would be ended, or it.
 
-    Looked for again once they are held: until then a batch may have brought something of them.
+    Looked for again once they are held: a batch may have brought something of them since they were found.
     """
     ours = fleet.hold_presence(connection, [quiet.device_id for quiet in look(connection)])
     return [quiet for quiet in look(connection) if quiet.device_id in ours] if ours else []
