@@ -29,7 +29,8 @@ KEPT_OF_OVERSIZED: Final = 4096
 
 _CACHED_TOPICS: Final = 50_000
 _CACHED_NAMES: Final = 200_000
-_CACHED_SHAPES: Final = 10_000
+#: In all the shapes together: a box may send as many shapes as there are orders of a thousand names.
+_CACHED_SHAPE_NAMES: Final = 200_000
 _envelope: Final = msgspec.json.Decoder(Envelope)
 
 
@@ -201,6 +202,7 @@ class Decoder:
         self._topics: dict[str, tuple[Address, str, str]] = {}
         self._names: set[tuple[str, str]] = set()
         self._shapes: dict[tuple[tuple[str, str], ...], Shape] = {}
+        self._shape_names = 0
 
     def decode(self, raw: RawMessage) -> Decoded:
         """The packet or status in a message, or why there is none."""
@@ -265,7 +267,7 @@ class Decoder:
         names = tuple([(one.sensor, one.metric) for one in data.series])
         if len(self._names) >= _CACHED_NAMES:
             self._names.clear()
-            self._shapes.clear()
+            self._forget_shapes()
         self._names.update(names)
         columns = _columns(self._shape(names), data.series)
         if columns is None:
@@ -275,10 +277,15 @@ class Decoder:
     def _shape(self, names: tuple[tuple[str, str], ...]) -> Shape:
         shape = self._shapes.get(names)
         if shape is None:
-            if len(self._shapes) >= _CACHED_SHAPES:
-                self._shapes.clear()
+            if self._shape_names + len(names) > _CACHED_SHAPE_NAMES:
+                self._forget_shapes()
             shape = self._shapes[names] = Shape(names)
+            self._shape_names += len(names)
         return shape
+
+    def _forget_shapes(self) -> None:
+        self._shapes.clear()
+        self._shape_names = 0
 
 
 def columns_of(packet: DecodedPacket) -> ReadingColumns:

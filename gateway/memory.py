@@ -139,13 +139,13 @@ class Memory:
         self._loaded_at = self._clock.monotonic()
 
     def know_streams(self, keys: Iterable[StreamKey]) -> None:
-        """These have a row now."""
+        """These streams have a row now."""
         self.streams.update(keys)
         if len(self.streams) > _KNOWN_STREAMS:
             self.streams.clear()
 
     def know_categories(self, codes: Iterable[str]) -> None:
-        """These have a row now."""
+        """These categories have a row now."""
         self.categories.update(codes)
         if len(self.categories) > _KNOWN_CATEGORIES:
             self.categories.clear()

@@ -1,8 +1,8 @@
 """When each box is told what is committed of its packets. No I/O: progress in, due receipts out.
 
 A receipt is due after a number of packets or some seconds, at once after an event, at once for a stream that this
-gateway has not told of yet (it may have waited through an outage), and when missing ranges turn old. Repeats make
-receipts due as well: whoever sends again does not know.
+gateway has not told of yet, or forgot as it was quiet (it may have waited through an outage), and when missing ranges
+turn old. Repeats make receipts due as well: whoever sends again does not know.
 """
 
 from __future__ import annotations

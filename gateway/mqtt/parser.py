@@ -31,6 +31,8 @@ from gateway.mqtt.properties import Properties, ProtocolError, Reader, decode_te
 
 LIMIT: Final = 1 << 20
 _CACHED_TOPICS: Final = 50_000
+#: Bytes of a topic that is remembered: those in use are short, and a topic may have 64 KiB.
+_CACHED_LENGTH: Final = 256
 _PROTOCOL: Final = 0x82
 _TOO_LARGE: Final = 0x95
 
@@ -139,9 +141,10 @@ class Parser:
         topic = decode_text(encoded)
         if not topic:
             raise ProtocolError("expected a topic, got none: topic aliases were not allowed", _PROTOCOL)
-        if len(self._topics) >= _CACHED_TOPICS:
-            self._topics.clear()
-        self._topics[encoded] = topic
+        if len(encoded) <= _CACHED_LENGTH:
+            if len(self._topics) >= _CACHED_TOPICS:
+                self._topics.clear()
+            self._topics[encoded] = topic
         return topic
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import tracemalloc
 import uuid
 from array import array
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from common.wire.codec import encode_packet, encode_status
 from common.wire.messages import Abandoned, Events, Observation, Readings, Series, Status
 from common.wire.topics import Address
+from gateway import decode as decoding
 from gateway.decode import Decoded, DecodedPacket, DecodedStatus, Decoder, RawMessage, Rejected, columns_of
 
 BOX = Address("gulou", "lamp-01")
@@ -250,3 +253,25 @@ def readings_of(packet: DecodedPacket) -> list[tuple[str, str, list[int], list[f
         found.append((sensor, metric, at[:count], value[:count]))
         at, value = at[count:], value[count:]
     return found
+
+
+def test_a_box_that_sends_its_names_in_every_order_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_CACHED_SHAPE_NAMES", 5000)
+    chance, decoder = random.Random(5), Decoder(columnar=True)
+    series = [Series(f"s-{number}", "temperature", [AT], [1.0]) for number in range(100)]
+
+    def send(packets: int) -> None:
+        for _ in range(packets):
+            chance.shuffle(series)
+            payload = encode_packet(BOX, 255, 7, AT, Readings(series))
+            packet = decoder.decode(RawMessage(BOX.up("readings"), payload, False, AT, len(payload)))
+            assert isinstance(packet, DecodedPacket)
+
+    send(100)
+    tracemalloc.start()
+    try:
+        send(1000)
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown < 3_000_000, "a thousand shapes of a hundred names would be six times as much"

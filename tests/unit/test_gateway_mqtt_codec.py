@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -308,3 +309,19 @@ def test_a_password_is_not_shown() -> None:
 def test_reasons_are_said_in_words_even_unknown_ones() -> None:
     assert says(0x8E) == "session taken over"
     assert says(0xFE) == "reason 0xfe"
+
+
+def test_who_makes_up_long_topics_fills_no_memory() -> None:
+    parser = Parser()
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            topic = f"{number:05d}" + "x" * 60_000
+            (heard,) = parser.feed(encode(Publish(topic, b"1", 1, False, False, 1, 1)))
+            assert isinstance(heard, Publish)
+            assert heard.topic == topic
+        del heard, topic
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000, "kept with their bytes they would be twelve times as much"
