@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,11 +35,10 @@ _SHAPES: Final = tuple(
 _CATEGORIES: Final = ("camera.zone_crowded", "camera.wrong_way", "smoke.alarm", "flood.water_level")
 _KINDS: Final = ("readings", "events", "abandoned", "status", "receipt", *FOREIGN)
 _WEIGHTS: Final = (60, 13, 5, 8, 2, 3, 3, 3, 3)
-
-
-#: Of the numbers whose packets were spoilt, so many stay a hole, and so many of one box: a gateway remembers holes, and a
-#: sender that leaves ever more of them is what the limits are for, not this.
-_LEFT, _HOLES = 0.03, 30
+#: Of the numbers whose packets were spoilt so many stay holes, and of one box so many at a time: then the oldest is filled.
+#: Holes are remembered; a sender that leaves ever more of them is quarantined, and nothing else would be seen of it.
+_LEFT: Final = 0.03
+_HOLES: Final = 30
 
 
 @dataclass(slots=True)
@@ -57,21 +57,28 @@ class Box:
         self.address = Address(SITE, name)
         self._chance = chance
         self._life = life
-        self._left = 0
+        self._left: deque[tuple[int, int]] = deque()
+        self._given = (0, 0)
         self.epoch = 1
         self.seq = life
 
     def number(self) -> tuple[int, int]:
-        """The next packet's epoch and number."""
+        """The next packet's epoch and number: the next one, or the oldest hole where there are too many."""
+        if len(self._left) > _HOLES:
+            self._given = self._left.popleft()
+            return self._given
         if self.seq >= self._life:
             self.epoch, self.seq = ids.new_epoch(self._chance.getrandbits), 0
         self.seq += 1
-        return self.epoch, self.seq
+        self._given = self.epoch, self.seq
+        return self._given
 
     def spoilt(self) -> None:
-        """What carried the last number was spoilt, and is sent again under it; now and then it never is."""
-        if self._left < _HOLES and self._chance.random() < _LEFT:
-            self._left += 1
+        """What carried the last number was spoilt, and is sent again under it; now and then much later."""
+        if self._given != (self.epoch, self.seq):
+            self._left.appendleft(self._given)
+        elif self._chance.random() < _LEFT:
+            self._left.append(self._given)
         else:
             self.seq = max(self.seq - 1, 0)
 

@@ -44,10 +44,11 @@ _REMEMBERS: Final[tuple[tuple[ModuleType, str, float], ...]] = (
     (transaction, "_REMEMBERED", 4096),
     (decode, "_CACHED_TOPICS", 1000),
     (decode, "_CACHED_NAMES", 2000),
-    (decode, "_CACHED_SHAPES", 1000),
+    (decode, "_CACHED_SHAPE_NAMES", 2000),
     (tenure, "_CACHED_ADDRESSES", 1000),
     (adapters, "_CACHED_TOPICS", 1000),
     (memory, "_KNOWN_STREAMS", 500),
+    (memory, "_KNOWN_CATEGORIES", 20),
     (foreign, "_MAX_STREAMS", 100),
     (receipts, "_IDLE_SECONDS", 20.0),
 )
