@@ -37,20 +37,22 @@ from typing import Any
 
 from benchmarks.disk_pace import DiskPace, calm_disk
 from benchmarks.ingest_hold import Held
+from benchmarks.ingest_judge import (
+    MINUTES,
+    asked,
+    counting,
+    is_undisturbed,
+    median_of_counted,
+    missed,
+    stolen_of,
+    told,
+)
 from benchmarks.ingest_load import BURST, READINGS_A_PACKET
 from benchmarks.ingest_rig import BATCH_ROWS, Rig, Round, latencies
 from benchmarks.stolen import Stolen
 
-LIMIT_RATIO = 0.6
-LIMIT_P99_MS = 120.0
-LIMIT_RULES_SHARE = 0.25
-#: How many times as much two gateways take in as one, each held to a share of the time.
-LIMIT_GAIN_HELD = 1.2
 _PACED_SECONDS = 60
-_MINUTES = 3
 _MINUTES_AT_MOST = 6
-#: Of the processors' time; a minute of which the host took more is followed by another one.
-_STOLEN_AT_MOST = 0.01
 _BESIDE_SECONDS = 20
 _SUSTAINED_ROUNDS = 6
 #: How long the disk may take to be done with the tables thrown away before; see ``benchmarks.disk_pace``.
@@ -207,12 +209,7 @@ def measure_main(boxes: int, packets: int, rounds: int) -> dict[str, Any]:
         "limit": round(limit),
         "ratio": round(value / limit, 3),
         "detail": {
-            "asked": {
-                "ratio": LIMIT_RATIO,
-                "p99_ms": LIMIT_P99_MS,
-                "rules_share": LIMIT_RULES_SHARE,
-                "gain_held": LIMIT_GAIN_HELD,
-            },
+            "asked": asked(),
             "boxes": boxes,
             "readings_a_packet": READINGS_A_PACKET,
             "packets_a_round": measurement.packets,
@@ -225,10 +222,10 @@ def measure_main(boxes: int, packets: int, rounds: int) -> dict[str, Any]:
             "sustained_rows_per_s": round(statistics.median(sustained)),
             "sustained": [round(one) for one in sustained],
             "sustained_ratio": round(sustained[-1] / sustained_limit, 3),
-            "publish_to_commit_ms_p50": _median_of_counted(minutes, "p50"),
-            "publish_to_commit_ms_p99": _median_of_counted(minutes, "p99"),
+            "publish_to_commit_ms_p50": median_of_counted(minutes, "p50"),
+            "publish_to_commit_ms_p99": median_of_counted(minutes, "p99"),
             "publish_to_commit_ms": minutes,
-            "undisturbed": sum(map(_is_undisturbed, minutes)),
+            "undisturbed": sum(map(is_undisturbed, minutes)),
             "singly_ms": singly,
             "at_half_of_rounds_ms": harder,
             "rules_share": _rules_share(measured),
@@ -247,40 +244,17 @@ def measure_main(boxes: int, packets: int, rounds: int) -> dict[str, Any]:
 def measure_minutes(measurement: Measurement) -> tuple[list[float], list[dict[str, float]]]:
     """Long rounds, and between them minutes at half of the one before: rows a second, and what each minute was like."""
     sustained, minutes = [measurement.sustained()], list[dict[str, float]]()
-    while len(minutes) < _MINUTES_AT_MOST and sum(map(_is_undisturbed, minutes)) < _MINUTES:
+    while len(minutes) < _MINUTES_AT_MOST and sum(map(is_undisturbed, minutes)) < MINUTES:
         before = {"stolen_before": round(measurement.stolen, 4)}
         minute = before | measurement.delays(sustained[-1] / READINGS_A_PACKET / 2, BURST, _PACED_SECONDS)
         sustained.append(measurement.sustained())
         maximum = statistics.mean(sustained[-2:]) / READINGS_A_PACKET
         minutes.append(minute | {"of_maximum": round(minute["packets_per_s"] / maximum, 3)})
         _say(
-            f"p99 {minute['p99']} ms at {minutes[-1]['of_maximum']} of the maximum; the host took {_stolen(minute):.1%} of"
+            f"p99 {minute['p99']} ms at {minutes[-1]['of_maximum']} of the maximum; the host took {stolen_of(minute):.1%} of"
             " the time"
         )
     return sustained, counting(minutes)
-
-
-def counting(minutes: list[dict[str, float]]) -> list[dict[str, float]]:
-    """The same minutes; ``counted`` is 1 for the three of which the host took least, else 0."""
-    least = sorted(minutes, key=_stolen)[:_MINUTES]
-    return [minute | {"counted": int(any(minute is one for one in least))} for minute in minutes]
-
-
-def _stolen(minute: dict[str, float]) -> float:
-    return max(minute["stolen"], minute["stolen_before"])
-
-
-def _is_undisturbed(minute: dict[str, float]) -> bool:
-    return _stolen(minute) <= _STOLEN_AT_MOST
-
-
-def _median_of_counted(minutes: list[dict[str, float]], name: str) -> float:
-    return statistics.median(one[name] for one in minutes if one["counted"])
-
-
-def _told(minute: dict[str, float]) -> str:
-    aside = "" if minute["counted"] else ", not counted"
-    return f"{minute['p99']} ms ({_stolen(minute):.1%} stolen{aside})"
 
 
 def _percentile(ordered: Sequence[float], share: float) -> float:
@@ -354,21 +328,6 @@ _BESIDE: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
-def missed(result: dict[str, Any]) -> list[str]:
-    """What falls short of what is asked; what two gateways gain only where it was measured."""
-    detail = result["detail"]
-    p99_ms, rules_share = detail["publish_to_commit_ms_p99"], detail["rules_share"]
-    asked = [
-        (result["ratio"] >= LIMIT_RATIO, f"ratio {result['ratio']}, asked >= {LIMIT_RATIO}"),
-        (p99_ms <= LIMIT_P99_MS, f"p99 {p99_ms} ms, asked <= {LIMIT_P99_MS:g}"),
-        (rules_share <= LIMIT_RULES_SHARE, f"rules_share {rules_share}, asked <= {LIMIT_RULES_SHARE}"),
-    ]
-    if "split" in detail:
-        gain = detail["split"]["gain_held"]
-        asked.append((gain >= LIMIT_GAIN_HELD, f"gain_held {gain}, asked >= {LIMIT_GAIN_HELD}"))
-    return [words for met, words in asked if not met]
-
-
 def main() -> int:
     """Measure and print; 1 when anything asked is missed."""
     parser = argparse.ArgumentParser(
@@ -389,25 +348,7 @@ def main() -> int:
     short = missed(result)
     result["detail"]["missed"] = short
     if not arguments.json:
-        detail = result["detail"]
-        print(
-            f"{result['value']:,} rows/s of {result['limit']:,} by psql \\copy: {result['ratio']}"
-            f" ({detail['ratio_to_one_transaction_copy']} of one transaction)"
-        )
-        print(
-            f"sustained {detail['sustained_rows_per_s']:,} rows/s ({detail['sustained_ratio']}); publish to commit at half"
-            f" of that: p50 {detail['publish_to_commit_ms_p50']} ms, p99 {detail['publish_to_commit_ms_p99']} ms, of minutes"
-            f" with {', '.join(_told(one) for one in detail['publish_to_commit_ms'])} (each packet alone:"
-            f" {detail['singly_ms']['p50']} and {detail['singly_ms']['p99']} ms); rules {detail['rules_share']:.0%} of the"
-            " processor"
-        )
-        for how in ("frames", "paho", "held") if "split" in detail else ():
-            one, two = (detail["split"][f"{count}_{how}"] for count in ("one_gateway", "two_gateways"))
-            print(
-                f"split over two gateways ({how}): {one['rows_per_s']:,} to {two['rows_per_s']:,} rows/s,"
-                f" with {one['cores']} and {two['cores']} of {os.cpu_count()} cores in use"
-            )
-        print("missed: " + ("; ".join(short) or "nothing"))
+        print("\n".join(told(result)))
     print(json.dumps(result))
     return int(bool(short))
 
