@@ -63,7 +63,7 @@ class Box:
         self.seq = life
 
     def number(self) -> tuple[int, int]:
-        """The next packet's epoch and number: the next one, or the oldest hole where there are too many."""
+        """A packet's epoch and number: the next one, or the oldest hole where there are too many."""
         if len(self._left) > _HOLES:
             self._given = self._left.popleft()
             return self._given

@@ -123,18 +123,23 @@ def test_lengths_and_instants_are_read_as_people_write_them() -> None:
             spans.length(beyond)
 
 
-def test_a_box_that_stays_silent_after_its_maintenance_calls_people(database_url: str) -> None:
-    register(database_url, "kiln", "box-0")
+def register_silent(url: str, *boxes: str) -> None:
+    """Boxes last heard of five minutes ago, in a partition that somebody listens to."""
+    register(url, "kiln", *boxes)
     rows(
-        database_url,
+        url,
         "INSERT INTO device_stream (device_id, epoch, received_at)"
         " SELECT device_id, 9, now() - interval '5 minutes' FROM device",
     )
     rows(
-        database_url,
+        url,
         "INSERT INTO partition_lease (partition, holder, expires_at, listening_since)"
         " VALUES ('default', 'x', now() + interval '1 hour', now() - interval '1 hour')",
     )
+
+
+def test_a_box_that_stays_silent_after_its_maintenance_calls_people(database_url: str) -> None:
+    register_silent(database_url, "box-0")
     rows(
         database_url,
         "INSERT INTO quiet_time (kind, site, device, from_at, until_at, reason, who)"
@@ -159,14 +164,7 @@ def test_a_box_that_stays_silent_after_its_maintenance_calls_people(database_url
 def test_a_box_of_which_a_batch_came_during_the_look_for_silence_is_not_silent(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(database_url, "kiln", "box-0", "box-1")
-    for statement in (
-        "INSERT INTO device_stream (device_id, epoch, received_at)"
-        " SELECT device_id, 9, now() - interval '5 minutes' FROM device",
-        "INSERT INTO partition_lease (partition, holder, expires_at, listening_since)"
-        " VALUES ('default', 'x', now() + interval '1 hour', now() - interval '1 hour')",
-    ):
-        rows(database_url, statement)
+    register_silent(database_url, "box-0", "box-1")
     hold = fleet.hold_presence
 
     def after_a_batch(connection: fleet.Connection, device_ids: list[int]) -> set[int]:
